@@ -1,0 +1,1 @@
+"""What is done with trained nets: separation, scores, leaderboard, exports."""

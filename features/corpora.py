@@ -1,0 +1,142 @@
+"""Finding the tracks of a corpus: MUSDB folders of either kind, or Spleeter's CSV files."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from features.errors import UserError
+from features.tracks import MIXTURE, Split, choose_valid
+
+STEM_SUFFIX = ".stem.mp4"
+# Order of the streams in a MUSDB .stem.mp4 file (musdb's configs/mus.yaml, stem_ids).
+MUSDB_STREAMS = {MIXTURE: 0, "drums": 1, "bass": 2, "other": 3, "vocals": 4}
+
+
+@dataclass(frozen=True)
+class CorpusTrack:
+    """A track as the corpus holds it.
+
+    Attributes:
+        name: unique in the corpus.
+        split: "train", "valid" or "test".
+        files: file per source; the same .stem.mp4 file for all of them, or a file each.
+        streams: audio stream per source inside a .stem.mp4; empty for files of their own.
+    """
+
+    name: str
+    split: Split
+    files: Mapping[str, Path]
+    streams: Mapping[str, int]
+
+
+def find_tracks(root: Path, *, stems: Sequence[str]) -> list[CorpusTrack]:
+    """Lists a MUSDB18 (.stem.mp4) or MUSDB18-HQ (folders of WAV files) corpus.
+
+    Args:
+        root: folder with train/ and test/ in it.
+        stems: names of the stems that are wanted.
+
+    Returns:
+        Tracks sorted by split and name; no file has been opened.
+
+    Raises:
+        UserError: no such folder, or no tracks in it, or a stem that .stem.mp4 files lack.
+    """
+    if not root.is_dir():
+        raise UserError(f"corpus.root={root}: no such folder")
+    tracks = []
+    splits: tuple[Split, ...] = ("train", "test")
+    for split in splits:
+        folder = root / split
+        if not folder.is_dir():
+            continue
+        for path in sorted(folder.iterdir()):
+            if path.name.endswith(STEM_SUFFIX):
+                tracks.append(_stem_file(path, split, stems))
+            elif path.is_dir():
+                files = {name: path / f"{name}.wav" for name in (MIXTURE, *stems)}
+                tracks.append(CorpusTrack(path.name, split, files, {}))
+    if not tracks:
+        raise UserError(
+            f"corpus.root={root}: no tracks: expected *{STEM_SUFFIX} files or folders of WAV "
+            "files in its train/ and test/"
+        )
+    return _checked(tracks)
+
+
+def _stem_file(path: Path, split: Split, stems: Sequence[str]) -> CorpusTrack:
+    unknown = [stem for stem in stems if stem not in MUSDB_STREAMS]
+    if unknown:
+        raise UserError(
+            f"corpus.stems={unknown[0]}: {STEM_SUFFIX} files hold drums, bass, other and vocals"
+        )
+    sources = (MIXTURE, *stems)
+    return CorpusTrack(
+        path.name.removesuffix(STEM_SUFFIX),
+        split,
+        dict.fromkeys(sources, path),
+        {name: MUSDB_STREAMS[name] for name in sources},
+    )
+
+
+def read_csvs(
+    csvs: Mapping[Split, Path], *, root: Path, stems: Sequence[str]
+) -> list[CorpusTrack]:
+    """Lists a corpus that CSV files in Spleeter's format describe.
+
+    The header names `mix_path`, `<stem>_path` for each stem, and `duration` (not needed
+    here: lengths are read from the files). Relative paths start at `root`. A track is
+    named after the folder of its mixture, or after the file where that name is taken.
+
+    Raises:
+        UserError: a file or a column is missing, or a file lists nothing.
+    """
+    if not root.is_dir():
+        raise UserError(f"corpus.root={root}: no such folder")
+    tracks = []
+    for split, path in csvs.items():
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except FileNotFoundError:
+            raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: no such file") from None
+        columns = {MIXTURE: "mix_path", **{stem: f"{stem}_path" for stem in stems}}
+        for column in columns.values():
+            if not rows or column not in rows[0]:
+                what = f"no column {column}" if rows else "no rows"
+                raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: {what}")
+        for row in rows:
+            files = {name: root / row[column] for name, column in columns.items()}
+            tracks.append(CorpusTrack(files[MIXTURE].parent.name, split, files, {}))
+    names = Counter(track.name for track in tracks)
+    return _checked(
+        replace(track, name=track.files[MIXTURE].stem) if names[track.name] > 1 else track
+        for track in tracks
+    )
+
+
+_CSV_KEYS = {"train": "train_csv", "valid": "validation_csv", "test": "test_csv"}
+
+
+def _checked(tracks: Iterable[CorpusTrack]) -> list[CorpusTrack]:
+    ordered = sorted(tracks, key=lambda track: (track.split, track.name))
+    for name, count in Counter(track.name for track in ordered).items():
+        if count > 1:
+            files = [str(t.files[MIXTURE]) for t in ordered if t.name == name]
+            raise UserError(f"duplicate track name {name!r}: {' and '.join(files[:2])}: rename one")
+    return ordered
+
+
+def hold_out_valid(
+    tracks: Sequence[CorpusTrack], *, share: float, official: Sequence[str]
+) -> list[CorpusTrack]:
+    """Moves training tracks to the valid split, unless the corpus names its own."""
+    if any(track.split == "valid" for track in tracks):
+        return list(tracks)
+    train = [track.name for track in tracks if track.split == "train"]
+    chosen = choose_valid(train, share=share, official=official)
+    return [
+        replace(track, split="valid") if track.name in chosen else track for track in tracks
+    ]

@@ -1,0 +1,1 @@
+"""Where things run: one short main per DVC stage, and the `stemforge` command."""

@@ -1,0 +1,96 @@
+"""What a person sees: progress bars, one line per error, no noise from libraries."""
+
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+from features.errors import UserError
+
+EXIT_USER_ERROR = 2
+
+
+def run_main(main: Callable[[], object]) -> int:
+    """Runs a command and turns a user's error into one line.
+
+    Returns:
+        The exit code: 0, or 2 after a UserError or a failed system call on a user's file.
+    """
+    quiet_libraries()
+    try:
+        main()
+    except UserError as error:
+        return fail(str(error))
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        return fail(f"{place}{error.strerror or error}")
+    except KeyboardInterrupt:
+        return fail("interrupted; the next run goes on from here")
+    return 0
+
+
+def fail(text: str) -> int:
+    """Prints an error on one line; returns the exit code for it."""
+    line = " ".join(text.split())
+    print(f"stemforge: error: {line}", file=sys.stderr, flush=True)
+    return EXIT_USER_ERROR
+
+
+def say(text: str) -> None:
+    """Prints a line of news, above any progress bar."""
+    tqdm.write(text, file=sys.stderr)
+
+
+def progress(total: float, *, label: str, unit: str) -> Any:
+    """A progress bar on standard error; a line now and then where that is no terminal."""
+    interactive = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=label,
+        unit=unit,
+        dynamic_ncols=True,
+        file=sys.stderr,
+        mininterval=0.2 if interactive else 10.0,
+        maxinterval=10.0,
+        bar_format=None if interactive else "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed}<{remaining}{postfix}\n",
+    )
+
+
+def quiet_libraries() -> None:
+    """Silences what says nothing to a user: TensorFlow's start-up log, Beam's chatter."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    # museval reads pkg_resources in some versions, and divides by zero on silence by design.
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Holds back what C++ libraries print while they load; shows it if loading fails.
+
+    TensorFlow logs before it reads TF_CPP_MIN_LOG_LEVEL, straight to file descriptor 2.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,53 @@
+"""Stage leaderboard: scores/scores.parquet -> leaderboard/ (Markdown, CSV, metrics, plots)."""
+
+import json
+
+import pandas as pd
+
+from eval import leaderboard
+from features.tracks import read_manifest
+from pipelines.console import run_main
+from pipelines.paths import CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
+from pipelines.params import read_params
+from pipelines.work import publish, work_folder
+
+METHOD_NOTES = (
+    "`MIX` is the unprocessed mixture as estimate, the floor; `IRM1` is the ideal ratio mask, "
+    "a ceiling that knows the truth."
+)
+
+
+def main() -> None:
+    """Aggregates the scores and writes every form of the table."""
+    read_params()
+    targets = read_manifest(TRACKS).stems
+    card = json.loads(CORPUS_CARD.read_text(encoding="utf-8"))
+    scores = pd.read_parquet(SCORES / "scores.parquet")
+    table = leaderboard.aggregate(scores)
+    remarks = [
+        card["remark"],
+        f"Corpus `{card['root']}`, {scores['track'].nunique()} test tracks. BSSEval v4 by museval, "
+        f"{leaderboard.AGGREGATION}.",
+        METHOD_NOTES,
+    ]
+    page = leaderboard.to_markdown(
+        table,
+        targets,
+        title="Leaderboard",
+        remarks=[line for remark in remarks if remark for line in (remark, "")][:-1],
+    )
+    with work_folder("leaderboard") as work:
+        out = work / "leaderboard"
+        out.mkdir(exist_ok=True)
+        (out / "leaderboard.md").write_text(page, encoding="utf-8")
+        table.to_csv(out / "leaderboard.csv", index=False, float_format="%.4f")
+        tracks = leaderboard.track_medians(scores)
+        tracks.to_csv(out / "tracks.csv", index=False, float_format="%.4f")
+        metrics = json.dumps(leaderboard.metrics(table), indent=2)
+        (out / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
+        publish(out, LEADERBOARD)
+    print(page)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_main(main))

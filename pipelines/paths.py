@@ -1,0 +1,16 @@
+"""Where the stages' outputs lie, relative to the checkout; dvc.yaml names the same paths."""
+
+from pathlib import Path
+
+STARTER = Path("data/starter")
+CORPUS_CARD = Path("data/corpus.json")
+DECODED = Path("data/decoded")
+TRACKS = Path("data/tracks.parquet")
+TRACK_REJECTS = Path("data/track_rejects.parquet")
+FEATURES = Path("data/features")
+MODELS = Path("models")
+ESTIMATES = Path("estimates")
+SCORES = Path("scores")
+LEADERBOARD = Path("leaderboard")
+EXPORTS = Path("exports")
+RUNS = Path("runs")
