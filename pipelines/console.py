@@ -27,6 +27,8 @@ def run_main(main: Callable[[], object]) -> int:
         main()
     except UserError as error:
         return fail(str(error))
+    except BrokenPipeError:  # the reader, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise

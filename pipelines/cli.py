@@ -1,0 +1,156 @@
+"""The `stemforge` command: what people call by hand. It never reads params.yaml."""
+
+import argparse
+import importlib.metadata
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.console import progress, run_main, say
+
+# Heavy imports wait until a command runs: help answers within a second.
+
+EPILOG = """\
+Training, scoring and exporting are DVC stages: run `dvc repro` in a checkout.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="stemforge",
+        description="Separates music into stems with trained U-Nets.",
+        epilog=EPILOG,
+    )
+    version = importlib.metadata.version("stemforge")
+    parser.add_argument("--version", action="version", version=f"stemforge {version}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    separate = commands.add_parser(
+        "separate",
+        help="split songs into stems",
+        description="Writes OUTPUT/<song>/<stem>.wav for each song, at its own rate, length and "
+        "number of channels.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    separate.add_argument(
+        "songs",
+        nargs="+",
+        type=Path,
+        metavar="SONG",
+        help="audio files: wav, flac, mp3, m4a, ogg or whatever ffmpeg reads",
+    )
+    separate.add_argument(
+        "--model",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="a model directory, or a folder of them (such as models/), one per stem",
+    )
+    separate.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder for the results"
+    )
+    separate.add_argument(
+        "--subtype",
+        choices=("PCM_16", "PCM_24", "FLOAT"),
+        default="PCM_16",
+        help="sample format of the WAV files",
+    )
+    separate.set_defaults(run=separate_songs)
+
+    info = commands.add_parser(
+        "info",
+        help="describe a model directory",
+        description="Prints what a model estimates, what it takes and how it was trained.",
+    )
+    info.add_argument("model", type=Path, metavar="MODEL_DIR", help="or a folder of them")
+    info.set_defaults(run=print_info)
+    return parser
+
+
+def separate_songs(arguments: argparse.Namespace) -> None:
+    """`stemforge separate`."""
+    from features.errors import UserError
+    from features.models import find_models
+
+    songs: list[Path] = arguments.songs
+    output: Path = arguments.output
+    folders = {song: output / song_name(song) for song in songs}
+    missing = [song for song in songs if not song.is_file()]
+    if missing:
+        raise UserError(f"{missing[0]}: no such file")
+    for song, folder in folders.items():
+        twins = [str(other) for other in songs if folders[other] == folder]
+        if len(twins) > 1:
+            raise UserError(f"{' and '.join(twins[:2])} would both be written to {folder}")
+    models = find_models(arguments.model)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output}: it is a file, not a folder")
+
+    import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    from eval.separation import Separator
+    from features.audio import load_song
+    from pipelines.separate import write_estimates
+
+    separator = Separator.load(models)
+    for song in songs:
+        waveform, rate_hz = load_song(song)
+        seconds = len(waveform) / rate_hz
+        with progress(round(seconds, 1), label=song.name[:30], unit="audio-s") as bar:
+            try:
+                estimates = separator.separate(
+                    waveform,
+                    sample_rate_hz=rate_hz,
+                    progress=lambda share, bar=bar, seconds=seconds: bar.update(
+                        round(share * seconds, 1) - bar.n
+                    ),
+                )
+            except UserError as error:
+                raise UserError(f"{song}: {error}") from None
+        write_estimates(
+            folders[song], estimates, sample_rate_hz=rate_hz, subtype=arguments.subtype
+        )
+        say(f"{folders[song]}: {', '.join(f'{stem}.wav' for stem in estimates)}")
+
+
+def song_name(song: Path) -> str:
+    """Name of a song's folder: the file's name without its ending, .stem.mp4 included."""
+    return song.name.removesuffix(".stem.mp4") if song.name.endswith(".stem.mp4") else song.stem
+
+
+def print_info(arguments: argparse.Namespace) -> None:
+    """`stemforge info`."""
+    from features.models import find_models, read_card
+
+    for folder in find_models(arguments.model):
+        card = read_card(folder)
+        net, rate = card["net"], card["sample_rate_hz"]
+        seconds = net["frames"] * card["frame_step_samples"] / rate
+        top_hz = net["bins"] * rate / card["frame_length_samples"]
+        size = (folder / "weights.npz").stat().st_size
+        print(f"{folder}")
+        print(f"  stem        {card['stem']}")
+        print(f"  audio       {rate} Hz stereo; estimates up to {top_hz:.0f} Hz")
+        print(
+            f"  STFT        {card['frame_length_samples']} samples, "
+            f"hop {card['frame_step_samples']}"
+        )
+        print(f"  input       {net['frames']} frames x {net['bins']} bins x 2 ({seconds:.2f} s)")
+        print(
+            f"  net         width {net['width']}, depth {net['depth']}, norm {net['norm']}, "
+            f"{net['encoder_activation']}/{net['decoder_activation']}, dropout {net['dropout']}"
+        )
+        print(f"  weights     {size / 1e6:.1f} MB")
+        print(f"  provenance  {json.dumps(card['provenance'], sort_keys=True)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    arguments = build_parser().parse_args(argv)
+    return run_main(lambda: arguments.run(arguments))
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    sys.exit(main())
