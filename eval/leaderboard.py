@@ -73,7 +73,8 @@ def to_markdown(
 def _counted(table: pd.DataFrame, target: str) -> str:
     rows = table[table["target"] == target]
     tracks, silent = int(rows["tracks"].min()), int(rows["silent_tracks"].max())
-    return f"{target} ({tracks} tracks{f', {silent} silent' if silent else ''})"
+    counted = f"{tracks} track{'s' * (tracks != 1)}"
+    return f"{target} ({counted}{f', {silent} silent' if silent else ''})"
 
 
 def _row(cells: Sequence[str], *, rule: bool = False) -> list[str]:
@@ -85,12 +86,11 @@ def _db(value: Any) -> str:
     return "-" if math.isnan(float(value)) else f"{float(value):.2f}"
 
 
-def metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Method, target, metric: the nested figures that `dvc metrics show` prints."""
-    nested: dict[str, dict[str, dict[str, float | None]]] = {}
-    for row in table.to_dict("records"):
-        values = {
+def metrics(table: pd.DataFrame, method: str) -> dict[str, dict[str, float | None]]:
+    """One method's figures in dB by target and metric, as `dvc metrics show` prints them."""
+    nested: dict[str, dict[str, float | None]] = {}
+    for row in table[table["method"] == method].to_dict("records"):
+        nested[str(row["target"])] = {
             metric: None if math.isnan(row[metric]) else round(row[metric], 4) for metric in METRICS
         }
-        nested.setdefault(row["method"], {})[row["target"]] = values
     return nested

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import scipy.signal
+from numpy.typing import NDArray
 
 from features.stft import Waveform
 
@@ -36,10 +37,10 @@ def ideal_ratio_mask(mixture: Waveform, stems: Mapping[str, Waveform]) -> dict[s
         float32 [samples, channels] per stem: the ceiling for methods that mask magnitudes
         of one channel at a time.
     """
-    framing = {"nperseg": ORACLE_FRAME_SAMPLES, "axis": 0}
 
-    def transform(waveform: Waveform) -> np.ndarray:  # type: ignore[type-arg]
-        return scipy.signal.stft(waveform, **framing)[-1]
+    def transform(waveform: Waveform) -> NDArray[np.complex64]:
+        _, _, spectrum = scipy.signal.stft(waveform, nperseg=ORACLE_FRAME_SAMPLES, axis=0)
+        return np.asarray(spectrum, np.complex64)
 
     spectra = {name: np.abs(transform(waveform)) for name, waveform in stems.items()}
     total = EPSILON + sum(spectra.values())

@@ -96,7 +96,9 @@ def score_rows(
     for target, note in notes.items():
         empty = dict.fromkeys(METRICS, float("nan"))
         rows.append(
-            {"method": method, "track": track, "target": target, "frame": 0} | empty | {"note": note}
+            {"method": method, "track": track, "target": target, "frame": 0}
+            | empty
+            | {"note": note}
         )
     return rows
 

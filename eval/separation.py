@@ -71,7 +71,7 @@ class Separator:
         Args:
             waveform: float32 [samples, 1 or 2], full scale at 1, finite.
             sample_rate_hz: its sampling rate.
-            progress: called after each part with the share that is done, in (0, 1].
+            progress: called after each part with the seconds of the song that are done.
 
         Returns:
             float32 [samples, channels] per stem, as long and as wide as the input.
@@ -84,9 +84,7 @@ class Separator:
             raise UserError("no samples to separate")
         if not np.isfinite(waveform).all():
             raise UserError(f"{np.count_nonzero(~np.isfinite(waveform))} samples are not finite")
-        stereo = resample(
-            as_stereo(waveform), from_hz=sample_rate_hz, to_hz=self.sample_rate_hz
-        )
+        stereo = resample(as_stereo(waveform), from_hz=sample_rate_hz, to_hz=self.sample_rate_hz)
         separated = self._separate_stereo(stereo, progress or (lambda _: None))
         out = {}
         for stem, estimate in zip(self.stems, separated, strict=True):
@@ -114,7 +112,7 @@ class Separator:
             spectrum = stft(padded[span], framing)
             for out, estimate in zip(outs, self._estimate(spectrum), strict=True):
                 out[span] += inverse_stft(estimate, framing)
-            progress((part + 1) / parts)
+            progress(min((part + 1) * self._frames * step, samples) / self.sample_rate_hz)
         return [out[length : length + samples] for out in outs]
 
     def _estimate(self, spectrum: Spectrum) -> list[Spectrum]:

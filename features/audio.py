@@ -91,7 +91,10 @@ def run_ffmpeg(*command: str | Path) -> bytes:
     find_ffmpeg()
     program, *arguments = map(str, command)
     done = subprocess.run(
-        [program, "-v", "error", *arguments], capture_output=True, check=False, stdin=subprocess.DEVNULL
+        [program, "-v", "error", *arguments],
+        capture_output=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
@@ -161,7 +164,7 @@ def file_info(path: Path) -> AudioInfo:
 
 
 def file_subtype(path: Path) -> str:
-    """soundfile's name of a file's sample format, such as "PCM_16"."""
+    """Soundfile's name of a file's sample format, such as "PCM_16"."""
     return str(soundfile.info(path).subtype)
 
 
@@ -180,6 +183,7 @@ def read_audio(path: Path, *, start: int = 0, samples: int = -1) -> Waveform:
         AudioError: it cannot be read.
     """
     try:
+        waveform: Waveform
         waveform, _ = soundfile.read(
             path, frames=samples, start=start, dtype="float32", always_2d=True
         )

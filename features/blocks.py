@@ -25,8 +25,7 @@ def cut_blocks(frames: int, *, block_frames: int) -> list[Block]:
     """Cuts `frames` frames into non-overlapping blocks; the last one may be shorter."""
     starts = range(0, frames, block_frames)
     return [
-        Block(index, start, min(block_frames, frames - start))
-        for index, start in enumerate(starts)
+        Block(index, start, min(block_frames, frames - start)) for index, start in enumerate(starts)
     ]
 
 

@@ -81,9 +81,7 @@ def _stem_file(path: Path, split: Split, stems: Sequence[str]) -> CorpusTrack:
     )
 
 
-def read_csvs(
-    csvs: Mapping[Split, Path], *, root: Path, stems: Sequence[str]
-) -> list[CorpusTrack]:
+def read_csvs(csvs: Mapping[Split, Path], *, root: Path, stems: Sequence[str]) -> list[CorpusTrack]:
     """Lists a corpus that CSV files in Spleeter's format describe.
 
     The header names `mix_path`, `<stem>_path` for each stem, and `duration` (not needed
@@ -137,6 +135,4 @@ def hold_out_valid(
         return list(tracks)
     train = [track.name for track in tracks if track.split == "train"]
     chosen = choose_valid(train, share=share, official=official)
-    return [
-        replace(track, split="valid") if track.name in chosen else track for track in tracks
-    ]
+    return [replace(track, split="valid") if track.name in chosen else track for track in tracks]

@@ -116,9 +116,7 @@ def _source(
     )
 
 
-def _measure(
-    track: CorpusTrack, decoded: Iterator[tuple[Source, Waveform]], ffmpeg: str
-) -> Track:
+def _measure(track: CorpusTrack, decoded: Iterator[tuple[Source, Waveform]], ffmpeg: str) -> Track:
     """Collects the sources and compares mixture and sum of stems; the mixture comes first."""
     sources = []
     mixture = residual = np.zeros((0, 2), np.float32)

@@ -23,9 +23,7 @@ def encode(magnitudes: NDArray[np.float32], encoding: Encoding) -> bytes:
     return magnitudes.astype(DTYPES[encoding]).tobytes()
 
 
-def decode(
-    data: bytes, encoding: Encoding, *, bins: int, channels: int = 2
-) -> NDArray[np.float32]:
+def decode(data: bytes, encoding: Encoding, *, bins: int, channels: int = 2) -> NDArray[np.float32]:
     """Inverse of `encode`; float32 [frames, bins, channels]."""
     values = np.frombuffer(data, DTYPES[encoding]).reshape(-1, bins, channels)
     return values.astype(np.float32)

@@ -99,7 +99,8 @@ def _times(duration_s: float) -> Signal:
 def _envelope(t: Signal, *, attack_s: float, decay_s: float, release_s: float = 0.02) -> Signal:
     rise = np.minimum(1.0, t / max(attack_s, 1e-4))
     fall = np.clip((t[-1] - t) / release_s, 0.0, 1.0)
-    return rise * np.exp(-t / decay_s) * fall
+    envelope: Signal = rise * np.exp(-t / decay_s) * fall
+    return envelope
 
 
 def tone(patch: Patch, frequency_hz: float, duration_s: float, *, detuned: bool = False) -> Signal:

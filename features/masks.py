@@ -26,12 +26,11 @@ def ratio_masks(estimates: NDArray[np.float32]) -> NDArray[np.float32]:
         raise ValueError(f"a ratio mask needs at least two stems, got {len(estimates)}")
     energies = np.square(estimates)
     total = np.sum(energies, axis=0, keepdims=True) + np.float32(EPSILON)
-    return (energies + np.float32(EPSILON / len(estimates))) / total
+    masks: NDArray[np.float32] = (energies + np.float32(EPSILON / len(estimates))) / total
+    return masks
 
 
-def direct_mask(
-    estimate: NDArray[np.float32], mixture: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def direct_mask(estimate: NDArray[np.float32], mixture: NDArray[np.float32]) -> NDArray[np.float32]:
     """The net's own mask, estimate / mixture, for a single stem.
 
     Args:

@@ -152,9 +152,7 @@ def write_shard(shard: Shard, manifest: Manifest, config: FeatureConfig, root: P
     index = index_name(shard.split, shard.number, shard.shards)
     entries[index] = _write_index(root / index, rows)
     kept = cut - len(rejects)
-    return ShardReport(
-        shard.split, shard.number, entries, cut, kept, kept_frames, tuple(rejects)
-    )
+    return ShardReport(shard.split, shard.number, entries, cut, kept, kept_frames, tuple(rejects))
 
 
 def _write_index(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -241,9 +241,7 @@ def _sing(score: Score, random: Generator, voice: Voice, harmony: Harmony) -> No
             beat += beats
 
 
-def _mix(
-    stems: dict[str, NDArray[np.float64]], random: Generator
-) -> dict[str, Waveform]:
+def _mix(stems: dict[str, NDArray[np.float64]], random: Generator) -> dict[str, Waveform]:
     levelled = {}
     for name, waveform in stems.items():
         level_db = LEVELS_DB[name] + random.uniform(-LEVEL_SPREAD_DB, LEVEL_SPREAD_DB)

@@ -168,7 +168,9 @@ def read_manifest(path: Path) -> Manifest:
         UserError: it is missing, or of another version.
     """
     table = _read_table(path)
-    metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    metadata = {
+        key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()
+    }
     version = metadata.get("stemforge.manifest")
     if version != MANIFEST_VERSION:
         raise UserError(

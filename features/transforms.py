@@ -106,9 +106,7 @@ class WriteFeatures(beam.PTransform):  # type: ignore[misc]
             | "Write" >> beam.ParDo(WriteShard(self._manifest, self._config, self._root))
             | "Gather" >> beam.combiners.ToList()
             | "Finish"
-            >> beam.Map(
-                write_info, self._manifest, self._config, self._root, rejects=self._rejects
-            )
+            >> beam.Map(write_info, self._manifest, self._config, self._root, rejects=self._rejects)
         )
 
 

@@ -55,7 +55,12 @@ def reject_track(track: Track, thresholds: Thresholds) -> Reject | None:
 
 
 def reject_block(
-    track: str, block: Block, sources: Mapping[str, Waveform], thresholds: Thresholds, *, mixture: str
+    track: str,
+    block: Block,
+    sources: Mapping[str, Waveform],
+    thresholds: Thresholds,
+    *,
+    mixture: str,
 ) -> Reject | None:
     """Judges the samples under one block.
 

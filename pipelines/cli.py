@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines.console import progress, run_main, say
 
@@ -80,7 +81,7 @@ def separate_songs(arguments: argparse.Namespace) -> None:
     missing = [song for song in songs if not song.is_file()]
     if missing:
         raise UserError(f"{missing[0]}: no such file")
-    for song, folder in folders.items():
+    for folder in folders.values():
         twins = [str(other) for other in songs if folders[other] == folder]
         if len(twins) > 1:
             raise UserError(f"{' and '.join(twins[:2])} would both be written to {folder}")
@@ -97,20 +98,16 @@ def separate_songs(arguments: argparse.Namespace) -> None:
     for song in songs:
         waveform, rate_hz = load_song(song)
         seconds = len(waveform) / rate_hz
-        with progress(round(seconds, 1), label=song.name[:30], unit="audio-s") as bar:
+        with progress(round(seconds), label=song.name[:30], unit="audio-s") as bar:
+
+            def report(done_s: float, bar: Any = bar) -> None:
+                bar.update(round(done_s) - bar.n)
+
             try:
-                estimates = separator.separate(
-                    waveform,
-                    sample_rate_hz=rate_hz,
-                    progress=lambda share, bar=bar, seconds=seconds: bar.update(
-                        round(share * seconds, 1) - bar.n
-                    ),
-                )
+                estimates = separator.separate(waveform, sample_rate_hz=rate_hz, progress=report)
             except UserError as error:
                 raise UserError(f"{song}: {error}") from None
-        write_estimates(
-            folders[song], estimates, sample_rate_hz=rate_hz, subtype=arguments.subtype
-        )
+        write_estimates(folders[song], estimates, sample_rate_hz=rate_hz, subtype=arguments.subtype)
         say(f"{folders[song]}: {', '.join(f'{stem}.wav' for stem in estimates)}")
 
 

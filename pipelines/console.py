@@ -62,7 +62,9 @@ def progress(total: float, *, label: str, unit: str) -> Any:
         file=sys.stderr,
         mininterval=0.2 if interactive else 10.0,
         maxinterval=10.0,
-        bar_format=None if interactive else "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed}<{remaining}{postfix}\n",
+        bar_format=None
+        if interactive
+        else "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed}<{remaining}{postfix}\n",
     )
 
 

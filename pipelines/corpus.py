@@ -6,14 +6,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features import audio, starter
 from features.corpora import STEM_SUFFIX
 from features.errors import UserError
 from features.tracks import MIXTURE
 from pipelines.console import run_main
-from pipelines.params import Starter, read_params
 from pipelines.parallel import map_tracks
+from pipelines.params import Starter, read_params
 from pipelines.paths import CORPUS_CARD, STARTER
 from pipelines.work import publish, work_folder
 
@@ -72,7 +73,7 @@ def _write_song(path: Path, split: str, seed: tuple[int, int], duration_s: float
     write_stems(path, np.stack([sources[name] for name in (MIXTURE, *starter.STEMS)]))
 
 
-def write_stems(path: Path, streams: np.ndarray) -> None:  # type: ignore[type-arg]
+def write_stems(path: Path, streams: NDArray[np.float32]) -> None:
     """Writes a .stem.mp4 file with one AAC stream per source.
 
     Args:

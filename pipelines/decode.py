@@ -24,8 +24,8 @@ from features.tracks import (
     write_rejects,
 )
 from pipelines.console import run_main, say
-from pipelines.params import Corpus, read_params
 from pipelines.parallel import map_tracks
+from pipelines.params import Corpus, read_params
 from pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
 from pipelines.work import check_free_space, publish, work_folder
 
@@ -156,9 +156,7 @@ def report_rejects(rejects: Sequence[Reject], tracks: int, *, strict: bool) -> N
         raise UserError(f"decode: {summary}; the first: {first.track}: {first.detail}")
     if strict:
         first = rejects[0]
-        raise UserError(
-            f"decode.strict=true: {summary}; the first: {first.track}: {first.detail}"
-        )
+        raise UserError(f"decode.strict=true: {summary}; the first: {first.track}: {first.detail}")
     say(f"decode: {summary}")
 
 

@@ -11,8 +11,8 @@ from features.audio import SAMPLE_RATE_HZ, read_audio
 from features.errors import UserError
 from features.tracks import MIXTURE, Manifest, Track, read_manifest
 from pipelines.console import run_main, say
-from pipelines.params import Evaluate, read_params
 from pipelines.parallel import map_tracks
+from pipelines.params import Evaluate, read_params
 from pipelines.paths import ESTIMATES, SCORES, TRACKS
 from pipelines.work import file_sha256, publish, work_folder
 

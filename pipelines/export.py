@@ -74,9 +74,14 @@ def measure(
     model: StemModel, path: Path, kind: export.Format, inputs: np.ndarray[Any, Any]
 ) -> export.Parity:
     """Compares an export with Keras over all inputs."""
-    ours = np.concatenate([export.run_export(path, kind, inputs[i : i + 1]) for i in range(len(inputs))])
+    ours = np.concatenate(
+        [export.run_export(path, kind, inputs[i : i + 1]) for i in range(len(inputs))]
+    )
     theirs = np.concatenate(
-        [np.asarray(model.keras_model(inputs[i : i + 1], training=False)) for i in range(len(inputs))]
+        [
+            np.asarray(model.keras_model(inputs[i : i + 1], training=False))
+            for i in range(len(inputs))
+        ]
     )
     return export.compare(ours, theirs)
 

@@ -7,8 +7,8 @@ import pandas as pd
 from eval import leaderboard
 from features.tracks import read_manifest
 from pipelines.console import run_main
+from pipelines.evaluate import MODEL
 from pipelines.paths import CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
-from pipelines.params import read_params
 from pipelines.work import publish, work_folder
 
 METHOD_NOTES = (
@@ -19,7 +19,6 @@ METHOD_NOTES = (
 
 def main() -> None:
     """Aggregates the scores and writes every form of the table."""
-    read_params()
     targets = read_manifest(TRACKS).stems
     card = json.loads(CORPUS_CARD.read_text(encoding="utf-8"))
     scores = pd.read_parquet(SCORES / "scores.parquet")
@@ -43,7 +42,7 @@ def main() -> None:
         table.to_csv(out / "leaderboard.csv", index=False, float_format="%.4f")
         tracks = leaderboard.track_medians(scores)
         tracks.to_csv(out / "tracks.csv", index=False, float_format="%.4f")
-        metrics = json.dumps(leaderboard.metrics(table), indent=2)
+        metrics = json.dumps(leaderboard.metrics(table, MODEL), indent=2)
         (out / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
         publish(out, LEADERBOARD)
     print(page)

@@ -155,9 +155,7 @@ class Params(Section):
             ("features.bins", self.features.bins),
         ):
             if value % unit:
-                raise ValueError(
-                    f"{name}={value} is not a multiple of 2 ** train.depth = {unit}"
-                )
+                raise ValueError(f"{name}={value} is not a multiple of 2 ** train.depth = {unit}")
         return self
 
 

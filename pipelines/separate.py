@@ -8,6 +8,7 @@ from pathlib import Path
 from eval.separation import Separator
 from features import audio
 from features.errors import UserError
+from features.stft import Waveform
 from features.tracks import MIXTURE, read_manifest
 from pipelines.console import progress, run_main
 from pipelines.params import read_params
@@ -30,8 +31,8 @@ def main() -> None:
         check_free_space(ESTIMATES, values * audio.BYTES_PER_SAMPLE[subtype], what="separation")
         separator = Separator.load(folders)
         out = work / "estimates"
-        seconds = sum(track.duration_s for track in tracks)
-        with progress(round(seconds), label="separate", unit="audio-s") as bar:
+        seconds = sum(round(track.duration_s) for track in tracks)
+        with progress(seconds, label="separate", unit="audio-s") as bar:
             for track in tracks:
                 done = out / track.name
                 if not done.is_dir():
@@ -40,7 +41,7 @@ def main() -> None:
                     write_estimates(
                         done, estimates, sample_rate_hz=track.sample_rate_hz, subtype=subtype
                     )
-                bar.update(track.duration_s)
+                bar.update(round(track.duration_s))
         publish(out, ESTIMATES)
 
 
@@ -55,7 +56,7 @@ def models_identity(folders: list[Path]) -> list[str]:
 
 def write_estimates(
     folder: Path,
-    estimates: dict[str, audio.Waveform],
+    estimates: dict[str, Waveform],
     *,
     sample_rate_hz: int,
     subtype: audio.Subtype,

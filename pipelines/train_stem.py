@@ -73,20 +73,20 @@ def fit(
     with progress(config.steps, label=f"train@{stem}", unit="step") as bar, writer.as_default():
 
         def report(state: State, loss: float) -> None:
-            if bar.n == 0 and state.step > 1:
-                bar.initial = state.step - 1
-                bar.update(state.step - 1)
+            if bar.n < state.step - 1:  # goes on from a checkpoint
+                bar.initial = bar.n = state.step - 1
             bar.update()
-            rate = bar.format_dict["rate"] or 0.0
-            valid = state.history[-1]["valid_loss"] if state.history else None
+            rate = (bar.n - bar.initial) / max(bar.format_dict["elapsed"], 1e-6)
             bar.set_postfix_str(
-                f"loss {loss:.4f}, best {state.best_loss:.4f}, {rate * seconds_a_step:.0f} audio-s/s",
+                f"loss {loss:.4f}, best validation {state.best_loss:.4f}, "
+                f"{rate * seconds_a_step:.0f} audio-s/s",
                 refresh=False,
             )
             if state.history and state.history[-1]["step"] == state.step:
-                tf.summary.scalar("loss", state.history[-1]["loss"], step=state.step)
-                if valid is not None:
-                    tf.summary.scalar("valid_loss", valid, step=state.step)
+                row = state.history[-1]
+                tf.summary.scalar("loss", row["loss"], step=state.step)
+                if row["valid_loss"] is not None:
+                    tf.summary.scalar("valid_loss", row["valid_loss"], step=state.step)
 
         trainer.fit(features, progress=report)
 

@@ -109,9 +109,7 @@ def validation_batches(
         yield _read(reader, chosen[first : first + batch_size], stem, window_frames)
 
 
-def _read(
-    reader: SplitReader, windows: Sequence[tuple[Run, int]], stem: str, frames: int
-) -> Batch:
+def _read(reader: SplitReader, windows: Sequence[tuple[Run, int]], stem: str, frames: int) -> Batch:
     mixture, target = (
         np.stack([reader.read(name, run, start, frames) for run, start in windows])
         for name in (MIXTURE, stem)

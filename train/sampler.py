@@ -116,9 +116,7 @@ class Sampler:
             epoch, position = divmod(number, self.windows)
             return self._window(permute(position, self.windows, key=_key(self._seed, epoch)))
         epoch, position = divmod(number, len(self._songs))
-        first, end = self._songs[
-            permute(position, len(self._songs), key=_key(self._seed, epoch))
-        ]
+        first, end = self._songs[permute(position, len(self._songs), key=_key(self._seed, epoch))]
         # The visit number walks through a permutation of the song's own windows.
         turn, visit = divmod(epoch, end - first)
         key = _key(self._seed, first, turn, 1)

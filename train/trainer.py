@@ -104,9 +104,7 @@ class Trainer:
         with tf.GradientTape() as tape:
             loss = l1(self.model(mixture, training=True), target)
         variables = self.model.trainable_variables
-        self._optimizer.apply_gradients(
-            zip(tape.gradient(loss, variables), variables, strict=True)
-        )
+        self._optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 
     def _evaluate(self, mixture: Any, target: Any) -> Any:

@@ -122,7 +122,14 @@ def build(net: Net, *, seed: int = 0) -> keras.Model:
         if skips:
             x = layers.Concatenate()([skips.pop(), x])  # [b, ., ., 2 width]
     mask = layers.Conv2D(  # [b, T, F, 2]
-        2, 4, 1, "same", dilation_rate=2, activation="sigmoid", kernel_initializer=init(), name="mask"
+        2,
+        4,
+        1,
+        "same",
+        dilation_rate=2,
+        activation="sigmoid",
+        kernel_initializer=init(),
+        name="mask",
     )(x)
     return keras.Model(mixture, layers.Multiply(name="estimate")([mask, mixture]))
 
@@ -130,7 +137,9 @@ def build(net: Net, *, seed: int = 0) -> keras.Model:
 def _norm(net: Net, name: str) -> layers.Layer:
     if net.norm == "affine":
         return Affine(name=name)
-    return layers.BatchNormalization(epsilon=NORM_EPSILON, momentum=0.9, synchronized=True, name=name)
+    return layers.BatchNormalization(
+        epsilon=NORM_EPSILON, momentum=0.9, synchronized=True, name=name
+    )
 
 
 def _activation(name: Activation) -> layers.Layer:
@@ -187,7 +196,7 @@ def save_model(folder: Path, model: StemModel) -> None:
     The same model gives the same bytes: .npz members carry a fixed date.
     """
     np.savez(folder / "weights.npz", allow_pickle=False, **weights(model.keras_model))
-    card = {"version": MODEL_VERSION}
+    card: dict[str, Any] = {"version": MODEL_VERSION}
     card |= {
         field.name: getattr(model, field.name)
         for field in dataclasses.fields(model)

@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.signal
+import tensorflow as tf
+
+from eval.separation import Separator
+from features.errors import UserError
+from tests.conftest import RATE_HZ
+from train import unet
+from train.unet import Net, StemModel
+
+NET = Net(16, 64, 2, 3, "affine", 0.0, "elu", "elu")
+
+
+def model(stem: str, *, seed: int = 0, net: Net = NET, step: int = 1024) -> StemModel:
+    return StemModel(stem, net, 4096, step, RATE_HZ, {}, unet.build(net, seed=seed))
+
+
+def tf_separate(waveform: np.ndarray, nets: list[StemModel]) -> list[np.ndarray]:
+    """Spleeter's separation written out with tf.signal, the whole song at once."""
+    samples = len(waveform)
+    padded = np.concatenate([np.zeros((4096, 2), np.float32), waveform])
+    spectrum = tf.signal.stft(padded.T, 4096, 1024, pad_end=True).numpy()  # [2, frames, bins]
+    frames = spectrum.shape[1]
+    whole = -(-frames // 16) * 16
+    magnitude = np.zeros((whole, 64, 2), np.float32)
+    magnitude[:frames] = np.moveaxis(np.abs(spectrum[..., :64]), 0, -1)
+    parts = magnitude.reshape(-1, 16, 64, 2)
+    estimates = [np.asarray(net.keras_model(parts)).reshape(whole, 64, 2)[:frames] for net in nets]
+    total = sum(e**2 for e in estimates) + 1e-10
+    out = []
+    for estimate in estimates:
+        mask = (estimate**2 + 1e-10 / len(nets)) / total
+        masked = np.zeros_like(spectrum)
+        masked[..., :64] = np.moveaxis(mask, -1, 0) * spectrum[..., :64]
+        wave = tf.signal.inverse_stft(
+            masked,
+            4096,
+            1024,
+            window_fn=lambda n, dtype: tf.signal.hann_window(n, dtype=dtype) * 2 / 3,
+        ).numpy()
+        out.append(wave.T[4096 : 4096 + samples])
+    return out
+
+
+@pytest.mark.parametrize("samples", [1, 4095, 12 * 1024, 12 * 1024 + 1, 50_000])
+def test_equals_spleeters_definition(random: np.random.Generator, samples: int) -> None:
+    waveform = random.uniform(-1, 1, (samples, 2)).astype(np.float32)
+    models = [model("vocals", seed=1), model("drums", seed=2)]
+    done_s: list[float] = []
+    estimates = Separator(models).separate(waveform, sample_rate_hz=RATE_HZ, progress=done_s.append)
+    for ours, theirs in zip(estimates.values(), tf_separate(waveform, models), strict=True):
+        assert ours.shape == (samples, 2)
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert done_s[-1] == samples / RATE_HZ
+
+
+def test_estimates_add_up_to_the_mixtures_low_band() -> None:
+    t = np.arange(RATE_HZ) / RATE_HZ
+    low = np.sin(2 * np.pi * 300 * t)  # below bin 64, 689 Hz
+    high = np.sin(2 * np.pi * 5000 * t)
+    waveform = np.stack([low + high, low], 1).astype(np.float32) / 2
+    separator = Separator([model("a", seed=1), model("b", seed=2), model("c", seed=3)])
+    total = sum(separator.separate(waveform, sample_rate_hz=RATE_HZ).values())
+    middle = slice(8192, -8192)
+    np.testing.assert_allclose(total[middle, 0], low[middle] / 2, atol=1e-3)
+    np.testing.assert_allclose(total[middle, 1], low[middle] / 2, atol=1e-3)
+
+
+def test_one_model_does_not_return_the_mixture(random: np.random.Generator) -> None:
+    waveform = random.uniform(-1, 1, (40_000, 2)).astype(np.float32)
+    only = model("vocals", seed=1)
+    (estimate,) = Separator([only]).separate(waveform, sample_rate_hz=RATE_HZ).values()
+    mixture = sum(
+        Separator([only, model("x", seed=2)]).separate(waveform, sample_rate_hz=RATE_HZ).values()
+    )
+    # A fresh net's sigmoid lies around one half.
+    ratio = np.sqrt(np.mean(estimate**2) / np.mean(mixture**2))
+    assert 0.1 < ratio < 0.9
+
+
+@pytest.mark.parametrize("rate_hz", [22050, 48000])
+def test_other_rates_and_mono_come_back_as_they_went_in(rate_hz: int) -> None:
+    t = np.arange(rate_hz) / rate_hz
+    mono = np.sin(2 * np.pi * 300 * t).astype(np.float32)[:, None]
+    separator = Separator([model("a", seed=1), model("b", seed=2)])
+    estimates = separator.separate(mono, sample_rate_hz=rate_hz)
+    assert all(estimate.shape == mono.shape for estimate in estimates.values())
+    total = sum(estimates.values())
+    peak_hz = np.abs(np.fft.rfft(total[:, 0])).argmax() * rate_hz / len(total)
+    assert peak_hz == pytest.approx(300, abs=2)
+    resampled = scipy.signal.resample(total[:, 0], 44100)
+    assert np.std(resampled[5000:-5000]) == pytest.approx(np.std(mono), rel=0.02)
+
+
+def test_bad_input() -> None:
+    pair = [model("a"), model("b")]
+    separator = Separator(pair)
+    with pytest.raises(UserError, match="no samples"):
+        separator.separate(np.zeros((0, 2), np.float32), sample_rate_hz=RATE_HZ)
+    with pytest.raises(UserError, match="2 samples are not finite"):
+        separator.separate(np.full((1, 2), np.nan, np.float32), sample_rate_hz=RATE_HZ)
+    with pytest.raises(UserError, match="3 channels"):
+        separator.separate(np.zeros((9, 3), np.float32), sample_rate_hz=RATE_HZ)
+    with pytest.raises(UserError, match="no model"):
+        Separator([])
+    with pytest.raises(UserError, match="two models for one stem"):
+        Separator([pair[0], pair[0]])
+    with pytest.raises(UserError, match="frame_step_samples is 1024 for a, 512 for b"):
+        Separator([pair[0], model("b", step=512)])
+    wide = Net(16, 128, 2, 3, "affine", 0.0, "elu", "elu")
+    with pytest.raises(UserError, match="a takes 16 x 64, b 16 x 128"):
+        Separator([pair[0], model("b", net=wide)])
+
+
+def test_loading_from_folders(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        (tmp_path / stem).mkdir()
+        unet.save_model(tmp_path / stem, model(stem))
+    assert Separator.load([tmp_path / "a", tmp_path / "b"]).stems == ("a", "b")

