@@ -93,16 +93,14 @@ def test_one_batch_can_be_overfitted(features: FeatureSet) -> None:
             steps=1,
         )
     )
-    net = dataclasses.replace(NET, width=16, norm="affine", dropout=0.0)
+    net = dataclasses.replace(NET, width=8, dropout=0.0)
     config = dataclasses.replace(CONFIG, learning_rate=3e-3)
     trainer = Trainer(net, config, stem="vocals", work=Path("unused"))
     losses = [float(trainer._train_step(mixture, target)) for _ in range(300)]
-    # The one-channel layer before the mask smooths it, so the loss cannot reach zero; but a
-    # mask that is the same everywhere, the best that a net without its input could do, stops
-    # at 0.6 of the start.
+    # Far below the best that a net which ignores its input could do: one mask value everywhere.
     shares = np.linspace(0, 1, 101, dtype=np.float32)
     constant = min(float(l1(share * mixture, target)) for share in shares)
-    assert losses[-1] < 0.75 * constant
+    assert losses[-1] < 0.2 * constant
 
 
 def test_history_has_every_row_once_and_the_best_weights_are_returned(

@@ -1,0 +1,101 @@
+"""Rules of the tree: who may import whom, and what the wheel must do on its own."""
+
+import ast
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# eval may import train.unet and nothing else of train.
+ALLOWED = {
+    "features": {"features"},
+    "train": {"train", "features"},
+    "eval": {"eval", "features", "train.unet"},
+    "pipelines": {"pipelines", "eval", "train", "features"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] in ALLOWED}
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_go_one_way(package: str) -> None:
+    for path in (ROOT / package).glob("*.py"):
+        for name in imported(path):
+            parts = name.split(".")
+            fits = parts[0] in ALLOWED[package] or ".".join(parts[:2]) in ALLOWED[package]
+            assert fits, f"{path.name} imports {name}"
+
+
+def test_numpy_modules_do_not_import_tensorflow_or_beam() -> None:
+    numpy_modules = ["tracks", "audio", "stft", "masks", "blocks", "validity", "encoding"]
+    script = "import sys\n" + "".join(f"import features.{name}\n" for name in numpy_modules)
+    script += "assert not {'tensorflow', 'keras', 'apache_beam'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, pipelines.cli\n"
+        "pipelines.cli.build_parser().format_help()\n"
+        "heavy = {'tensorflow', 'keras', 'apache_beam', 'scipy', 'pandas', 'soundfile'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    # From a copy, so that the build leaves nothing in the tree.
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in files:
+        if (ROOT / name).is_file():
+            (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "tree" / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run([*build, "-w", tmp_path, tmp_path / "tree"], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("stemforge-*.whl")
+    packages = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in packages if "." not in name} == set(ALLOWED)
+
+    # An empty environment that sees this one's libraries, but not its editable stemforge.
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    site = next((venv / "lib").glob("python*/site-packages"))
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*install, "--target", site, wheel], check=True, capture_output=True)
+    libraries = next(p for p in sys.path if p.endswith("site-packages"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    environment = {"PATH": os.defpath, "PYTHONPATH": f"{site}{os.pathsep}{libraries}"}
+    command = [venv / "bin" / "python", "-c", "from pipelines.cli import run; run()"]
+    for arguments, code, text in (
+        (["--help"], 0, "separate"),
+        (["--version"], 0, "stemforge 0."),
+        (["info", "."], 2, "no model directory"),
+    ):
+        done = subprocess.run(
+            [*command, *arguments], cwd=empty, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stderr
+        assert text in done.stdout + done.stderr
+    where = "import pipelines; print(pipelines.__file__)"
+    done = subprocess.run(
+        [venv / "bin" / "python", "-c", where],
+        cwd=empty, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith(str(site))

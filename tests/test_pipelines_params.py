@@ -1,0 +1,58 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from features.errors import UserError
+from pipelines.console import run_main
+from pipelines.params import read_params
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def test_the_committed_file_is_valid() -> None:
+    params = read_params(ROOT / "params.yaml")
+    assert params.train.learning_rate == 1e-3
+    assert params.corpus.stems == ["vocals", "drums", "bass", "other"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "message"),
+    [
+        (r"  steps:", "  stpes:", "train.steps: missing; train.stpes: unknown key"),
+        (r"width: \d+", "width: -1", "train.width=-1: Input should be greater than 0"),
+        (r"width: \d+", "width: '8'", "train.width='8': Input should be a valid integer"),
+        (r"norm: batch", "norm: btach", "train.norm='btach'"),
+        (r"bins: \d+", "bins: 1000", r"features.bins=1000 is not a multiple of .* = 64"),
+        (r"  frames: 128", "  frames: 100", r"train.frames=100 is not a multiple"),
+        (r"frame_step_samples: 1024", "frame_step_samples: 1000", "frame_step_samples=1000 must"),
+        (r"stems: .*", "stems: [vocals]", "corpus.stems="),
+        (r"stems: .*", "stems: [vocals, vocals]", "must be distinct"),
+        (r"test_csv: null", "test_csv: a.csv", "train_csv=null, but"),
+        (r"export:[\s\S]*", "", "export: missing"),
+        (r"export:", "exprot:", "exprot: unknown key"),
+        (r"seed: 7", "seed: [", "not YAML"),
+    ],
+)
+def test_every_mistake_is_one_line_and_exit_code_2(
+    in_tmp: Path,
+    capsys: pytest.CaptureFixture[str],
+    pattern: str,
+    replacement: str,
+    message: str,
+) -> None:
+    changed = re.sub(pattern, replacement, TEXT, count=1)
+    assert changed != TEXT
+    Path("params.yaml").write_text(changed, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        read_params()
+    assert run_main(read_params) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("stemforge: error: params.yaml: ")
+    assert printed.count("\n") == 1
+
+
+def test_missing_file(in_tmp: Path) -> None:
+    with pytest.raises(UserError, match=r"params.yaml: no such file"):
+        read_params()
