@@ -23,12 +23,14 @@ class CorpusTrack:
         split: "train", "valid" or "test".
         files: file per source; the same .stem.mp4 file for all of them, or a file each.
         streams: audio stream per source inside a .stem.mp4; empty for files of their own.
+        is_complete: the stems are all there are, and should add up to the mixture.
     """
 
     name: str
     split: Split
     files: Mapping[str, Path]
     streams: Mapping[str, int]
+    is_complete: bool
 
 
 def find_tracks(root: Path, *, stems: Sequence[str]) -> list[CorpusTrack]:
@@ -57,7 +59,8 @@ def find_tracks(root: Path, *, stems: Sequence[str]) -> list[CorpusTrack]:
                 tracks.append(_stem_file(path, split, stems))
             elif path.is_dir():
                 files = {name: path / f"{name}.wav" for name in (MIXTURE, *stems)}
-                tracks.append(CorpusTrack(path.name, split, files, {}))
+                complete = set(stems) >= MUSDB_STREAMS.keys() - {MIXTURE}
+                tracks.append(CorpusTrack(path.name, split, files, {}, complete))
     if not tracks:
         raise UserError(
             f"corpus.root={root}: no tracks: expected *{STEM_SUFFIX} files or folders of WAV "
@@ -78,6 +81,7 @@ def _stem_file(path: Path, split: Split, stems: Sequence[str]) -> CorpusTrack:
         split,
         dict.fromkeys(sources, path),
         {name: MUSDB_STREAMS[name] for name in sources},
+        set(sources) == MUSDB_STREAMS.keys(),
     )
 
 
@@ -107,7 +111,7 @@ def read_csvs(csvs: Mapping[Split, Path], *, root: Path, stems: Sequence[str]) -
                 raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: {what}")
         for row in rows:
             files = {name: root / row[column] for name, column in columns.items()}
-            tracks.append(CorpusTrack(files[MIXTURE].parent.name, split, files, {}))
+            tracks.append(CorpusTrack(files[MIXTURE].parent.name, split, files, {}, True))
     names = Counter(track.name for track in tracks)
     return _checked(
         replace(track, name=track.files[MIXTURE].stem) if names[track.name] > 1 else track

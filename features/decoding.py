@@ -134,8 +134,10 @@ def _measure(track: CorpusTrack, decoded: Iterator[tuple[Source, Waveform]], ffm
         sources.append(source)
     energy = float(np.sum(np.square(mixture, dtype=np.float64)))
     left = float(np.sum(np.square(residual, dtype=np.float64)))
-    with np.errstate(divide="ignore"):
-        residual_db = 10.0 * float(np.log10(left / energy)) if energy > 0.0 else float("nan")
+    residual_db = float("nan")
+    if track.is_complete and energy > 0.0:
+        with np.errstate(divide="ignore"):
+            residual_db = 10.0 * float(np.log10(left / energy))
     return Track(
         name=track.name,
         split=track.split,

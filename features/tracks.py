@@ -54,7 +54,8 @@ class Track:
         sample_rate_hz: sampling rate of every source.
         duration_s: samples / sample_rate_hz.
         residual_db: energy of mixture minus sum of stems, against the mixture's; NaN for
-            a silent mixture. AAC corpora lie at -20 to -30 dB.
+            a silent mixture, or where only some of the stems are used. AAC corpora lie at
+            -20 to -30 dB.
         ffmpeg: version that decoded it; empty where ffmpeg was not needed.
         sources: the mixture first, then the stems.
     """

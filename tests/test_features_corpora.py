@@ -180,3 +180,10 @@ def test_manifest_round_trip(tiny_corpus: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     with pytest.raises(UserError, match="no such file"):
         read_manifest(tmp_path / "c.parquet")
+
+
+def test_some_of_the_stems_need_not_add_up(tiny_corpus: Path, tmp_path: Path) -> None:
+    found = find_tracks(tiny_corpus, stems=("vocals", "drums"))
+    track = decode_track(found[0], tmp_path, root=tiny_corpus, subtype="PCM_16")
+    assert isinstance(track, Track)
+    assert np.isnan(track.residual_db)

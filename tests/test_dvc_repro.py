@@ -1,0 +1,141 @@
+"""The whole way on a tiny corpus: killed three times, finished, and run again for nothing."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import ROOT
+
+STEPS = 12
+LIMIT_S = 300
+SETTINGS = {
+    "corpus": {"stems": ["vocals", "drums"]},
+    "features": {"bins": 128, "block_frames": 64},
+    "train": {
+        "frames": 32,
+        "width": 2,
+        "depth": 4,
+        "batch_size": 2,
+        "steps": STEPS,
+        "log_every_steps": 2,
+        "validate_every_steps": 4,
+        "checkpoint_every_steps": 3,
+    },
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_corpus: Path) -> Path:
+    """A checkout of its own, with DVC in git mode and the tiny corpus."""
+    root = tmp_path / "project"
+    root.mkdir()
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, root / name)
+    shutil.copytree(tiny_corpus, tmp_path / "corpus")
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in SETTINGS.items():
+        params[section].update(values)
+    params["corpus"]["root"] = "../corpus"
+    yaml.dump(params, root / "params.yaml")
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
+        subprocess.run(command, cwd=root, check=True, env=environment())
+    for setting in ("core.analytics", "core.check_update"):
+        subprocess.run(["dvc", "config", setting, "false"], cwd=root, check=True, env=environment())
+    return root
+
+
+def environment() -> dict[str, str]:
+    binaries = str(Path(sys.executable).parent)
+    return os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
+
+
+def start_repro(root: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=root,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def kill_when(root: Path, pattern: str) -> list[Path]:
+    """Starts `dvc repro` and kills it, and nothing else, once a file of that name exists."""
+    process = start_repro(root)
+    deadline = time.monotonic() + LIMIT_S
+    while not (found := sorted(root.glob(pattern))):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"no {pattern}"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return found
+
+
+def finish(root: Path) -> str:
+    process = start_repro(root)
+    printed, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, printed
+    return printed
+
+
+def test_killed_in_decode_train_and_evaluate_then_finished_then_nothing_to_do(
+    project: Path,
+) -> None:
+    decoded = kill_when(project, ".work/decode/*/*.json")
+    assert decoded
+    assert not (project / "data/tracks.parquet").exists()
+    first = decoded[0].stat().st_mtime_ns
+
+    (checkpoint, *_) = kill_when(project, ".work/train-vocals/*/checkpoint-00000000[36]")
+    assert not decoded[0].exists() or decoded[0].stat().st_mtime_ns == first  # not done again
+    assert not (project / "models" / "vocals").exists()
+    assert (checkpoint.parent / "best.npz").exists() or "3" in checkpoint.name
+
+    (scored, *_) = kill_when(project, ".work/evaluate/*/scores/*/test/*.json")
+    kept = scored.relative_to(project)
+    text = finish(project)
+    assert "Running stage 'leaderboard'" in text
+    assert "Running stage 'train@vocals'" not in text
+    assert "Running stage 'decode'" not in text
+    assert not (project / kept).exists()  # renamed into scores/
+
+    # The history of the interrupted stem: every step's row once, in order.
+    for stem in ("vocals", "drums"):
+        rows = list(csv.DictReader((project / "models" / stem / "history.csv").open()))
+        assert [int(row["step"]) for row in rows] == [2, 4, 6, 8, 10, 12]
+        assert [int(r["step"]) for r in rows if r["valid_loss"]] == [4, 8, 12]
+
+    scores = pd.read_parquet(project / "scores" / "scores.parquet")
+    assert set(scores["method"]) == {"stemforge", "MIX", "IRM1"}
+    median = scores.groupby(["method", "target"])["SDR"].median()
+    for stem in ("vocals", "drums"):
+        assert median["IRM1", stem] > median["MIX", stem]
+    metrics = json.loads((project / "leaderboard" / "metrics.json").read_text())
+    assert metrics["drums"]["SDR"] == pytest.approx(median["stemforge", "drums"], abs=1e-3)
+    parity = json.loads((project / "exports" / "parity.json").read_text())
+    for stem in ("vocals", "drums"):
+        assert parity[stem]["tflite_float32"]["relative_difference"] < 1e-4
+        for name in ("saved_model/saved_model.pb", f"{stem}-float16.tflite"):
+            assert (project / "exports" / stem / name).is_file()
+
+    again = finish(project)
+    assert "Data and pipelines are up to date" in again
+    assert "Running stage" not in again
+    show = subprocess.run(
+        ["dvc", "metrics", "show", "--json"],
+        cwd=project, env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "SDR" in show.stdout
