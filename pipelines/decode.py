@@ -27,7 +27,7 @@ from pipelines.console import run_main, say
 from pipelines.parallel import map_tracks
 from pipelines.params import Corpus, read_params
 from pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
-from pipelines.work import check_free_space, publish, work_folder
+from pipelines.work import check_free_space, explain_empty, publish, work_folder
 
 
 def main() -> None:
@@ -44,6 +44,8 @@ def main() -> None:
         wavs.mkdir(exist_ok=True)
         if are_stem_files:
             check_free_space(DECODED, wav_bytes(tracks, params.decode.subtype), what="decoding")
+        else:
+            explain_empty(wavs, f"{root} holds audio files of its own, which are not copied.")
         jobs = [
             (track.name, (track, wavs, root, params.decode.subtype, work / f"{number}.json"))
             for number, track in enumerate(tracks)

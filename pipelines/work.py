@@ -89,6 +89,11 @@ def check_free_space(folder: Path, needed_bytes: int, *, what: str) -> None:
         )
 
 
+def explain_empty(folder: Path, text: str) -> None:
+    """Says in an output folder why nothing else is in it; DVC warns of empty ones."""
+    (folder / "README.txt").write_text(text + "\n", encoding="utf-8")
+
+
 def end_with_parent() -> None:
     """Ends this process soon after its parent is gone.
 
