@@ -57,7 +57,8 @@ def work_folder(stage: str, *identity: Any) -> Iterator[Path]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        end_with_parent()
+        if "DVC_STAGE" in os.environ:  # set by `dvc repro` for the commands it runs
+            end_with_parent()
         for stale in root.iterdir():
             if stale.is_dir() and stale.name != name:
                 shutil.rmtree(stale)
