@@ -41,5 +41,5 @@ $(READY): requirements.lock pyproject.toml
 # Needs uv; records versions and hashes, no addresses.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --extra dev --extra ffmpeg --quiet \
+	  --no-header --no-annotate --extra dev --extra ffmpeg --extra gcp --quiet \
 	  pyproject.toml -o requirements.lock
