@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.audio import find_ffmpeg
+from features.ffmpeg import find_ffmpeg
 from features.stft import Waveform
 
 METRICS = ("SDR", "SIR", "ISR", "SAR")

@@ -1,11 +1,12 @@
 """Finding the tracks of a corpus: MUSDB folders of either kind, or Spleeter's CSV files."""
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from features import storage
 from features.errors import UserError
 from features.tracks import MIXTURE, Split, choose_valid
 
@@ -21,23 +22,23 @@ class CorpusTrack:
     Attributes:
         name: unique in the corpus.
         split: "train", "valid" or "test".
-        files: file per source; the same .stem.mp4 file for all of them, or a file each.
+        files: place per source; the same .stem.mp4 file for all of them, or a file each.
         streams: audio stream per source inside a .stem.mp4; empty for files of their own.
         is_complete: the stems are all there are, and should add up to the mixture.
     """
 
     name: str
     split: Split
-    files: Mapping[str, Path]
+    files: Mapping[str, str]
     streams: Mapping[str, int]
     is_complete: bool
 
 
-def find_tracks(root: Path, *, stems: Sequence[str]) -> list[CorpusTrack]:
+def find_tracks(root: str, *, stems: Sequence[str]) -> list[CorpusTrack]:
     """Lists a MUSDB18 (.stem.mp4) or MUSDB18-HQ (folders of WAV files) corpus.
 
     Args:
-        root: folder with train/ and test/ in it.
+        root: folder with train/ and test/ in it, local or a URL.
         stems: names of the stems that are wanted.
 
     Returns:
@@ -46,21 +47,22 @@ def find_tracks(root: Path, *, stems: Sequence[str]) -> list[CorpusTrack]:
     Raises:
         UserError: no such folder, or no tracks in it, or a stem that .stem.mp4 files lack.
     """
-    if not root.is_dir():
+    if not storage.is_folder(root):
         raise UserError(f"corpus.root={root}: no such folder")
+    complete = set(stems) >= MUSDB_STREAMS.keys() - {MIXTURE}
     tracks = []
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
-        folder = root / split
-        if not folder.is_dir():
-            continue
-        for path in sorted(folder.iterdir()):
-            if path.name.endswith(STEM_SUFFIX):
-                tracks.append(_stem_file(path, split, stems))
-            elif path.is_dir():
-                files = {name: path / f"{name}.wav" for name in (MIXTURE, *stems)}
-                complete = set(stems) >= MUSDB_STREAMS.keys() - {MIXTURE}
-                tracks.append(CorpusTrack(path.name, split, files, {}, complete))
+        folder = storage.join(root, split)
+        names = storage.list_files(folder)
+        for name in names:
+            if name.endswith(STEM_SUFFIX) and "/" not in name:
+                tracks.append(_stem_file(storage.join(folder, name), split, stems))
+        for song in sorted({name.split("/")[0] for name in names if name.count("/") == 1}):
+            files = {
+                source: storage.join(folder, song, f"{source}.wav") for source in (MIXTURE, *stems)
+            }
+            tracks.append(CorpusTrack(song, split, files, {}, complete))
     if not tracks:
         raise UserError(
             f"corpus.root={root}: no tracks: expected *{STEM_SUFFIX} files or folders of WAV "
@@ -69,7 +71,7 @@ def find_tracks(root: Path, *, stems: Sequence[str]) -> list[CorpusTrack]:
     return _checked(tracks)
 
 
-def _stem_file(path: Path, split: Split, stems: Sequence[str]) -> CorpusTrack:
+def _stem_file(path: str, split: Split, stems: Sequence[str]) -> CorpusTrack:
     unknown = [stem for stem in stems if stem not in MUSDB_STREAMS]
     if unknown:
         raise UserError(
@@ -77,7 +79,7 @@ def _stem_file(path: Path, split: Split, stems: Sequence[str]) -> CorpusTrack:
         )
     sources = (MIXTURE, *stems)
     return CorpusTrack(
-        path.name.removesuffix(STEM_SUFFIX),
+        storage.name(path).removesuffix(STEM_SUFFIX),
         split,
         dict.fromkeys(sources, path),
         {name: MUSDB_STREAMS[name] for name in sources},
@@ -85,7 +87,7 @@ def _stem_file(path: Path, split: Split, stems: Sequence[str]) -> CorpusTrack:
     )
 
 
-def read_csvs(csvs: Mapping[Split, Path], *, root: Path, stems: Sequence[str]) -> list[CorpusTrack]:
+def read_csvs(csvs: Mapping[Split, str], *, root: str, stems: Sequence[str]) -> list[CorpusTrack]:
     """Lists a corpus that CSV files in Spleeter's format describe.
 
     The header names `mix_path`, `<stem>_path` for each stem, and `duration` (not needed
@@ -95,28 +97,36 @@ def read_csvs(csvs: Mapping[Split, Path], *, root: Path, stems: Sequence[str]) -
     Raises:
         UserError: a file or a column is missing, or a file lists nothing.
     """
-    if not root.is_dir():
+    if not storage.is_folder(root):
         raise UserError(f"corpus.root={root}: no such folder")
     tracks = []
     for split, path in csvs.items():
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
+            text = storage.read_bytes(path).decode()
         except FileNotFoundError:
             raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: no such file") from None
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         columns = {MIXTURE: "mix_path", **{stem: f"{stem}_path" for stem in stems}}
         for column in columns.values():
             if not rows or column not in rows[0]:
                 what = f"no column {column}" if rows else "no rows"
                 raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: {what}")
         for row in rows:
-            files = {name: root / row[column] for name, column in columns.items()}
-            tracks.append(CorpusTrack(files[MIXTURE].parent.name, split, files, {}, True))
+            files = {name: storage.join(root, row[column]) for name, column in columns.items()}
+            tracks.append(CorpusTrack(_folder_name(files[MIXTURE]), split, files, {}, True))
     names = Counter(track.name for track in tracks)
     return _checked(
-        replace(track, name=track.files[MIXTURE].stem) if names[track.name] > 1 else track
+        replace(track, name=_file_name(track.files[MIXTURE])) if names[track.name] > 1 else track
         for track in tracks
     )
+
+
+def _folder_name(path: str) -> str:
+    return storage.name(storage.parent(path))
+
+
+def _file_name(path: str) -> str:
+    return storage.name(path).rsplit(".", 1)[0]
 
 
 _CSV_KEYS = {"train": "train_csv", "valid": "validation_csv", "test": "test_csv"}
@@ -126,7 +136,7 @@ def _checked(tracks: Iterable[CorpusTrack]) -> list[CorpusTrack]:
     ordered = sorted(tracks, key=lambda track: (track.split, track.name))
     for name, count in Counter(track.name for track in ordered).items():
         if count > 1:
-            files = [str(t.files[MIXTURE]) for t in ordered if t.name == name]
+            files = [t.files[MIXTURE] for t in ordered if t.name == name]
             raise UserError(f"duplicate track name {name!r}: {' and '.join(files[:2])}: rename one")
     return ordered
 

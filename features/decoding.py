@@ -1,20 +1,24 @@
-"""Decoding one track of a corpus into WAV files and its row of the manifest."""
+"""Decoding one track of a corpus into WAV files, and measuring it for the manifest."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import soundfile
 
-from features import audio
-from features.audio import AudioError, Subtype
+from features import audio, ffmpeg, storage
+from features.audio import Subtype
 from features.corpora import CorpusTrack
-from features.stft import Waveform
+from features.ffmpeg import CHUNK_SAMPLES, AudioError, AudioInfo
 from features.tracks import MIXTURE, Reject, Source, Track
 
 
 class _Unfit(Exception):
-    """Carries a track's reject out of the loop over its sources."""
+    """Carries a track's reject out of the work on its sources."""
 
     def __init__(self, reason: str, value: float | None, detail: str) -> None:
         super().__init__(detail)
@@ -22,12 +26,22 @@ class _Unfit(Exception):
         self.value = value
 
 
-def decode_track(track: CorpusTrack, out: Path, *, root: Path, subtype: Subtype) -> Track | Reject:
+@dataclass(frozen=True)
+class _Wav:
+    """A source as a local file, and what is known of where it came from."""
+
+    local: Path
+    path: str
+    clipped_values: int
+    file_sha256: str
+
+
+def decode_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) -> Track | Reject:
     """Decodes a track, or tells why it cannot be used.
 
     The streams of a .stem.mp4 file become `out`/<split>/<track>/<source>.wav, with exactly
     the samples that musdb returns at the subtype. Audio files of their own are measured
-    where they lie and not copied.
+    where they lie and not copied. Memory is bounded, whatever the song's length.
 
     Args:
         track: where its sources lie.
@@ -40,55 +54,61 @@ def decode_track(track: CorpusTrack, out: Path, *, root: Path, subtype: Subtype)
         length_mismatch.
     """
     try:
-        if track.streams:
-            version = audio.run_ffmpeg("ffmpeg", "-version").split()[2].decode()
-            decoded = _decode_stem_file(track, out, subtype)
-        else:
-            version = ""
-            decoded = _read_files(track, root)
-        return _measure(track, decoded, version)
+        if not track.streams:
+            with _own_files(track, root) as wavs:
+                return _measure(track, wavs, ffmpeg_version="")
+        version = ffmpeg.run_ffmpeg("ffmpeg", "-version").split()[2].decode()
+        with storage.local_copy(track.files[MIXTURE]) as path:
+            wavs = decode_stem_file(track, path, out, subtype)
+        return _measure(track, wavs, ffmpeg_version=version)
     except _Unfit as unfit:
-        return Reject(track.name, None, unfit.reason, unfit.value, str(unfit))
+        return Reject(track.name, track.split, None, unfit.reason, unfit.value, str(unfit))
     except AudioError as error:
-        return Reject(track.name, None, "decode_error", None, str(error))
+        return Reject(track.name, track.split, None, "decode_error", None, str(error))
 
 
-def _decode_stem_file(
-    track: CorpusTrack, out: Path, subtype: Subtype
-) -> Iterator[tuple[Source, Waveform]]:
-    path = track.files[MIXTURE]
-    streams = audio.probe_streams(path)
-    if len(streams) <= max(track.streams.values()):
+def decode_stem_file(
+    track: CorpusTrack, path: Path, out: Path, subtype: Subtype
+) -> dict[str, _Wav]:
+    """Writes each stream of a .stem.mp4 file as `out`/<split>/<track>/<source>.wav."""
+    streams = ffmpeg.probe_streams(path)
+    needed = max(track.streams.values()) + 1
+    if len(streams) < needed:
         raise _Unfit(
             "missing_stem",
             float(len(streams)),
-            f"{len(streams)} audio streams, {max(track.streams.values()) + 1} are needed",
+            f"{len(streams)} audio streams, {needed} are needed",
         )
     file_sha256 = _file_sha256(path)
     folder = out / track.split / track.name
     folder.mkdir(parents=True, exist_ok=True)
+    wavs = {}
     for name, number in track.streams.items():
         info = streams[number]
         _check_format(name, info)
-        waveform, clipped = audio.quantise(audio.decode_stream(path, number, info), subtype)
         wav = folder / f"{name}.wav"
-        audio.write_wav(wav, waveform, sample_rate_hz=info.sample_rate_hz, subtype=subtype)
-        relative = wav.relative_to(out).as_posix()
-        yield _source(name, relative, subtype, waveform, clipped, file_sha256), waveform
+        with audio.open_wav(
+            wav, channels=info.channels, sample_rate_hz=info.sample_rate_hz, subtype=subtype
+        ) as writer:
+            clipped = sum(map(writer.write, ffmpeg.decode_stream(path, number, info)))
+        wavs[name] = _Wav(wav, wav.relative_to(out).as_posix(), clipped, file_sha256)
+    return wavs
 
 
-def _read_files(track: CorpusTrack, root: Path) -> Iterator[tuple[Source, Waveform]]:
-    for name, path in track.files.items():
-        if not path.is_file():
-            raise _Unfit("missing_stem", None, f"{path}: no such file")
-        _check_format(name, audio.file_info(path))
-        waveform = audio.read_audio(path)
-        relative = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-        subtype = audio.file_subtype(path)
-        yield _source(name, relative, subtype, waveform, 0, _file_sha256(path)), waveform
+@contextmanager
+def _own_files(track: CorpusTrack, root: str) -> Iterator[dict[str, _Wav]]:
+    with ExitStack() as stack:
+        wavs = {}
+        for name, place in track.files.items():
+            if storage.size(place) is None:
+                raise _Unfit("missing_stem", None, f"{place}: no such file")
+            local = stack.enter_context(storage.local_copy(place))
+            _check_format(name, audio.file_info(local))
+            wavs[name] = _Wav(local, storage.relative(place, root), 0, _file_sha256(local))
+        yield wavs
 
 
-def _check_format(name: str, info: audio.AudioInfo) -> None:
+def _check_format(name: str, info: AudioInfo) -> None:
     if info.sample_rate_hz != audio.SAMPLE_RATE_HZ:
         raise _Unfit(
             "sample_rate",
@@ -100,40 +120,58 @@ def _check_format(name: str, info: audio.AudioInfo) -> None:
         raise _Unfit("decode_error", float(info.channels), f"{name} has {info.channels} channels")
 
 
-def _source(
-    name: str, path: str, subtype: str, waveform: Waveform, clipped: int, file_sha256: str
-) -> Source:
-    power = np.mean(np.square(waveform, dtype=np.float64)) if waveform.size else 0.0
-    return Source(
-        name=name,
-        path=path,
-        subtype=subtype,
-        peak=float(np.max(np.abs(waveform), initial=0.0)),
-        rms=float(np.sqrt(power)),
-        clipped_values=clipped,
-        file_sha256=file_sha256,
-        pcm_sha256=hashlib.sha256(np.ascontiguousarray(waveform, "<f4").data).hexdigest(),
-    )
+class _Meter:
+    """Peak, energy and checksum of a source, gathered piece by piece."""
+
+    def __init__(self) -> None:
+        self.peak = 0.0
+        self.energy = 0.0
+        self.values = 0
+        self._sha256 = hashlib.sha256()
+
+    def add(self, waveform: Any) -> None:
+        self.peak = max(self.peak, float(np.max(np.abs(waveform), initial=0.0)))
+        self.energy += _energy(waveform)
+        self.values += waveform.size
+        self._sha256.update(np.ascontiguousarray(waveform, "<f4").data)
+
+    @property
+    def rms(self) -> float:
+        return float(np.sqrt(self.energy / self.values)) if self.values else 0.0
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
 
 
-def _measure(track: CorpusTrack, decoded: Iterator[tuple[Source, Waveform]], ffmpeg: str) -> Track:
-    """Collects the sources and compares mixture and sum of stems; the mixture comes first."""
-    sources = []
-    mixture = residual = np.zeros((0, 2), np.float32)
-    for source, waveform in decoded:
-        if source.name == MIXTURE:
-            mixture, residual = waveform, waveform.copy()
-        elif len(waveform) != len(mixture):
+def _energy(waveform: Any) -> float:
+    return float(np.sum(np.square(waveform, dtype=np.float64)))
+
+
+def _measure(track: CorpusTrack, wavs: Mapping[str, _Wav], *, ffmpeg_version: str) -> Track:
+    """Measures all sources side by side, and the mixture against the sum of the stems."""
+    samples = audio.file_info(wavs[MIXTURE].local).samples
+    for name, wav in wavs.items():
+        length = audio.file_info(wav.local).samples
+        if length != samples:
             raise _Unfit(
                 "length_mismatch",
-                float(len(waveform) - len(mixture)),
-                f"{source.name} has {len(waveform)} samples, the mixture {len(mixture)}",
+                float(length - samples),
+                f"{name} has {length} samples, the mixture {samples}",
             )
-        else:
-            residual = residual - waveform
-        sources.append(source)
-    energy = float(np.sum(np.square(mixture, dtype=np.float64)))
-    left = float(np.sum(np.square(residual, dtype=np.float64)))
+    meters = {name: _Meter() for name in wavs}
+    left = 0.0
+    for start in range(0, samples, CHUNK_SAMPLES):
+        pieces = {
+            name: audio.read_audio(wav.local, start=start, samples=CHUNK_SAMPLES)
+            for name, wav in wavs.items()
+        }
+        for name, piece in pieces.items():
+            meters[name].add(piece)
+        stems = [audio.as_stereo(piece) for name, piece in pieces.items() if name != MIXTURE]
+        left += _energy(audio.as_stereo(pieces[MIXTURE]) - np.sum(stems, axis=0))
+    channels = audio.file_info(wavs[MIXTURE].local).channels
+    energy = meters[MIXTURE].energy * 2 / channels
     residual_db = float("nan")
     if track.is_complete and energy > 0.0:
         with np.errstate(divide="ignore"):
@@ -141,12 +179,24 @@ def _measure(track: CorpusTrack, decoded: Iterator[tuple[Source, Waveform]], ffm
     return Track(
         name=track.name,
         split=track.split,
-        samples=len(mixture),
+        samples=samples,
         sample_rate_hz=audio.SAMPLE_RATE_HZ,
-        duration_s=len(mixture) / audio.SAMPLE_RATE_HZ,
+        duration_s=samples / audio.SAMPLE_RATE_HZ,
         residual_db=residual_db,
-        ffmpeg=ffmpeg,
-        sources=tuple(sources),
+        ffmpeg=ffmpeg_version,
+        sources=tuple(
+            Source(
+                name=name,
+                path=wav.path,
+                subtype=str(soundfile.info(wav.local).subtype),
+                peak=meters[name].peak,
+                rms=meters[name].rms,
+                clipped_values=wav.clipped_values,
+                file_sha256=wav.file_sha256,
+                pcm_sha256=meters[name].sha256,
+            )
+            for name, wav in wavs.items()
+        ),
     )
 
 

@@ -4,12 +4,14 @@ Frames start at multiples of the hop; nothing is centred and nothing is
 padded here. Arrays are [frames, bins, channels].
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+FRAMES_AT_ONCE = 32  # windows and spectra of so many frames stay in a core's cache
 Waveform = NDArray[np.float32]
 Spectrum = NDArray[np.complex64]
 
@@ -69,16 +71,49 @@ def stft(waveform: Waveform, framing: Framing) -> Spectrum:
     Raises:
         ValueError: the waveform is not [samples, channels].
     """
+    spectra = [spectrum for _, spectrum in _spectra(waveform, framing)]
+    if not spectra:
+        return np.zeros((0, framing.bins, waveform.shape[1]), np.complex64)
+    return np.moveaxis(np.concatenate(spectra, axis=1), 0, -1)
+
+
+def magnitude_stft(waveform: Waveform, framing: Framing, *, bins: int) -> NDArray[np.float32]:
+    """|STFT| of the lowest bins, without the whole complex spectrum in memory.
+
+    Args:
+        waveform: float32 [samples, channels], full scale at 1.
+        framing: window length and hop.
+        bins: number of bins kept, from 0 Hz.
+
+    Returns:
+        float32 [frames, bins, channels].
+
+    Raises:
+        ValueError: the waveform is not [samples, channels].
+    """
+    frames = framing.count(len(waveform))
+    magnitudes = np.empty((waveform.shape[-1], frames, bins), np.float32)
+    for first, spectrum in _spectra(waveform, framing):
+        part = magnitudes[:, first : first + spectrum.shape[1]]
+        np.abs(spectrum[..., :bins], out=part)
+    return np.moveaxis(magnitudes, 0, -1)
+
+
+def _spectra(waveform: Waveform, framing: Framing) -> Iterator[tuple[int, Spectrum]]:
+    """First frame and complex64 [channels, frames, bins] of a few frames at a time."""
     if waveform.ndim != 2:
         raise ValueError(f"waveform must be [samples, channels], got shape {waveform.shape}")
     frames = framing.count(len(waveform))
     if frames == 0:
-        return np.zeros((0, framing.bins, waveform.shape[1]), np.complex64)
+        return
     # Channels first, so that each window is contiguous for the FFT.
     channels = np.ascontiguousarray(waveform.T, dtype=np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(channels, framing.length_samples, axis=1)
-    framed = windows[:, :: framing.step_samples][:, :frames] * hann(framing.length_samples)
-    return np.moveaxis(scipy.fft.rfft(framed, axis=-1), 0, -1)
+    windows = windows[:, :: framing.step_samples][:, :frames]
+    window = hann(framing.length_samples)
+    for first in range(0, frames, FRAMES_AT_ONCE):
+        framed = windows[:, first : first + FRAMES_AT_ONCE] * window
+        yield first, scipy.fft.rfft(framed, axis=-1)
 
 
 def inverse_stft(spectrum: Spectrum, framing: Framing) -> Waveform:

@@ -6,6 +6,8 @@ the standard library; Beam's filesystems are imported only for the others.
 
 import os
 import shutil
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,11 @@ def parent(place: str) -> str:
     return place.rstrip("/").rsplit("/", 1)[0]
 
 
+def relative(place: str, root: str) -> str:
+    """A place as seen from a folder, or unchanged where it does not lie below it."""
+    return place.removeprefix(join(root).rstrip("/") + "/")
+
+
 def read_bytes(place: str) -> bytes:
     """The whole contents.
 
@@ -53,19 +60,34 @@ def read_bytes(place: str) -> bytes:
         return bytes(file.read())
 
 
-def read_range(place: str, offset: int, length: int) -> bytes:
-    """`length` bytes from `offset`; fewer at the end of the file.
+class RangeReader:
+    """Reads parts of one file, from any thread.
+
+    Args:
+        place: where it lies.
 
     Raises:
         FileNotFoundError: there is no such file.
         UserError: the filesystem cannot be reached or read.
     """
-    if is_local(place):
-        with Path(place).open("rb") as file:
-            return os.pread(file.fileno(), length, offset)
-    with _remote(place) as file_system, _open(file_system, place) as file:
-        file.seek(offset)
-        return bytes(file.read(length))
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._lock = threading.Lock()
+        self._file: BinaryIO
+        if is_local(place):
+            self._file = Path(place).open("rb", buffering=0)  # noqa: SIM115 (open as long as self)
+        else:
+            with _remote(place) as file_system:
+                self._file = _open(file_system, place)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`; fewer at the end of the file."""
+        if is_local(self._place):
+            return os.pread(self._file.fileno(), length, offset)
+        with self._lock, _remote(self._place):
+            self._file.seek(offset)
+            return bytes(self._file.read(length))
 
 
 def write_bytes(place: str, data: bytes) -> None:
@@ -80,7 +102,7 @@ def write_bytes(place: str, data: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         return
-    with _remote(place) as file_system, file_system.create(place, _MIME, _RAW()) as file:
+    with _remote(place) as file_system, _create(file_system, place) as file:
         file.write(data)
 
 
@@ -89,18 +111,14 @@ def upload(path: Path, place: str) -> None:
     with (
         path.open("rb") as source,
         _remote(place) as file_system,
-        file_system.create(place, _MIME, _RAW()) as target,
+        _create(file_system, place) as target,
     ):
         shutil.copyfileobj(source, target, CHUNK_BYTES)
 
 
 @contextmanager
-def local_copy(place: str, scratch: Path) -> Iterator[Path]:
+def local_copy(place: str) -> Iterator[Path]:
     """A local file with the contents of a place: the file itself, or a copy while it is used.
-
-    Args:
-        place: where it lies.
-        scratch: folder for the copy.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -109,8 +127,8 @@ def local_copy(place: str, scratch: Path) -> Iterator[Path]:
     if is_local(place):
         yield Path(place)
         return
-    path = scratch / name(place)
-    try:
+    with tempfile.TemporaryDirectory(prefix="stemforge-") as folder:
+        path = Path(folder) / name(place)
         with (
             _remote(place) as file_system,
             _open(file_system, place) as source,
@@ -118,8 +136,6 @@ def local_copy(place: str, scratch: Path) -> Iterator[Path]:
         ):
             shutil.copyfileobj(source, target, CHUNK_BYTES)
         yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def size(place: str) -> int | None:
@@ -130,6 +146,11 @@ def size(place: str) -> int | None:
     with _remote(place) as file_system:
         found = file_system.match([place])[0].metadata_list
         return int(found[0].size_in_bytes) if found else None
+
+
+def is_folder(place: str) -> bool:
+    """True where there is such a folder; on an object store, where anything lies below it."""
+    return Path(place).is_dir() if is_local(place) else bool(list_files(place))
 
 
 def list_files(folder: str) -> list[str]:
@@ -145,30 +166,23 @@ def list_files(folder: str) -> list[str]:
     return sorted(entry.path.removeprefix(prefix) for entry in found)
 
 
-def remove(place: str) -> None:
-    """Removes a file, if it is there."""
-    if is_local(place):
-        Path(place).unlink(missing_ok=True)
-    elif size(place) is not None:
-        with _remote(place) as file_system:
-            file_system.delete([place])
-
-
 _MIME = "application/octet-stream"
 
 
-def _RAW() -> Any:
-    """Beam's word for bytes as they are: a .gz is not unpacked."""
+def _create(file_system: Any, place: str) -> BinaryIO:
     from apache_beam.io.filesystem import CompressionTypes
 
-    return CompressionTypes.UNCOMPRESSED
+    created: BinaryIO = file_system.create(place, _MIME, CompressionTypes.UNCOMPRESSED)
+    return created
 
 
 def _open(file_system: Any, place: str) -> BinaryIO:
+    from apache_beam.io.filesystem import CompressionTypes
+
     # Object stores tell of a missing object only once it is read, each in its own words.
     if not file_system.exists(place):
         raise FileNotFoundError(2, "no such file", place)
-    opened: BinaryIO = file_system.open(place, _MIME, _RAW())
+    opened: BinaryIO = file_system.open(place, _MIME, CompressionTypes.UNCOMPRESSED)
     return opened
 
 

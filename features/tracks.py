@@ -80,6 +80,7 @@ class Reject:
 
     Attributes:
         track: its name.
+        split: of the track.
         block: index of the block in the song, or None for the whole track.
         reason: one word, listed in features/validity.py.
         value: the quantity that was judged, where the reason has one.
@@ -87,6 +88,7 @@ class Reject:
     """
 
     track: str
+    split: Split
     block: int | None
     reason: str
     value: float | None
@@ -143,6 +145,7 @@ _MANIFEST = pa.schema(
 _REJECTS = pa.schema(
     [
         ("track", pa.string()),
+        ("split", pa.string()),
         ("block", pa.int64()),
         ("reason", pa.string()),
         ("value", pa.float64()),
@@ -185,11 +188,16 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(Path(metadata["stemforge.audio_root"]), stems, tuple(tracks))
 
 
-def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
-    """Writes a table of rejects, sorted by track and block."""
+def rejects_table(rejects: Iterable[Reject]) -> Any:
+    """A table of rejects, sorted by track and block."""
     ordered = sorted(rejects, key=lambda r: (r.track, -1 if r.block is None else r.block, r.reason))
     rows = [dataclasses.asdict(reject) for reject in ordered]
-    pq.write_table(pa.Table.from_pylist(rows, _REJECTS), path)
+    return pa.Table.from_pylist(rows, _REJECTS)
+
+
+def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
+    """Writes a table of rejects; the same rejects give the same bytes."""
+    pq.write_table(rejects_table(rejects), path)
 
 
 def read_rejects(path: Path) -> list[Reject]:

@@ -1,137 +1,225 @@
-"""The feature job on Beam: wiring only; the work is in features/shards.py."""
+"""The feature job on Beam: wiring only; the work is in features/shards.py and decoding.py."""
 
 import dataclasses
+import io
 import json
+import operator
+import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow.parquet as pq
 from apache_beam.metrics import Metrics
 
-from features.audio import SAMPLE_RATE_HZ
+from features import storage
+from features.audio import SAMPLE_RATE_HZ, Subtype
 from features.blocks import assign_shards
+from features.corpora import CorpusTrack
+from features.decoding import decode_track
 from features.errors import UserError
-from features.records import FEATURES_VERSION, INFO
+from features.records import FEATURES_VERSION, INFO, REJECTS
 from features.shards import FeatureConfig, Shard, ShardReport, write_shard
-from features.tracks import Manifest, Reject, Split, write_rejects
-from features.validity import reject_track
+from features.stft import Framing
+from features.track_audio import TrackAudio
+from features.tracks import Reject, Split, Track, rejects_table
+from features.validity import Thresholds, reject_track
 
 FEATURE_SPLITS: tuple[Split, ...] = ("train", "valid")
-REJECTS = "rejects.parquet"
+FAILURES = ("decode_error", "failed")  # reasons that count for max_failed_tracks_ratio
+COUNTERS = "stemforge"  # namespace of the job's metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which track goes where.
+
+    Attributes:
+        shards: the work.
+        rejects: tracks of the feature splits that are unfit as a whole.
+    """
+
+    shards: tuple[Shard, ...]
+    rejects: tuple[Reject, ...]
 
 
 def plan_shards(
-    manifest: Manifest, config: FeatureConfig, *, shards: int
-) -> tuple[list[Shard], list[Reject]]:
+    tracks: Iterable[Track | Reject], thresholds: Thresholds, framing: Framing, *, shards: int
+) -> Plan:
     """Deals the valid tracks of both splits out to shards.
 
     Args:
-        manifest: the decoded corpus.
-        config: what features are.
+        tracks: the measured corpus, in any order, with what was rejected on the way.
+        thresholds: limits of validity.
+        framing: of the features, to weigh tracks by their frames.
         shards: number per split; at most one a track is made.
-
-    Returns:
-        The shards, and the tracks that are unfit as a whole.
 
     Raises:
         UserError: a split has no valid track.
     """
-    planned = []
-    rejects = []
+    planned: list[Shard] = []
+    rejects: list[Reject] = []
+    everything = list(tracks)
     for split in FEATURE_SPLITS:
-        good = {}
-        for track in manifest.split(split):
-            reject = reject_track(track, config.thresholds)
-            if reject:
-                rejects.append(reject)
-            else:
-                good[track.name] = track
+        candidates = [track for track in everything if track.split == split]
+        judged = [t if isinstance(t, Reject) else reject_track(t, thresholds) for t in candidates]
+        found = [reject for reject in judged if reject]
+        good = {
+            track.name: track
+            for track, reject in zip(candidates, judged, strict=True)
+            if isinstance(track, Track) and not reject
+        }
+        rejects += found
         if not good:
-            reasons = Counter(r.reason for r in rejects)
+            reasons = Counter(reject.reason for reject in found)
             raise UserError(
-                f"no valid track in the {split} split (of {len(manifest.split(split))}; "
+                f"no valid track in the {split} split (of {len(candidates)}; "
                 f"rejects: {dict(reasons) or 'none'}): at least one is needed"
             )
-        frames = {name: config.framing.count(track.samples) for name, track in good.items()}
+        frames = {name: framing.count(track.samples) for name, track in good.items()}
         dealt = assign_shards(frames, shards=shards)
-        for number, names in enumerate(dealt):
-            tracks = tuple(good[name] for name in names)
-            planned.append(Shard(split, number, len(dealt), tracks))
-    return planned, rejects
+        planned += [
+            Shard(split, number, len(dealt), tuple(good[name] for name in names))
+            for number, names in enumerate(dealt)
+        ]
+    return Plan(tuple(planned), tuple(rejects))
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where workers on this machine note each finished track.
+
+    Attributes:
+        path: file of lines, or None where nobody watches.
+    """
+
+    path: Path | None
+
+    def note(self, track: Track) -> None:
+        """Counts a track; appends its seconds to the file, whole lines at a time."""
+        Metrics.counter(COUNTERS, "tracks").inc()
+        Metrics.counter(COUNTERS, "audio_s").inc(round(track.duration_s))
+        if self.path is not None:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            try:
+                os.write(descriptor, f"{track.duration_s}\n".encode())
+            finally:
+                os.close(descriptor)
+
+
+class MeasureTrack(beam.DoFn):  # type: ignore[misc]
+    """`decode_track` as a DoFn: what stage decode would say, without keeping the WAV files."""
+
+    def __init__(self, root: str, subtype: Subtype) -> None:
+        self._root = root
+        self._subtype = subtype
+
+    def process(self, track: CorpusTrack) -> Iterable[Track | Reject]:
+        """Emits the track's row of the manifest, or its reject."""
+        with tempfile.TemporaryDirectory(prefix="stemforge-") as out:
+            try:
+                yield decode_track(track, Path(out), root=self._root, subtype=self._subtype)
+            except UserError as error:
+                yield Reject(track.name, track.split, None, "decode_error", None, str(error))
 
 
 class WriteShard(beam.DoFn):  # type: ignore[misc]
     """`write_shard` as a DoFn, with counters of kept and rejected blocks."""
 
-    def __init__(self, manifest: Manifest, config: FeatureConfig, root: Path) -> None:
-        self._manifest = manifest
+    def __init__(
+        self, audio: TrackAudio, config: FeatureConfig, root: str, progress: Progress
+    ) -> None:
+        self._audio = audio
         self._config = config
         self._root = root
+        self._progress = progress
 
     def process(self, shard: Shard) -> Iterable[ShardReport]:
         """Writes one shard and emits its report."""
-        report = write_shard(shard, self._manifest, self._config, self._root)
-        Metrics.counter("blocks", "kept").inc(report.kept)
+        report = write_shard(shard, self._audio, self._config, self._root, done=self._progress.note)
+        Metrics.counter(COUNTERS, "kept").inc(report.kept)
         for reject in report.rejects:
-            Metrics.counter("blocks", reject.reason).inc()
+            Metrics.counter(COUNTERS, reject.reason).inc()
         yield report
 
 
 class WriteFeatures(beam.PTransform):  # type: ignore[misc]
-    """Shards in, a finished features folder out; emits the contents of info.json.
+    """Measured tracks and rejects in, a finished features folder out.
+
+    Emits the contents of info.json.
 
     Args:
-        manifest: the decoded corpus.
+        audio: where the tracks' audio is.
         config: what features are.
-        root: folder to write; info.json comes last.
-        rejects: tracks that were rejected before, for the table.
+        root: folder to write, local or a URL; info.json comes last.
+        shards: number of shards per split.
+        progress: where finished tracks are noted.
     """
 
     def __init__(
-        self, manifest: Manifest, config: FeatureConfig, root: Path, rejects: Sequence[Reject]
+        self,
+        audio: TrackAudio,
+        config: FeatureConfig,
+        root: str,
+        *,
+        shards: int,
+        progress: Progress,
     ) -> None:
         super().__init__()
-        self._manifest = manifest
+        self._audio = audio
         self._config = config
         self._root = root
-        self._rejects = tuple(rejects)
+        self._shards = shards
+        self._progress = progress
 
-    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[dict[str, Any]]:
-        """Write shards anywhere, gather their reports, write info.json once."""
+    def expand(self, tracks: beam.PCollection[Track | Reject]) -> beam.PCollection[dict[str, Any]]:
+        """Plan once, write shards anywhere, gather their reports, write info.json once."""
+        config = self._config
+        plan = (
+            tracks
+            | "Gather tracks" >> beam.combiners.ToList()
+            | "Plan"
+            >> beam.Map(plan_shards, config.thresholds, config.framing, shards=self._shards)
+        )
         return (
-            shards
+            plan
+            | "Shards" >> beam.FlatMap(operator.attrgetter("shards"))
             | "Spread" >> beam.Reshuffle()
-            | "Write" >> beam.ParDo(WriteShard(self._manifest, self._config, self._root))
-            | "Gather" >> beam.combiners.ToList()
+            | "Write" >> beam.ParDo(WriteShard(self._audio, config, self._root, self._progress))
+            | "Gather reports" >> beam.combiners.ToList()
             | "Finish"
-            >> beam.Map(write_info, self._manifest, self._config, self._root, rejects=self._rejects)
+            >> beam.Map(write_info, config, self._root, plan=beam.pvalue.AsSingleton(plan))
         )
 
 
 def write_info(
-    reports: Iterable[ShardReport],
-    manifest: Manifest,
-    config: FeatureConfig,
-    root: Path,
-    *,
-    rejects: Sequence[Reject],
+    reports: Iterable[ShardReport], config: FeatureConfig, root: str, *, plan: Plan
 ) -> dict[str, Any]:
     """Writes rejects.parquet and then info.json from all shards' reports.
 
     Raises:
-        UserError: a split kept no block at all.
+        UserError: a split kept no block at all, or too many tracks failed.
     """
     ordered = sorted(reports, key=lambda report: (report.split, report.number))
     splits = {}
     for split in FEATURE_SPLITS:
         parts = [report for report in ordered if report.split == split]
+        blocks = [r for report in parts for r in report.rejects if r.block is not None]
+        tracks = [r for report in parts for r in report.rejects if r.block is None]
+        tracks += [reject for reject in plan.rejects if reject.split == split]
+        planned = sum(len(shard.tracks) for shard in plan.shards if shard.split == split)
+        all_tracks = planned + sum(1 for reject in plan.rejects if reject.split == split)
+        _check_failures(split, tracks, all_tracks, config.max_failed_tracks_ratio)
         kept = sum(report.kept for report in parts)
-        reasons = Counter(reject.reason for report in parts for reject in report.rejects)
+        reasons = Counter(reject.reason for reject in blocks)
         if not kept:
             raise UserError(f"every block of the {split} split was rejected: {dict(reasons)}")
         splits[split] = {
+            "tracks": all_tracks,
+            "tracks_rejected": dict(sorted(Counter(r.reason for r in tracks).items())),
             "shards": len(parts),
             "blocks_cut": sum(report.cut for report in parts),
             "blocks_kept": kept,
@@ -146,12 +234,24 @@ def write_info(
         "bins": config.bins,
         "block_frames": config.block_frames,
         "encoding": config.encoding,
-        "stems": list(manifest.stems),
+        "mixture_phase": config.mixture_phase,
+        "stems": list(config.stems),
         "splits": splits,
     }
-    blocks = [reject for report in ordered for reject in report.rejects]
-    write_rejects(root / REJECTS, [*rejects, *blocks])
-    temporary = root / f".{INFO}.tmp"
-    temporary.write_text(json.dumps(info, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.rename(root / INFO)
+    buffer = io.BytesIO()
+    rejects = [*plan.rejects, *(reject for report in ordered for reject in report.rejects)]
+    pq.write_table(rejects_table(rejects), buffer)
+    storage.write_bytes(storage.join(root, REJECTS), buffer.getvalue())
+    text = json.dumps(info, indent=2, sort_keys=True) + "\n"
+    storage.write_bytes(storage.join(root, INFO), text.encode())
     return info
+
+
+def _check_failures(split: Split, rejects: Sequence[Reject], tracks: int, limit: float) -> None:
+    failed = [reject for reject in rejects if reject.reason in FAILURES]
+    if len(failed) > limit * tracks:
+        first = failed[0]
+        raise UserError(
+            f"{len(failed)} of {tracks} tracks of the {split} split failed, more than "
+            f"features.max_failed_tracks_ratio={limit}; the first: {first.track}: {first.detail}"
+        )

@@ -47,15 +47,17 @@ def reject_track(track: Track, thresholds: Thresholds) -> Reject | None:
     """Judges a decoded track by its row in the manifest."""
     if track.duration_s < thresholds.min_duration_s:
         detail = f"{track.duration_s:.2f} s is shorter than {thresholds.min_duration_s} s"
-        return Reject(track.name, None, "too_short", track.duration_s, detail)
+        return Reject(track.name, track.split, None, "too_short", track.duration_s, detail)
     if track.residual_db > thresholds.max_residual_db:
         detail = f"mixture minus stems at {track.residual_db:.1f} dB of the mixture"
-        return Reject(track.name, None, "inconsistent_mixture", track.residual_db, detail)
+        return Reject(
+            track.name, track.split, None, "inconsistent_mixture", track.residual_db, detail
+        )
     return None
 
 
 def reject_block(
-    track: str,
+    track: Track,
     block: Block,
     sources: Mapping[str, Waveform],
     thresholds: Thresholds,
@@ -65,7 +67,7 @@ def reject_block(
     """Judges the samples under one block.
 
     Args:
-        track: name, for the reject.
+        track: which song, for the reject.
         block: which block.
         sources: float32 [samples, channels] per source, full scale at 1.
         thresholds: limits.
@@ -76,7 +78,7 @@ def reject_block(
     """
 
     def reject(reason: str, value: float | None, detail: str) -> Reject:
-        return Reject(track, block.index, reason, value, detail)
+        return Reject(track.name, track.split, block.index, reason, value, detail)
 
     for name, waveform in sources.items():
         bad = int(np.count_nonzero(~np.isfinite(waveform)))

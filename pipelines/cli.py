@@ -67,6 +67,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     info.add_argument("model", type=Path, metavar="MODEL_DIR", help="or a folder of them")
     info.set_defaults(run=print_info)
+
+    verify = commands.add_parser(
+        "verify",
+        help="check a features folder",
+        description="Checks every file, record and index of a features folder against its "
+        "info.json; exit code 2 where anything is wrong.",
+    )
+    verify.add_argument(
+        "features", metavar="FEATURES", help="features folder, local or a URL (gs://...)"
+    )
+    verify.add_argument(
+        "--compare", metavar="OTHER", help="also tell which files differ from this folder's"
+    )
+    verify.set_defaults(run=verify_features)
     return parser
 
 
@@ -140,6 +154,40 @@ def print_info(arguments: argparse.Namespace) -> None:
         )
         print(f"  weights     {size / 1e6:.1f} MB")
         print(f"  provenance  {json.dumps(card['provenance'], sort_keys=True)}")
+
+
+def verify_features(arguments: argparse.Namespace) -> None:
+    """`stemforge verify`."""
+    from features import storage
+    from features.errors import UserError
+    from features.feature_set import FeatureSet
+    from features.verification import differences, find_damage
+
+    if any(p and not storage.is_local(p) for p in (arguments.features, arguments.compare)):
+        from pipelines.runners import pipeline_options
+
+        pipeline_options([])  # tells Beam's filesystems of STEMFORGE_BEAM_ARGS
+    info = FeatureSet.open(arguments.features).info
+    size = sum(f["bytes"] for split in info["splits"].values() for f in split["files"].values())
+    problems: list[str] = []
+    with progress(round(size / 1e6), label="verify", unit="MB") as bar:
+        seen = 0
+
+        def report(more: int) -> None:
+            nonlocal seen
+            seen += more
+            bar.update(round(seen / 1e6) - bar.n)
+
+        problems += find_damage(arguments.features, progress=report)
+    if arguments.compare is not None:
+        problems += differences(arguments.features, arguments.compare)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise UserError(f"{arguments.features}: {len(problems)} differences")
+    files = sum(len(split["files"]) for split in info["splits"].values())
+    same = f", the same as {arguments.compare}" if arguments.compare else ""
+    print(f"{arguments.features}: {files} files, {size / 1e6:.1f} MB: as info.json says{same}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -71,7 +71,8 @@ def progress(total: float, *, label: str, unit: str) -> Any:
 def quiet_libraries() -> None:
     """Silences what says nothing to a user: TensorFlow's start-up log, Beam's chatter."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    # Beam logs each error of a worker with its traceback, and then raises it as well.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
     # museval reads pkg_resources in some versions, and divides by zero on silence by design.

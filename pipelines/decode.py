@@ -10,11 +10,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from features import audio
+from features import audio, ffmpeg, storage
 from features.corpora import CorpusTrack, find_tracks, hold_out_valid, read_csvs
 from features.decoding import decode_track
 from features.errors import UserError
 from features.tracks import (
+    MIXTURE,
     Manifest,
     Reject,
     Source,
@@ -33,11 +34,11 @@ from pipelines.work import check_free_space, explain_empty, publish, work_folder
 def main() -> None:
     """Decodes every track that is not decoded yet, then writes the manifest."""
     params = read_params()
-    root = Path(params.corpus.root)
+    root = params.corpus.root
     tracks = list_corpus(params.corpus)
     are_stem_files = _same_kind(tracks, root)
     if are_stem_files:
-        audio.find_ffmpeg()
+        ffmpeg.find_ffmpeg()
     identity = (params.corpus.model_dump(), params.decode.model_dump(), _stamps(tracks))
     with work_folder("decode", *identity) as work:
         wavs = work / "decoded"
@@ -54,7 +55,7 @@ def main() -> None:
         good = [result for result in results if isinstance(result, Track)]
         rejects = [result for result in results if isinstance(result, Reject)]
         report_rejects(rejects, len(tracks), strict=params.decode.strict)
-        audio_root = DECODED if are_stem_files else root
+        audio_root = DECODED if are_stem_files else Path(root)
         manifest = Manifest(audio_root, tuple(params.corpus.stems), tuple(good))
         write_manifest(work / TRACKS.name, manifest)
         write_rejects(work / TRACK_REJECTS.name, rejects)
@@ -65,7 +66,7 @@ def main() -> None:
 
 def list_corpus(corpus: Corpus) -> list[CorpusTrack]:
     """The corpus' tracks, with validation tracks held out."""
-    root = Path(corpus.root)
+    root = corpus.root
     if corpus.train_csv is None:
         tracks = find_tracks(root, stems=corpus.stems)
     else:
@@ -74,7 +75,7 @@ def list_corpus(corpus: Corpus) -> list[CorpusTrack]:
             "valid": corpus.validation_csv,
             "test": corpus.test_csv,
         }
-        csvs = {split: root / name for split, name in named.items() if name is not None}
+        csvs = {split: storage.join(root, name) for split, name in named.items() if name}
         tracks = read_csvs(csvs, root=root, stems=corpus.stems)
     return hold_out_valid(tracks, share=corpus.valid_share, official=musdb_validation_tracks())
 
@@ -90,7 +91,7 @@ def musdb_validation_tracks() -> list[str]:
     return names
 
 
-def _same_kind(tracks: Sequence[CorpusTrack], root: Path) -> bool:
+def _same_kind(tracks: Sequence[CorpusTrack], root: str) -> bool:
     kinds = {bool(track.streams) for track in tracks}
     if len(kinds) > 1:
         raise UserError(f"corpus.root={root}: .stem.mp4 files and folders of WAVs: use one kind")
@@ -99,7 +100,7 @@ def _same_kind(tracks: Sequence[CorpusTrack], root: Path) -> bool:
 
 def _stamps(tracks: Sequence[CorpusTrack]) -> list[tuple[str, str, int, int]]:
     """What tells that a file has changed, without reading it."""
-    files = {(track.split, path) for track in tracks for path in track.files.values()}
+    files = {(track.split, Path(p)) for track in tracks for p in track.files.values()}
     return [
         (split, str(path), path.stat().st_size, path.stat().st_mtime_ns)
         for split, path in sorted(files)
@@ -111,10 +112,10 @@ def wav_bytes(tracks: Sequence[CorpusTrack], subtype: audio.Subtype) -> int:
     """Bytes that the decoded WAV files will take, from what the containers say."""
     total = 0
     for track in tracks:
-        path = next(iter(track.files.values()))
+        path = Path(track.files[MIXTURE])
         try:
-            streams = audio.probe_streams(path)
-        except audio.AudioError:
+            streams = ffmpeg.probe_streams(path)
+        except ffmpeg.AudioError:
             continue  # a reject, which the decoding itself will name
         values = sum(max(stream.samples, 0) * stream.channels for stream in streams)
         total += values * audio.BYTES_PER_SAMPLE[subtype]
@@ -122,7 +123,7 @@ def wav_bytes(tracks: Sequence[CorpusTrack], subtype: audio.Subtype) -> int:
 
 
 def _decode_once(
-    track: CorpusTrack, wavs: Path, root: Path, subtype: audio.Subtype, done: Path
+    track: CorpusTrack, wavs: Path, root: str, subtype: audio.Subtype, done: Path
 ) -> Track | Reject:
     """Decodes a track unless an earlier run did; its result is kept in `done`."""
     if done.exists():

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from features.audio import Subtype
-from features.encoding import Encoding
+from features.encoding import Encoding, PhaseEncoding
 from features.errors import UserError
 from pipelines.console import run_main
 
@@ -77,7 +77,9 @@ class Features(Section):
     bins: Count
     block_frames: Count
     encoding: Encoding
+    mixture_phase: PhaseEncoding | None
     shards: Count
+    max_failed_tracks_ratio: Annotated[float, Field(ge=0.0, le=1.0)]
     validity: Validity
 
     @model_validator(mode="after")

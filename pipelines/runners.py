@@ -1,28 +1,129 @@
-"""Beam pipeline options: which runner, from STEMFORGE_BEAM_ARGS or the command line."""
+"""Running the feature job: Beam's options and their defaults, its errors, its metrics."""
 
+import importlib.metadata
 import os
+import re
 import shlex
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from apache_beam.options.pipeline_options import PipelineOptions
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+)
+from apache_beam.runners.runner import PipelineState
 
 from features.errors import UserError
 
 BEAM_ARGS = "STEMFORGE_BEAM_ARGS"
 # In process at once; DirectRunner would first try to download another runner.
-DEFAULT = ("--runner=FnApiRunner",)
+LOCAL_RUNNER = "FnApiRunner"
+# Starting worker processes takes five seconds, which an hour of music is worth.
+PARALLEL_FROM_S = 3600.0
+METRICS_POLL_S = 10.0
+# Beam wraps an error of a worker in text: "module.Class: message [while running 'Step']".
+_USER_ERROR = re.compile(r"(?:UserError|AudioError): (.*?)(?: \[while running|$)", re.MULTILINE)
+_SYSTEM_ERROR = re.compile(r"OSError: (\[Errno \d+\].*?)(?: \[while running|$)", re.MULTILINE)
 
 
-def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
+def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> PipelineOptions:
     """Options for a Beam pipeline.
 
     Args:
-        arguments: Beam flags from the command line; they win over the environment's.
+        arguments: Beam flags from the command line; they win over those of
+            STEMFORGE_BEAM_ARGS.
+        audio_s: music to work on; from an hour on, the default is a process per CPU.
+
+    Returns:
+        Options, also handed to Beam's filesystems. Remote runners get what their workers
+        need: this checkout's package and the packages of its `ffmpeg` extra.
 
     Raises:
-        UserError: a runner that loses data.
+        UserError: a runner that loses data, or a remote one outside a checkout.
     """
-    flags = [*DEFAULT, *shlex.split(os.environ.get(BEAM_ARGS, "")), *arguments]
+    flags = [*shlex.split(os.environ.get(BEAM_ARGS, "")), *arguments]
     if any("DaskRunner" in flag for flag in flags):
         raise UserError(f"{BEAM_ARGS}: DaskRunner drops data silently: choose another runner")
-    return PipelineOptions(flags, save_main_session=False)
+    options = PipelineOptions(flags, save_main_session=False)
+    if options.view_as(StandardOptions).runner is None:
+        options.view_as(StandardOptions).runner = LOCAL_RUNNER
+        if audio_s >= PARALLEL_FROM_S and not any("direct_" in flag for flag in flags):
+            options.view_as(DirectOptions).direct_running_mode = "multi_processing"
+            options.view_as(DirectOptions).direct_num_workers = os.cpu_count() or 1
+    if is_remote(options):
+        _stage_package(options.view_as(SetupOptions))
+    FileSystems.set_options(options)
+    return options
+
+
+def is_remote(options: PipelineOptions) -> bool:
+    """True where workers are other machines, which have to be given our package."""
+    return "Dataflow" in str(options.view_as(StandardOptions).runner)
+
+
+def _stage_package(setup: SetupOptions) -> None:
+    if setup.setup_file is None:
+        pyproject = Path("pyproject.toml").resolve()
+        if not pyproject.is_file():
+            raise UserError(
+                "pyproject.toml: no such file: start remote runners in a checkout, whose "
+                "package is sent to the workers, or give --setup_file"
+            )
+        setup.setup_file = str(pyproject)
+    if setup.requirements_file is None:
+        requirements = Path(tempfile.mkdtemp(prefix="stemforge-")) / "requirements.txt"
+        requirements.write_text("\n".join(worker_requirements()) + "\n", encoding="utf-8")
+        setup.requirements_file = str(requirements)
+        setup.requirements_cache = "skip"  # the workers install it themselves
+
+
+def worker_requirements() -> list[str]:
+    """What workers install beside our package and its dependencies: the `ffmpeg` extra."""
+    found = importlib.metadata.requires("stemforge") or []
+    return [r.split(";")[0].strip() for r in found if re.search(r"extra == .ffmpeg.", r)]
+
+
+def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], object]) -> None:
+    """Runs a pipeline to its end.
+
+    Args:
+        pipeline: wired.
+        watch: called now and then with the job's counters, where the runner goes on in
+            the background.
+
+    Raises:
+        UserError: the job failed, with the worker's own words where it had any for a user.
+    """
+    try:
+        result = pipeline.run()
+        while not PipelineState.is_terminal(result.state):
+            time.sleep(METRICS_POLL_S)
+            watch(counters(result))
+        if result.state != PipelineState.DONE:
+            result.wait_until_finish()  # raises with the cause, where the runner knows it
+            raise UserError(f"the Beam job ended as {result.state}")
+    except (UserError, RuntimeError, OSError) as error:
+        text = f"{type(error).__name__}: {error}"
+        for pattern in (_USER_ERROR, _SYSTEM_ERROR):
+            if said := pattern.findall(text):
+                raise UserError(said[-1]) from error
+        if "Channel closed prematurely" in text:
+            raise UserError(
+                "a Beam worker ended before its work was done: killed, or out of memory; "
+                "nothing was published: run it again"
+            ) from error
+        raise
+
+
+def counters(result: Any) -> dict[str, int]:
+    """The job's counters so far, by name."""
+    found = result.metrics().query(MetricsFilter())["counters"]
+    return {entry.key.metric.name: int(entry.result) for entry in found}

@@ -5,8 +5,9 @@ from typing import Any
 
 from pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
 
+from features import storage
 from features.errors import UserError
-from features.records import FeatureSet
+from features.feature_set import FeatureSet
 from pipelines.console import progress, run_main, say
 from pipelines.params import Train, read_params
 from pipelines.paths import FEATURES, MODELS, RUNS
@@ -21,11 +22,20 @@ def main() -> None:
     """Trains one stem's net, or goes on where a killed run left off."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.train_stem")
     parser.add_argument("--stem", required=True, help="name of the stem, as in corpus.stems")
-    stem = parser.parse_args().stem
+    parser.add_argument(
+        "--features",
+        default=str(FEATURES),
+        metavar="FOLDER",
+        help="features folder, local or a URL such as gs://bucket/features (%(default)s)",
+    )
+    arguments = parser.parse_args()
+    stem, folder = arguments.stem, arguments.features
     params = read_params().train
-    features = FeatureSet.open(FEATURES)
+    if not storage.is_local(folder):
+        configure_filesystems()
+    features = FeatureSet.open(folder)
     if stem not in features.info["stems"]:
-        raise UserError(f"--stem {stem}: {FEATURES} holds {', '.join(features.info['stems'])}")
+        raise UserError(f"--stem {stem}: {folder} holds {', '.join(features.info['stems'])}")
     net, config = net_and_config(params, features)
     with work_folder(f"train-{stem}", params.model_dump(), features.sha256) as work:
         trainer = Trainer(net, config, stem=stem, work=work)
@@ -52,6 +62,13 @@ def main() -> None:
         publish(out, MODELS / stem)
     best = trainer.state
     say(f"train@{stem}: best validation loss {best.best_loss:.4f} at step {best.best_step}")
+
+
+def configure_filesystems() -> None:
+    """Hands STEMFORGE_BEAM_ARGS to Beam's filesystems, as the feature job does."""
+    from pipelines.runners import pipeline_options
+
+    pipeline_options([])
 
 
 def net_and_config(params: Train, features: FeatureSet) -> tuple[unet.Net, TrainConfig]:

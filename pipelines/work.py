@@ -29,7 +29,7 @@ def work_folder(stage: str, *identity: Any) -> Iterator[Path]:
     """The folder for this stage's work in progress, locked for this process.
 
     Folders of the stage with another identity are removed: they can never be resumed by
-    the current parameters and inputs.
+    the current parameters and inputs. So is the folder itself once the work is done.
 
     Args:
         stage: name of the stage.
@@ -65,6 +65,7 @@ def work_folder(stage: str, *identity: Any) -> Iterator[Path]:
         folder = root / name
         folder.mkdir(exist_ok=True)
         yield folder
+        shutil.rmtree(folder)  # what was finished is published, and notes of it would mislead
 
 
 def publish(finished: Path, out: Path) -> None:

@@ -7,7 +7,7 @@ from pipelines.tensorflow_quietly import tf  # isort: skip (before all that impo
 import numpy as np
 import pytest
 
-from features import audio, starter
+from features import audio, ffmpeg, starter
 from features.tracks import MIXTURE
 from pipelines.corpus import write_stems
 
@@ -16,7 +16,7 @@ SHARED = ROOT.parent / "shared"
 CC0_MUSDB = SHARED / "data" / "cc0-musdb"
 RATE_HZ = audio.SAMPLE_RATE_HZ
 assert tf  # loaded first, on purpose
-audio.find_ffmpeg()  # musdb and museval refuse to load without it
+ffmpeg.find_ffmpeg()  # musdb and museval refuse to load without it
 
 
 @pytest.fixture

@@ -1,33 +1,75 @@
-"""Makes small features folders and model directories for the tests, by the real job."""
+"""Makes small features folders for the tests, by the real job."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import apache_beam as beam
 
 from features.corpora import find_tracks, hold_out_valid
 from features.decoding import decode_track
-from features.records import FeatureSet
+from features.feature_set import FeatureSet
 from features.shards import FeatureConfig
 from features.stft import Framing
-from features.tracks import Manifest, Track
-from features.transforms import WriteFeatures, plan_shards
+from features.track_audio import DecodedAudio, TrackAudio
+from features.tracks import Manifest, Reject, Track
+from features.transforms import Progress, WriteFeatures
 from features.validity import Thresholds
-from pipelines.runners import pipeline_options
+from pipelines.runners import pipeline_options, run_pipeline
 
 STEMS = ("vocals", "drums")
+LIMITS = Thresholds(
+    min_duration_s=1.0, max_residual_db=0.0, silence_db=-60.0, max_clipped_ratio=0.05
+)
+CONFIG = FeatureConfig(
+    stems=STEMS,
+    framing=Framing(4096, 1024),
+    bins=64,
+    block_frames=32,
+    encoding="float32",
+    mixture_phase=None,
+    thresholds=LIMITS,
+    max_failed_tracks_ratio=0.0,
+)
+
+
+def make_manifest(corpus: Path, out: Path, *, subtype: str = "PCM_16") -> Manifest:
+    """Decodes a corpus' vocals and drums."""
+    out.mkdir(exist_ok=True)
+    found = hold_out_valid(find_tracks(str(corpus), stems=STEMS), share=0.3, official=["none"])
+    decoded = [
+        decode_track(t, out, root=str(corpus), subtype=subtype)  # type: ignore[arg-type]
+        for t in found
+    ]
+    tracks = tuple(track for track in decoded if isinstance(track, Track))
+    return Manifest(out, STEMS, tracks)
+
+
+def compute(
+    tracks: Sequence[Track | Reject],
+    audio: TrackAudio,
+    root: Path | str,
+    *,
+    config: FeatureConfig = CONFIG,
+    flags: Sequence[str] = (),
+) -> FeatureSet:
+    """Runs the feature job into a folder."""
+    if isinstance(root, Path):
+        root.mkdir(parents=True)
+    pipeline = beam.Pipeline(options=pipeline_options(flags))
+    _ = (
+        pipeline
+        | beam.Create(tracks)
+        | WriteFeatures(audio, config, str(root), shards=2, progress=Progress(None))
+    )
+    run_pipeline(pipeline, watch=lambda counters: None)
+    return FeatureSet.open(str(root))
 
 
 def make_features(corpus: Path, folder: Path, *, bins: int = 64) -> FeatureSet:
     """Features of a corpus' vocals and drums: float32, blocks of 32 frames."""
-    found = hold_out_valid(find_tracks(corpus, stems=STEMS), share=0.3, official=["none"])
-    decoded = [decode_track(t, folder / "wav", root=corpus, subtype="PCM_16") for t in found]
-    tracks = tuple(track for track in decoded if isinstance(track, Track))
-    manifest = Manifest(folder / "wav", STEMS, tracks)
-    limits = Thresholds(1.0, 0.0, -60.0, 1.0)
-    config = FeatureConfig(Framing(4096, 1024), bins, 32, "float32", limits)
-    root = folder / "features"
-    root.mkdir()
-    shards, rejects = plan_shards(manifest, config, shards=2)
-    with beam.Pipeline(options=pipeline_options([])) as pipeline:
-        _ = pipeline | beam.Create(shards) | WriteFeatures(manifest, config, root, rejects)
-    return FeatureSet.open(root)
+    manifest = make_manifest(corpus, folder / "wav")
+    limits = dataclasses.replace(LIMITS, max_clipped_ratio=1.0)
+    config = dataclasses.replace(CONFIG, bins=bins, thresholds=limits)
+    audio = DecodedAudio(str(manifest.audio_root))
+    return compute(manifest.tracks, audio, folder / "features", config=config)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from features import audio
+from features import ffmpeg
 from features.corpora import find_tracks, hold_out_valid, read_csvs
 from features.decoding import decode_track
 from features.errors import UserError
@@ -25,8 +25,8 @@ def write_wavs(folder: Path, *, samples: int = RATE_HZ, rate_hz: int = RATE_HZ) 
 
 
 def decode(root: Path, out: Path) -> list[Track | Reject]:
-    tracks = find_tracks(root, stems=STEMS)
-    return [decode_track(track, out, root=root, subtype="PCM_16") for track in tracks]
+    tracks = find_tracks(str(root), stems=STEMS)
+    return [decode_track(track, out, root=str(root), subtype="PCM_16") for track in tracks]
 
 
 def test_stem_files_decode_to_what_musdb_returns(tiny_corpus: Path, tmp_path: Path) -> None:
@@ -63,36 +63,37 @@ def test_csv_in_spleeters_format(tmp_path: Path) -> None:
     for split, name in (("train", "one"), ("test", "two")):
         row = f"audio/{name}/mixture.wav,audio/{name}/vocals.wav,audio/{name}/drums.wav,1.0\n"
         (tmp_path / f"{split}.csv").write_text(header + row)
-    csvs = {"train": tmp_path / "train.csv", "test": tmp_path / "test.csv"}
-    tracks = read_csvs(csvs, root=tmp_path, stems=("speech", "noise"))  # type: ignore[arg-type]
+    csvs = {"train": str(tmp_path / "train.csv"), "test": str(tmp_path / "test.csv")}
+    tracks = read_csvs(csvs, root=str(tmp_path), stems=("speech", "noise"))  # type: ignore[arg-type]
     assert [(t.name, t.split) for t in tracks] == [("two", "test"), ("one", "train")]
-    result = decode_track(tracks[0], tmp_path / "out", root=tmp_path, subtype="PCM_16")
+    result = decode_track(tracks[0], tmp_path / "out", root=str(tmp_path), subtype="PCM_16")
     assert isinstance(result, Track)
     assert [source.name for source in result.sources] == ["mixture", "speech", "noise"]
     with pytest.raises(UserError, match="no column song_path"):
-        read_csvs(csvs, root=tmp_path, stems=("song",))  # type: ignore[arg-type]
+        read_csvs(csvs, root=str(tmp_path), stems=("song",))  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"corpus.train_csv=.*nowhere.csv: no such file"):
-        read_csvs({"train": tmp_path / "nowhere.csv"}, root=tmp_path, stems=("speech",))
+        read_csvs({"train": str(tmp_path / "nowhere.csv")}, root=str(tmp_path), stems=("speech",))
 
 
 def test_no_such_folder_and_no_tracks(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"corpus.root=.*nowhere: no such folder"):
-        find_tracks(tmp_path / "nowhere", stems=STEMS)
+        find_tracks(str(tmp_path / "nowhere"), stems=STEMS)
     (tmp_path / "train").mkdir()
     with pytest.raises(UserError, match=r"no tracks: expected \*.stem.mp4"):
-        find_tracks(tmp_path, stems=STEMS)
+        find_tracks(str(tmp_path), stems=STEMS)
 
 
 def test_duplicate_names(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / split / "Song").mkdir(parents=True)
+        (tmp_path / split / "Song" / "mixture.wav").touch()
     with pytest.raises(UserError, match="duplicate track name 'Song'"):
-        find_tracks(tmp_path, stems=STEMS)
+        find_tracks(str(tmp_path), stems=STEMS)
 
 
 def test_a_stem_that_musdb_files_lack(tiny_corpus: Path) -> None:
     with pytest.raises(UserError, match=r"corpus.stems=piano"):
-        find_tracks(tiny_corpus, stems=("vocals", "piano"))
+        find_tracks(str(tiny_corpus), stems=("vocals", "piano"))
 
 
 def only_reject(root: Path, tmp_path: Path) -> Reject:
@@ -113,7 +114,7 @@ def test_a_truncated_stem_file(tiny_corpus: Path, tmp_path: Path, share: float) 
 def test_a_stem_file_cut_behind_its_header(tiny_corpus: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole.mp4"
     source = tiny_corpus / "test" / "Song 9.stem.mp4"
-    audio.run_ffmpeg(
+    ffmpeg.run_ffmpeg(
         "ffmpeg", "-i", source, "-map", "0", "-c", "copy", "-movflags", "faststart", whole
     )
     (tmp_path / "c" / "test").mkdir(parents=True)
@@ -128,7 +129,7 @@ def test_four_streams(tiny_corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "c" / "test").mkdir(parents=True)
     maps = [part for number in range(4) for part in ("-map", f"0:{number}")]
     out = tmp_path / "c" / "test" / "Four.stem.mp4"
-    audio.run_ffmpeg(
+    ffmpeg.run_ffmpeg(
         "ffmpeg", "-i", tiny_corpus / "test" / "Song 9.stem.mp4", *maps, "-c", "copy", out
     )
     reject = only_reject(tmp_path / "c", tmp_path)
@@ -162,7 +163,7 @@ def test_musdbs_own_validation_tracks_are_used_where_all_are_there() -> None:
 
 
 def test_validation_tracks_do_not_depend_on_the_others(tiny_corpus: Path) -> None:
-    tracks = find_tracks(tiny_corpus, stems=STEMS)
+    tracks = find_tracks(str(tiny_corpus), stems=STEMS)
     valid = [
         t.name for t in hold_out_valid(tracks, share=0.3, official=["x"]) if t.split == "valid"
     ]
@@ -183,7 +184,7 @@ def test_manifest_round_trip(tiny_corpus: Path, tmp_path: Path) -> None:
 
 
 def test_some_of_the_stems_need_not_add_up(tiny_corpus: Path, tmp_path: Path) -> None:
-    found = find_tracks(tiny_corpus, stems=("vocals", "drums"))
-    track = decode_track(found[0], tmp_path, root=tiny_corpus, subtype="PCM_16")
+    found = find_tracks(str(tiny_corpus), stems=("vocals", "drums"))
+    track = decode_track(found[0], tmp_path, root=str(tiny_corpus), subtype="PCM_16")
     assert isinstance(track, Track)
     assert np.isnan(track.residual_db)

@@ -30,7 +30,7 @@ def sources(**changes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def reason(waveforms: dict[str, np.ndarray]) -> tuple[str, float | None] | None:
-    reject = reject_block("song", BLOCK, waveforms, LIMITS, mixture="mixture")
+    reject = reject_block(GOOD_TRACK, BLOCK, waveforms, LIMITS, mixture="mixture")
     return (reject.reason, reject.value) if reject else None
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from features import audio
+from features import audio, ffmpeg
 from pipelines.cli import main
 from tests.conftest import RATE_HZ
 from train import unet
@@ -44,7 +44,7 @@ def test_separate_keeps_rate_length_and_channels(
     source = tmp_path / "source.wav"
     soundfile.write(source, np.repeat(tone[:, None], channels, axis=1), rate_hz)
     song = tmp_path / f"a söng, 'quoted'.{ending}"
-    audio.run_ffmpeg("ffmpeg", "-i", source, "-strict", "-2", f"file:{song}")
+    ffmpeg.run_ffmpeg("ffmpeg", "-i", source, "-strict", "-2", f"file:{song}")
     waveform, _ = audio.load_song(song)
     assert separate([song], models, tmp_path / "out") == 0
     folder = tmp_path / "out" / "a söng, 'quoted'"

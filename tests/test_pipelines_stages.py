@@ -61,6 +61,7 @@ def test_no_tracks(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
 def test_duplicate_names(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
     for split in ("train", "test"):
         Path("c", split, "Song").mkdir(parents=True)
+        Path("c", split, "Song", "mixture.wav").touch()
     setup(corpus__root="c")
     assert "duplicate track name 'Song'" in error(decode.main, capsys)
 
@@ -155,8 +156,13 @@ def test_a_stage_before_its_inputs(setup: Setup) -> None:
 
 
 def test_work_in_progress_is_found_again_and_stale_work_is_not(in_tmp: Path) -> None:
-    with work.work_folder("stage", {"a": 1}) as folder:
-        (folder / "part").touch()
+    def stop_midway() -> None:
+        with work.work_folder("stage", {"a": 1}) as folder:
+            (folder / "part").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_midway()
     with work.work_folder("stage", {"a": 1}) as folder:
         assert (folder / "part").exists()
         with (

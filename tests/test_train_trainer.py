@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from features.errors import UserError
-from features.records import FeatureSet
+from features.feature_set import FeatureSet
 from tests.features_factory import make_features
 from train import unet
 from train.dataset import training_batches, validation_batches
@@ -147,11 +147,11 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import pipelines.tensorflow_quietly
-from features.records import FeatureSet
+from features.feature_set import FeatureSet
 from tests.test_train_trainer import CONFIG, NET
 from train.trainer import Trainer
 Trainer(NET, CONFIG, stem="vocals", work=Path(sys.argv[2])).fit(
-    FeatureSet.open(Path(sys.argv[1])),
+    FeatureSet.open(str(sys.argv[1])),
     progress=lambda state, loss: print(state.step, flush=True),
 )
 """

@@ -1,20 +1,28 @@
-"""Batches of (mixture, stem) magnitudes for training and validation."""
+"""Batches of (mixture, stem) magnitudes for training and validation.
+
+Threads read windows by offset, as they are stored; tf.data decodes them inside its graph
+and keeps decoded batches ready.
+"""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import tensorflow as tf
 
+from features import encoding_tf
 from features.errors import UserError
-from features.records import FeatureSet, Run, SplitReader
+from features.feature_set import CHANNELS, FeatureSet, Run, SplitReader
 from features.tracks import MIXTURE, Split
 from train.sampler import Sampler, Sampling
 
-Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
-READERS = 2  # threads; reading and decoding release the interpreter lock
+Batch = tuple[Any, Any]  # tensors
+Stored = tuple[Any, ...]  # values, scales and segments of the mixture, then of the stem
+READERS = 2  # threads; reading and checksums release the interpreter lock
 BATCHES_AHEAD = 3
+DECODED_AHEAD = 2
 
 
 def make_sampler(
@@ -54,7 +62,7 @@ def training_batches(
     """The batches of steps `start_step` to `steps`, read ahead by offset, in order.
 
     Yields:
-        float32 [batch, frames, bins, 2] pairs, mixture and stem.
+        float32 tensors [batch, frames, bins, 2], mixture and stem.
 
     Raises:
         UserError: no song is as long as a window, or a record is damaged.
@@ -64,19 +72,22 @@ def training_batches(
         reader, window_frames=window_frames, sampling=sampling, seed=seed, split="train"
     )
 
-    def read(step: int) -> Batch:
+    def read(step: int) -> Stored:
         windows = [
             (reader.runs[window.run], window.start) for window in sampler.batch(step, batch_size)
         ]
         return _read(reader, windows, stem, window_frames)
 
-    with ThreadPoolExecutor(READERS) as pool:
-        ahead: deque[Future[Batch]] = deque()
-        for step in range(start_step, steps + BATCHES_AHEAD):
-            if step < steps:
-                ahead.append(pool.submit(read, step))
-            if step >= start_step + BATCHES_AHEAD:
-                yield ahead.popleft().result()
+    def stored() -> Iterator[Stored]:
+        with ThreadPoolExecutor(READERS) as pool:
+            ahead: deque[Future[Stored]] = deque()
+            for step in range(start_step, steps + BATCHES_AHEAD):
+                if step < steps:
+                    ahead.append(pool.submit(read, step))
+                if step >= start_step + BATCHES_AHEAD:
+                    yield ahead.popleft().result()
+
+    return _decode(stored, features, window_frames)
 
 
 def validation_batches(
@@ -92,10 +103,10 @@ def validation_batches(
         max_windows: at most this many windows, evenly spaced among all.
 
     Yields:
-        float32 [batch, frames, bins, 2] pairs, mixture and stem.
+        float32 tensors [batch, frames, bins, 2], mixture and stem.
 
     Raises:
-        UserError: no song is as long as a window.
+        UserError: no song is as long as a window, or a record is damaged.
     """
     reader = features.reader("valid")
     make_sampler(reader, window_frames=window_frames, sampling="windows", seed=0, split="valid")
@@ -105,16 +116,57 @@ def validation_batches(
         for start in range(0, run.frames - window_frames + 1, window_frames)
     ]
     chosen = _spread(windows, max_windows)
-    for first in range(0, len(chosen), batch_size):
-        yield _read(reader, chosen[first : first + batch_size], stem, window_frames)
+
+    def stored() -> Iterator[Stored]:
+        for first in range(0, len(chosen), batch_size):
+            yield _read(reader, chosen[first : first + batch_size], stem, window_frames)
+
+    return _decode(stored, features, window_frames)
 
 
-def _read(reader: SplitReader, windows: Sequence[tuple[Run, int]], stem: str, frames: int) -> Batch:
-    mixture, target = (
-        np.stack([reader.read(name, run, start, frames) for run, start in windows])
-        for name in (MIXTURE, stem)
+def _read(
+    reader: SplitReader, windows: Sequence[tuple[Run, int]], stem: str, frames: int
+) -> Stored:
+    parts: list[Any] = []
+    for source in (MIXTURE, stem):
+        found = [reader.read_stored(source, run, start, frames) for run, start in windows]
+        parts += [
+            np.stack([window.values for window in found]),
+            np.stack([window.scales for window in found]),
+            np.stack([window.segments for window in found]),
+        ]
+    return tuple(parts)
+
+
+def _decode(
+    stored: Callable[[], Iterator[Stored]], features: FeatureSet, frames: int
+) -> Iterator[Batch]:
+    """Runs stored batches through tf.data, which decodes them in its graph."""
+    failures: list[UserError] = []
+
+    def guarded() -> Iterator[Stored]:
+        try:
+            yield from stored()
+        except UserError as error:
+            failures.append(error)  # tf.data would bury it in its own words
+            raise
+
+    source = (
+        tf.TensorSpec([None, frames, features.bins, CHANNELS], features.dtype),
+        tf.TensorSpec([None, None, features.bins, CHANNELS], tf.float32),
+        tf.TensorSpec([None, frames], tf.int32),
     )
-    return mixture, target
+    dataset = (
+        tf.data.Dataset.from_generator(guarded, output_signature=source * 2)
+        .map(lambda *parts: (encoding_tf.decode(*parts[:3]), encoding_tf.decode(*parts[3:])))
+        .prefetch(DECODED_AHEAD)
+    )
+    try:
+        yield from dataset
+    except tf.errors.OpError:
+        if failures:
+            raise failures[0] from None
+        raise
 
 
 def _spread(windows: list[tuple[Run, int]], most: int) -> list[tuple[Run, int]]:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from features.errors import UserError
-from features.records import FeatureSet
+from features.feature_set import FeatureSet
 from train import unet
 from train.dataset import Batch, training_batches, validation_batches
 from train.losses import l1

@@ -1,0 +1,76 @@
+"""Where the feature job finds a track's audio: decoded WAV files, or the corpus itself."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from features import storage
+from features.audio import Subtype
+from features.corpora import CorpusTrack
+from features.decoding import decode_stem_file
+from features.tracks import MIXTURE, Track
+
+Files = dict[str, Path]
+
+
+class TrackAudio(Protocol):
+    """Gives local WAV files, one per source, for as long as they are needed."""
+
+    def open(self, track: Track) -> AbstractContextManager[Files]:
+        """Files by source, the mixture first."""
+        ...
+
+
+@dataclass(frozen=True)
+class DecodedAudio:
+    """What stage decode has written.
+
+    Attributes:
+        root: folder that the manifest's paths are relative to, local or a URL.
+    """
+
+    root: str
+
+    @contextmanager
+    def open(self, track: Track) -> Iterator[Files]:
+        """Files by source; copied for the while where they are not local."""
+        places = {source.name: storage.join(self.root, source.path) for source in track.sources}
+        with _fetch(places) as files:
+            yield files
+
+
+@dataclass(frozen=True)
+class CorpusAudio:
+    """The corpus' own files, decoded where they are needed.
+
+    Attributes:
+        tracks: the corpus' tracks by name.
+        subtype: what the streams of .stem.mp4 files are decoded to.
+    """
+
+    tracks: Mapping[str, CorpusTrack]
+    subtype: Subtype
+
+    @contextmanager
+    def open(self, track: Track) -> Iterator[Files]:
+        """Files by source, in a folder that goes away."""
+        found = self.tracks[track.name]
+        if not found.streams:
+            with _fetch(found.files) as files:
+                yield files
+            return
+        with tempfile.TemporaryDirectory(prefix="stemforge-") as scratch:
+            with storage.local_copy(found.files[MIXTURE]) as stem_file:
+                wavs = decode_stem_file(found, stem_file, Path(scratch), self.subtype)
+            yield {name: wav.local for name, wav in wavs.items()}
+
+
+@contextmanager
+def _fetch(places: Mapping[str, str]) -> Iterator[Files]:
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(storage.local_copy(place)) for name, place in places.items()
+        }
