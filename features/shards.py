@@ -12,7 +12,7 @@ from typing import Any
 from features import storage
 from features.audio import SAMPLE_RATE_HZ, as_stereo, read_audio
 from features.blocks import Block, cut_blocks
-from features.encoding import Encoding, PhaseEncoding, encode, encode_phase
+from features.encoding import Encoding, PhaseEncoding, encode, encode_phase, to_bytes
 from features.errors import UserError
 from features.examples import make_example
 from features.ffmpeg import AudioError
@@ -229,14 +229,14 @@ def _magnitude_example(
 ) -> bytes:
     magnitudes = magnitude_stft(waveform, config.framing, bins=config.bins)
     encoded = encode(magnitudes, config.encoding)
-    fields: dict[str, bytes | int] = {"values": encoded.values.tobytes(), **_origin(track, block)}
+    fields: dict[str, bytes | int] = {"values": to_bytes(encoded.values), **_origin(track, block)}
     if len(encoded.scale):
         fields["scale"] = encoded.scale.astype("<f4").tobytes()
     return make_example(fields)
 
 
 def _phase_example(track: Track, block: Block, spectrum: Spectrum) -> bytes:
-    return make_example({"values": encode_phase(spectrum).tobytes(), **_origin(track, block)})
+    return make_example({"values": to_bytes(encode_phase(spectrum)), **_origin(track, block)})
 
 
 def _origin(track: Track, block: Block) -> dict[str, bytes | int]:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from features.errors import UserError
 
 CHUNK_BYTES = 2**20
+EMULATOR = "STORAGE_EMULATOR_HOST"  # where Google's client finds a local gs://
 
 
 def is_local(place: str) -> bool:
@@ -188,15 +189,38 @@ def _open(file_system: Any, place: str) -> BinaryIO:
 
 @contextmanager
 def _remote(place: str) -> Iterator[Any]:
-    """The Beam filesystem of a URL; its own errors become one line."""
+    """The Beam filesystem of a URL; what it and its libraries raise becomes one line."""
     from apache_beam.io.filesystem import BeamIOError
     from apache_beam.io.filesystems import FileSystems
 
+    if EMULATOR in os.environ:
+        _go_without_credentials()
     try:
         yield FileSystems.get_filesystem(place)
     except ValueError as error:
         raise UserError(
-            f"{place}: no filesystem for it ({error}): gs:// needs `pip install 'stemforge[gcp]'`"
+            f"{place}: no filesystem for it: gs:// needs `pip install 'stemforge[gcp]'` ({error})"
         ) from None
-    except BeamIOError as error:
-        raise UserError(f"{place}: {error}") from None
+    except (BeamIOError, *_cloud_errors()) as error:
+        cause = error
+        while isinstance(cause, BeamIOError) and cause.exception_details:
+            cause = next(iter(cause.exception_details.values()))
+        raise UserError(f"{place}: cannot be reached or read: {cause}") from None
+
+
+def _cloud_errors() -> tuple[type[Exception], ...]:
+    """What Google's client raises: no permission, no such bucket, no network."""
+    try:
+        from google.api_core.exceptions import GoogleAPIError
+        from google.auth.exceptions import GoogleAuthError
+        from requests import RequestException
+    except ImportError:  # without the gcp extra there is no such filesystem either
+        return ()
+    return GoogleAPIError, GoogleAuthError, RequestException
+
+
+def _go_without_credentials() -> None:
+    """Spares a local emulator Beam's search for credentials, which takes 24 s to fail."""
+    from apache_beam.internal.gcp import auth
+
+    auth._Credentials._credentials_init = True

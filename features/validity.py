@@ -87,8 +87,9 @@ def reject_block(
     level_db = rms_db(sources[mixture])
     if level_db < thresholds.silence_db:
         return reject("silent_mixture", level_db, f"mixture at {level_db:.1f} dB")
-    loudest_db = max(rms_db(w) for name, w in sources.items() if name != mixture)
-    if loudest_db < thresholds.silence_db:
+    stems = [waveform for name, waveform in sources.items() if name != mixture]
+    if not any(rms_db(waveform) >= thresholds.silence_db for waveform in stems):
+        loudest_db = max(map(rms_db, stems))
         return reject("silent_targets", loudest_db, f"loudest stem at {loudest_db:.1f} dB")
     ratio = float(np.mean(np.abs(sources[mixture]) >= FULL_SCALE))
     if ratio > thresholds.max_clipped_ratio:

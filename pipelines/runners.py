@@ -5,8 +5,10 @@ import os
 import re
 import shlex
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.runner import PipelineState
 
 from features.errors import UserError
+from pipelines.console import fail
 
 BEAM_ARGS = "STEMFORGE_BEAM_ARGS"
 # In process at once; DirectRunner would first try to download another runner.
@@ -29,6 +32,11 @@ LOCAL_RUNNER = "FnApiRunner"
 # Starting worker processes takes five seconds, which an hour of music is worth.
 PARALLEL_FROM_S = 3600.0
 METRICS_POLL_S = 10.0
+WORKER_GRACE_S = 10.0
+WORKER_DIED = (
+    "a Beam worker ended before its work was done: killed, or out of memory; "
+    "nothing was published: run it again"
+)
 # Beam wraps an error of a worker in text: "module.Class: message [while running 'Step']".
 _USER_ERROR = re.compile(r"(?:UserError|AudioError): (.*?)(?: \[while running|$)", re.MULTILINE)
 _SYSTEM_ERROR = re.compile(r"OSError: (\[Errno \d+\].*?)(?: \[while running|$)", re.MULTILINE)
@@ -103,7 +111,8 @@ def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], o
         UserError: the job failed, with the worker's own words where it had any for a user.
     """
     try:
-        result = pipeline.run()
+        with _end_with_workers():
+            result = pipeline.run()
         while not PipelineState.is_terminal(result.state):
             time.sleep(METRICS_POLL_S)
             watch(counters(result))
@@ -116,11 +125,33 @@ def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], o
             if said := pattern.findall(text):
                 raise UserError(said[-1]) from error
         if "Channel closed prematurely" in text:
-            raise UserError(
-                "a Beam worker ended before its work was done: killed, or out of memory; "
-                "nothing was published: run it again"
-            ) from error
+            raise UserError(WORKER_DIED) from error
         raise
+
+
+@contextmanager
+def _end_with_workers() -> Iterator[None]:
+    """Ends this process if a worker process dies and Beam does not notice.
+
+    Beam's thread that waits for a worker then raises, which reaches nobody; whether the
+    job fails or waits forever depends on what the worker was doing.
+    """
+    timer = threading.Timer(WORKER_GRACE_S, lambda: os._exit(fail(WORKER_DIED)))
+    timer.daemon = True
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if "Worker subprocess exited" not in str(arguments.exc_value):
+            before(arguments)
+        elif not timer.is_alive():
+            timer.start()
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+        timer.cancel()
 
 
 def counters(result: Any) -> dict[str, int]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -24,10 +25,10 @@ from features.records import RecordFile
 from features.shards import FeatureConfig, Shard, write_shard
 from features.track_audio import DecodedAudio
 from features.tracks import Manifest, Reject, Track, read_rejects
-from features.transforms import FEATURE_SPLITS, plan_shards
+from features.transforms import FEATURE_SPLITS, Progress, WriteFeatures, plan_shards
 from features.validity import Thresholds
 from features.verification import differences, find_damage
-from pipelines.runners import pipeline_options
+from pipelines.runners import counters, pipeline_options
 from tests.conftest import RATE_HZ
 from tests.features_factory import CONFIG, compute, make_manifest
 
@@ -309,6 +310,18 @@ def test_a_full_disk_while_closing_is_reported(
     with pytest.raises(OSError, match="No space"), RecordFile(tmp_path / "a") as file:
         file.commit()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_counters_tell_every_reason(manifest: Manifest, tmp_path: Path) -> None:
+    pipeline = beam.Pipeline(options=pipeline_options([]))
+    audio = DecodedAudio(str(manifest.audio_root))
+    write = WriteFeatures(audio, CONFIG, str(tmp_path), shards=2, progress=Progress(None))
+    _ = pipeline | beam.Create(manifest.tracks) | write
+    found = counters(pipeline.run())
+    info = FeatureSet.open(str(tmp_path)).info["splits"]
+    kept = info["train"]["blocks_kept"] + info["valid"]["blocks_kept"]
+    assert (found["kept"], found["silent_mixture"], found["tracks"]) == (kept, 2, 3)
+    assert found["audio_s"] == 3 * 4
 
 
 def test_a_runner_that_loses_data_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from train.sampler import Sampler, Sampling, Window, permute
 
@@ -67,3 +68,41 @@ def test_a_step_does_not_depend_on_those_before() -> None:
 def test_no_window_at_all() -> None:
     with pytest.raises(ValueError, match="no run of blocks has 10 frames"):
         Sampler(["a"], [9], window_frames=10, sampling="windows", seed=0)
+
+
+T = 512
+FRAMES = [T - 1, T, T + 1, 2 * T - 1, 3 * T + 100]
+WINDOWS = [0, 1, 2, T, 2 * T + 101]
+
+
+def long_sampler(sampling: Sampling) -> Sampler:
+    names = ["a", "b", "c", "d", "e"]
+    return Sampler(names, FRAMES, window_frames=T, sampling=sampling, seed=5)
+
+
+def test_every_possible_window_is_equally_likely() -> None:
+    sampler = long_sampler("windows")
+    assert sampler.windows == sum(WINDOWS)
+    # Not a whole number of epochs, of which each holds every window exactly once.
+    drawn = Counter(sampler.draw(k) for k in range(20 * sampler.windows + 700))
+    assert set(drawn) == {Window(run, s) for run, n in enumerate(WINDOWS) for s in range(n)}
+    assert chisquare(list(drawn.values())).pvalue > 0.01
+    # Inside an epoch no part of the corpus comes first: song and place of the first 400 draws.
+    early = [sampler.draw(k) for k in range(400)]
+    places = Counter((w.run, w.start // 128) for w in early if w.run >= 3)
+    cells = {(run, s // 128): 0 for run in (3, 4) for s in range(WINDOWS[run])}
+    sizes = Counter((run, s // 128) for run in (3, 4) for s in range(WINDOWS[run]))
+    expected = [sum(places.values()) * sizes[cell] / sum(sizes.values()) for cell in cells]
+    assert chisquare([places[cell] for cell in cells], expected).pvalue > 0.01
+
+
+def test_every_song_is_equally_likely() -> None:
+    sampler = long_sampler("songs")
+    drawn = [sampler.draw(k) for k in range(4 * 3000 + 2)]
+    songs = Counter(window.run for window in drawn)
+    assert set(songs) == {1, 2, 3, 4}  # song a has no window
+    assert chisquare(list(songs.values())).pvalue > 0.01
+    for run in (2, 3, 4):  # and in each song every window
+        starts = Counter(window.start for window in drawn if window.run == run)
+        counts = [starts[start] for start in range(WINDOWS[run])]
+        assert chisquare(counts).pvalue > 0.01

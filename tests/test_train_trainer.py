@@ -151,7 +151,7 @@ from features.feature_set import FeatureSet
 from tests.test_train_trainer import CONFIG, NET
 from train.trainer import Trainer
 Trainer(NET, CONFIG, stem="vocals", work=Path(sys.argv[2])).fit(
-    FeatureSet.open(str(sys.argv[1])),
+    FeatureSet.open(sys.argv[1]),
     progress=lambda state, loss: print(state.step, flush=True),
 )
 """

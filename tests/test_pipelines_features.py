@@ -1,0 +1,270 @@
+"""The feature job as people run it: on other runners, from stem files, to and from gs://.
+
+The oracle is byte equality with what the in-process runner makes of decoded files.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import ROOT
+
+LIMIT_S = 120
+TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+STEMS = ["vocals", "drums"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment's `bin` first on PATH: Beam's workers find their interpreter there."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # Nothing here may look for a cloud's metadata server.
+    return os.environ | {"PATH": path, "NO_GCE_CHECK": "true"} | more
+
+
+def stage(
+    project: Path, name: str, *arguments: str, code: int = 0, **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        [sys.executable, "-m", f"pipelines.{name}", *arguments],
+        cwd=project,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def make_project(root: Path, corpus: Path) -> Path:
+    """A checkout's params.yaml, and a corpus decoded by it."""
+    root.mkdir()
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["corpus"].update({"root": str(corpus), "stems": STEMS})
+    params["features"].update({"bins": 64, "block_frames": 32, "mixture_phase": "int8"})
+    params["train"].update(
+        {"frames": 16, "width": 2, "depth": 2, "steps": 2, "validation_windows": 2}
+    )
+    yaml.dump(params, root / "params.yaml")
+    stage(root, "decode")
+    return root
+
+
+@pytest.fixture(scope="module")
+def project(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With features made in process from decoded files, the reference."""
+    root = make_project(tmp_path_factory.mktemp("features") / "project", tiny_corpus)
+    stage(root, "compute_features")
+    return root
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def assert_same(project: Path, other: Path) -> None:
+    reference, found = contents(project / "data" / "features"), contents(other)
+    assert found.keys() == reference.keys()
+    assert len(found) == 2 + 3 * (1 + 1 + len(STEMS) + 1)  # shards of index, sources and phase
+    assert [name for name in found if found[name] != reference[name]] == []
+
+
+def test_verify_tells_what_is_wrong(project: Path, tmp_path: Path) -> None:
+    def verify(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", "from pipelines.cli import run; run()", "verify"]
+        return subprocess.run(
+            [*command, *arguments], cwd=project, capture_output=True, text=True, timeout=LIMIT_S
+        )
+
+    shutil.copytree(project / "data" / "features", tmp_path / "copy")
+    good = verify("data/features", "--compare", str(tmp_path / "copy"))
+    assert good.returncode == 0, good.stderr
+    assert f"as info.json says, the same as {tmp_path / 'copy'}" in good.stdout
+    path = next((tmp_path / "copy" / "valid").glob("drums-*"))
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    bad = verify(str(tmp_path / "copy"), "--compare", "data/features")
+    assert bad.returncode == 2
+    assert f"valid/{path.name}: its sha256 is not that of info.json" in bad.stdout
+    nothing = verify(str(tmp_path))
+    assert nothing.returncode == 2
+    assert "no info.json in it: not a finished features folder" in nothing.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def server(port: int, *command: str) -> Iterator[None]:
+    """A server of ours on loopback, until the test is done."""
+    process = subprocess.Popen(
+        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None, f"{command} ended"
+            assert time.monotonic() < deadline, f"{command} does not answer"
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=LIMIT_S)
+
+
+@contextmanager
+def portable_runner() -> Iterator[tuple[str, ...]]:
+    """Flags for a job service and a worker pool, each a process of its own."""
+    module = [sys.executable, "-m"]
+    job, pool = free_port(), free_port()
+    service = "apache_beam.runners.portability.local_job_service_main"
+    workers = "apache_beam.runners.worker.worker_pool_main"
+    with (
+        server(job, *module, service, "--port", str(job)),
+        server(pool, *module, workers, "--service_port", str(pool)),
+    ):
+        yield (
+            "--runner=PortableRunner",
+            f"--job_endpoint=localhost:{job}",
+            "--environment_type=EXTERNAL",
+            f"--environment_config=localhost:{pool}",
+        )
+
+
+def test_two_processes_make_the_same_bytes(project: Path, tmp_path: Path) -> None:
+    stage(project, "compute_features", "--output", str(tmp_path / "f"), *TWO_PROCESSES)
+    assert_same(project, tmp_path / "f")
+
+
+def test_a_portable_job_service_makes_the_same_bytes(project: Path, tmp_path: Path) -> None:
+    with portable_runner() as flags:
+        stage(project, "compute_features", "--output", str(tmp_path / "f"), *flags)
+        assert_same(project, tmp_path / "f")
+        failed = stage(
+            project, "compute_features", "--output", str(tmp_path / "g"), "--audio", str(tmp_path),
+            *flags, code=2,
+        )  # fmt: skip
+    (line,) = (x for x in failed.stderr.splitlines() if x.startswith("stemforge: error: "))
+    assert "2 of 2 tracks of the train split failed, more than" in line
+    assert "while running" not in line
+    assert not (tmp_path / "g").exists()
+
+
+def test_decoding_inside_the_job_makes_the_same_bytes(
+    project: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    done = stage(
+        project, "compute_features", "--corpus", str(tiny_corpus), "--output", str(tmp_path / "f")
+    )
+    assert_same(project, tmp_path / "f")
+    assert "features: train   tracks      2       2  -" in done.stderr
+
+
+def test_from_gs_to_gs_and_into_training(
+    project: Path, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    host = f"http://127.0.0.1:{port}"
+    command = ["gcp-storage-emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
+    command[0] = str(Path(sys.executable).parent / command[0])
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", host)
+    from features import storage
+
+    with server(port, *command, "--in-memory", "--default-bucket", "bucket"):
+        for path in tiny_corpus.rglob("*.stem.mp4"):
+            name = path.relative_to(tiny_corpus).as_posix()
+            storage.upload(path, f"gs://bucket/corpus/{name}")
+        for path in (project / "data" / "decoded").rglob("*.wav"):
+            name = path.relative_to(project / "data" / "decoded").as_posix()
+            storage.upload(path, f"gs://bucket/wav/{name}")
+        for flag, place in (("--corpus", "gs://bucket/corpus"), ("--audio", "gs://bucket/wav")):
+            features = f"gs://bucket/{flag.strip('-')}-features"
+            stage(project, "compute_features", flag, place, "--output", features)
+            copy = tmp_path / flag
+            for name in storage.list_files(features):
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                (copy / name).write_bytes(storage.read_bytes(f"{features}/{name}"))
+            assert_same(project, copy)
+        stage(project, "train_stem", "--stem", "drums", "--features", features)
+        remote = np.load(project / "models" / "drums" / "weights.npz")
+        nowhere = stage(
+            project, "compute_features", "--corpus", "gs://bucket/nowhere", "--output", features,
+            code=2,
+        )  # fmt: skip
+        no_bucket = stage(
+            project, "compute_features", "--corpus", "gs://none/corpus", "--output", features,
+            code=2,
+        )  # fmt: skip
+    assert nowhere.stderr.strip().endswith("corpus.root=gs://bucket/nowhere: no such folder")
+    assert "stemforge: error: gs://none/corpus: cannot be reached or read: 404" in no_bucket.stderr
+    stage(project, "train_stem", "--stem", "drums")
+    local = np.load(project / "models" / "drums" / "weights.npz")
+    for name in local.files:
+        np.testing.assert_array_equal(local[name], remote[name])
+
+
+def workers(process: int) -> list[int]:
+    """Beam's worker processes below a process, and the shells that started them."""
+    below, found = {process}, []
+    for entry in sorted(Path("/proc").glob("[0-9]*"), key=lambda entry: int(entry.name)):
+        with suppress(OSError):  # ended meanwhile
+            parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if parent in below:
+                below.add(int(entry.name))
+                if b"sdk_worker_main" in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def test_a_worker_killed_midway_leaves_no_features(
+    tiny_corpus: Path, project: Path, tmp_path: Path
+) -> None:
+    copy = make_project(tmp_path / "project", tiny_corpus)
+    # A pipe in place of a song: its worker waits in the middle of a shard.
+    song = next((copy / "data/decoded/train").iterdir()) / "drums.wav"
+    song.rename(tmp_path / "drums.wav")
+    os.mkfifo(song)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.compute_features", *TWO_PROCESSES],
+        cwd=copy, env=environment(), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + LIMIT_S
+        while not list(copy.glob(".work/features/*/features/train/.*.tmp")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+        for worker in workers(process.pid):
+            os.kill(worker, signal.SIGKILL)
+        _, printed = process.communicate(timeout=LIMIT_S)
+    finally:
+        process.kill()
+    assert process.returncode == 2, printed
+    assert "a Beam worker ended before its work was done" in printed.splitlines()[-1]
+    assert not (copy / "data" / "features").exists()
+    song.unlink()
+    shutil.move(tmp_path / "drums.wav", song)
+    stage(copy, "compute_features")
+    assert_same(project, copy / "data" / "features")
