@@ -40,6 +40,6 @@ $(READY): requirements.lock pyproject.toml
 
 # Needs uv; records versions and hashes, no addresses.
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	uv pip compile --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --extra dev --extra ffmpeg --extra gcp --quiet \
 	  pyproject.toml -o requirements.lock

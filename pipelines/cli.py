@@ -27,7 +27,13 @@ def build_parser() -> argparse.ArgumentParser:
     version = importlib.metadata.version("stemforge")
     parser.add_argument("--version", action="version", version=f"stemforge {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_separate(commands)
+    _add_info(commands)
+    _add_verify(commands)
+    return parser
 
+
+def _add_separate(commands: Any) -> None:
     separate = commands.add_parser(
         "separate",
         help="split songs into stems",
@@ -60,6 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     separate.set_defaults(run=separate_songs)
 
+
+def _add_info(commands: Any) -> None:
     info = commands.add_parser(
         "info",
         help="describe a model directory",
@@ -68,6 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
     info.add_argument("model", type=Path, metavar="MODEL_DIR", help="or a folder of them")
     info.set_defaults(run=print_info)
 
+
+def _add_verify(commands: Any) -> None:
     verify = commands.add_parser(
         "verify",
         help="check a features folder",
@@ -81,7 +91,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--compare", metavar="OTHER", help="also tell which files differ from this folder's"
     )
     verify.set_defaults(run=verify_features)
-    return parser
 
 
 def separate_songs(arguments: argparse.Namespace) -> None:
