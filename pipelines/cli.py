@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_separate(commands)
     _add_info(commands)
     _add_verify(commands)
+    _add_import_spleeter(commands)
     return parser
 
 
@@ -91,6 +92,28 @@ def _add_verify(commands: Any) -> None:
         "--compare", metavar="OTHER", help="also tell which files differ from this folder's"
     )
     verify.set_defaults(run=verify_features)
+
+
+def _add_import_spleeter(commands: Any) -> None:
+    command = commands.add_parser(
+        "import-spleeter",
+        help="turn one of Deezer's checkpoints into models",
+        description="Writes OUTPUT/<stem> for each stem of an official TensorFlow 1 checkpoint "
+        "(2stems and 4stems; 5stems' softmax over all stems is not supported).",
+    )
+    command.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT_DIR", help="folder with a file `checkpoint`"
+    )
+    command.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder for the models"
+    )
+    command.add_argument(
+        "--configuration",
+        metavar="NAME",
+        help="2stems, 4stems, 2stems-16kHz, 4stems-16kHz, or a file with Spleeter's JSON "
+        "configuration; by default the official one with as many stems as the checkpoint",
+    )
+    command.set_defaults(run=import_spleeter)
 
 
 def separate_songs(arguments: argparse.Namespace) -> None:
@@ -197,6 +220,45 @@ def verify_features(arguments: argparse.Namespace) -> None:
     files = sum(len(split["files"]) for split in info["splits"].values())
     same = f", the same as {arguments.compare}" if arguments.compare else ""
     print(f"{arguments.features}: {files} files, {size / 1e6:.1f} MB: as info.json says{same}")
+
+
+def import_spleeter(arguments: argparse.Namespace) -> None:
+    """`stemforge import-spleeter`."""
+    import tempfile
+
+    import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    from features.errors import UserError
+    from pipelines.work import file_sha256
+    from train import spleeter, unet
+
+    values = spleeter.read_checkpoint(arguments.checkpoint)
+    official = spleeter.official_configurations()
+    if arguments.configuration is None:
+        configuration = spleeter.infer_configuration(values)
+    elif arguments.configuration in official:
+        configuration = official[arguments.configuration]
+    else:
+        configuration = spleeter.read_configuration(Path(arguments.configuration))
+    output: Path = arguments.output
+    taken = [stem for stem in configuration.stems if (output / stem).exists()]
+    if taken:
+        raise UserError(f"{output / taken[0]}: already there: choose another --output")
+    index = next(arguments.checkpoint.glob("*.index"))
+    data = sorted(arguments.checkpoint.glob(f"{index.stem}.data-*"))
+    provenance = {
+        "imported_from": "Spleeter checkpoint",
+        "sha256": {path.name: file_sha256(path) for path in (index, *data)},
+    }
+    models = spleeter.import_models(values, configuration, provenance=provenance)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".import-") as scratch:
+        for model in models:
+            (Path(scratch) / model.stem).mkdir()
+            unet.save_model(Path(scratch) / model.stem, model)
+        for model in models:
+            (Path(scratch) / model.stem).rename(output / model.stem)
+    left = ", ".join(models[0].provenance["not_imported"])
+    say(f"{output}: {', '.join(model.stem for model in models)}; not imported, as unused: {left}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
