@@ -113,6 +113,14 @@ def _add_import_spleeter(commands: Any) -> None:
         help="2stems, 4stems, 2stems-16kHz, 4stems-16kHz, or a file with Spleeter's JSON "
         "configuration; by default the official one with as many stems as the checkpoint",
     )
+    command.add_argument(
+        "--stems", metavar="A,B,...", help="stems of another model, in the checkpoint's order"
+    )
+    command.add_argument(
+        "--activation",
+        choices=("elu", "leaky_relu"),
+        help="with --stems: elu throughout, or leaky_relu in the encoder and relu in the decoder",
+    )
     command.set_defaults(run=import_spleeter)
 
 
@@ -224,41 +232,27 @@ def verify_features(arguments: argparse.Namespace) -> None:
 
 def import_spleeter(arguments: argparse.Namespace) -> None:
     """`stemforge import-spleeter`."""
-    import tempfile
+    from features.errors import UserError
+
+    stems = arguments.stems.split(",") if arguments.stems else None
+    if (stems is None) != (arguments.activation is None):
+        raise UserError("--stems and --activation go together")
+    if stems and arguments.configuration:
+        raise UserError("--configuration names stems and activation: leave --stems out")
 
     import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
-    from features.errors import UserError
-    from pipelines.work import file_sha256
-    from train import spleeter, unet
+    from pipelines.import_spleeter import import_checkpoint
 
-    values = spleeter.read_checkpoint(arguments.checkpoint)
-    official = spleeter.official_configurations()
-    if arguments.configuration is None:
-        configuration = spleeter.infer_configuration(values)
-    elif arguments.configuration in official:
-        configuration = official[arguments.configuration]
-    else:
-        configuration = spleeter.read_configuration(Path(arguments.configuration))
-    output: Path = arguments.output
-    taken = [stem for stem in configuration.stems if (output / stem).exists()]
-    if taken:
-        raise UserError(f"{output / taken[0]}: already there: choose another --output")
-    index = next(arguments.checkpoint.glob("*.index"))
-    data = sorted(arguments.checkpoint.glob(f"{index.stem}.data-*"))
-    provenance = {
-        "imported_from": "Spleeter checkpoint",
-        "sha256": {path.name: file_sha256(path) for path in (index, *data)},
-    }
-    models = spleeter.import_models(values, configuration, provenance=provenance)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output, prefix=".import-") as scratch:
-        for model in models:
-            (Path(scratch) / model.stem).mkdir()
-            unet.save_model(Path(scratch) / model.stem, model)
-        for model in models:
-            (Path(scratch) / model.stem).rename(output / model.stem)
+    models = import_checkpoint(
+        arguments.checkpoint,
+        arguments.output,
+        configuration=arguments.configuration,
+        stems=stems,
+        activation=arguments.activation,
+    )
     left = ", ".join(models[0].provenance["not_imported"])
-    say(f"{output}: {', '.join(model.stem for model in models)}; not imported, as unused: {left}")
+    names = ", ".join(model.stem for model in models)
+    say(f"{arguments.output}: {names}; not imported, as unused: {left}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -159,6 +159,14 @@ def test_damaged_and_missing_checkpoints(
         "accompaniment", "vocals"
     ]  # fmt: skip
     shutil.rmtree(tmp_path / "out")
+    assert cli.main([*command, "--stems", "a,b", "--activation", "elu"]) == 0
+    card = read_card(tmp_path / "out" / "b")
+    assert (card["stem"], card["net"]["decoder_activation"]) == ("b", "elu")
+    shutil.rmtree(tmp_path / "out")
+    assert cli.main([*command, "--stems", "a,a", "--activation", "elu"]) == 2
+    assert "stem 'a': each needs a name of its own" in capsys.readouterr().err
+    assert cli.main([*command, "--stems", "a,b"]) == 2
+    assert "--stems and --activation go together" in capsys.readouterr().err
     data = next((tmp_path / "c").glob("model.data-*"))
     data.write_bytes(data.read_bytes()[:1000])
     assert cli.main(command) == 2
