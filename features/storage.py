@@ -167,6 +167,15 @@ def list_files(folder: str) -> list[str]:
     return sorted(entry.path.removeprefix(prefix) for entry in found)
 
 
+def remove(place: str) -> None:
+    """Removes a file, if it is there."""
+    if is_local(place):
+        Path(place).unlink(missing_ok=True)
+    elif size(place) is not None:
+        with _remote(place) as file_system:
+            file_system.delete([place])
+
+
 _MIME = "application/octet-stream"
 
 

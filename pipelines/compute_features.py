@@ -21,6 +21,7 @@ with quiet_stderr():  # logs while it loads
 from features import storage
 from features.corpora import CorpusTrack
 from features.encoding import bytes_per_frame
+from features.errors import UserError
 from features.examples import FRAME_OVERHEAD_BYTES
 from features.records import INFO
 from features.shards import FeatureConfig
@@ -94,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         job = corpus_job(params, arguments.corpus)
         seconds = float("inf")  # unknown before it is measured; not small
     options = pipeline_options(beam_flags, audio_s=seconds)
+    if arguments.output is not None:
+        claim_output(arguments.output)
     identity = (params.features.model_dump(), _identity(arguments))
     with work_folder("features", *identity) as work:
         notes = work / "progress"
@@ -133,6 +136,22 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", metavar="FOLDER", help=f"features folder to write, local or URL ({FEATURES})"
     )
     return parser
+
+
+def claim_output(place: str) -> None:
+    """Makes sure that only features are replaced, and that old ones vouch for nothing new.
+
+    Raises:
+        UserError: there is something else in the folder.
+    """
+    info = storage.join(place, INFO)
+    if storage.size(info) is None and storage.list_files(place):
+        raise UserError(
+            f"--output {place}: it holds files but no {INFO}, so it is no features folder that "
+            "may be replaced: choose an empty one"
+        )
+    if not storage.is_local(place):
+        storage.remove(info)  # shards are replaced one by one there
 
 
 def _identity(arguments: argparse.Namespace) -> list[Any]:

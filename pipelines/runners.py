@@ -20,6 +20,7 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     SetupOptions,
     StandardOptions,
+    _BeamArgumentParser,
 )
 from apache_beam.runners.runner import PipelineState
 
@@ -55,12 +56,14 @@ def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> Pipel
         need: this checkout's package and the packages of its `ffmpeg` extra.
 
     Raises:
-        UserError: a runner that loses data, or a remote one outside a checkout.
+        UserError: a flag that nobody knows, a runner that loses data, or a remote one
+            outside a checkout.
     """
     flags = [*shlex.split(os.environ.get(BEAM_ARGS, "")), *arguments]
     if any("DaskRunner" in flag for flag in flags):
         raise UserError(f"{BEAM_ARGS}: DaskRunner drops data silently: choose another runner")
     options = PipelineOptions(flags, save_main_session=False)
+    _refuse_unknown(options, flags)
     if options.view_as(StandardOptions).runner is None:
         options.view_as(StandardOptions).runner = LOCAL_RUNNER
         if audio_s >= PARALLEL_FROM_S and not any("direct_" in flag for flag in flags):
@@ -70,6 +73,18 @@ def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> Pipel
         _stage_package(options.view_as(SetupOptions))
     FileSystems.set_options(options)
     return options
+
+
+def _refuse_unknown(options: PipelineOptions, flags: Sequence[str]) -> None:
+    """Beam ignores flags that it does not know, misspelt ones among them."""
+    if "Portable" in str(options.view_as(StandardOptions).runner):
+        return  # the job service may know flags of its own
+    parser = _BeamArgumentParser(allow_abbrev=False, conflict_handler="resolve", add_help=False)
+    for kind in PipelineOptions.__subclasses__():
+        kind._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(flags)
+    if unknown:
+        raise UserError(f"{unknown[0]}: neither a flag of this command nor one of Beam's")
 
 
 def is_remote(options: PipelineOptions) -> bool:

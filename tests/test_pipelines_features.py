@@ -85,6 +85,18 @@ def assert_same(project: Path, other: Path) -> None:
     assert [name for name in found if found[name] != reference[name]] == []
 
 
+def test_only_features_are_replaced(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").touch()
+    failed = stage(project, "compute_features", "--output", str(tmp_path), code=2)
+    assert "it holds files but no info.json" in failed.stderr
+    assert (tmp_path / "precious").exists()
+
+
+def test_a_misspelt_flag_is_refused(project: Path, tmp_path: Path) -> None:
+    failed = stage(project, "compute_features", "--ouput", str(tmp_path / "f"), code=2)
+    assert "--ouput: neither a flag of this command nor one of Beam's" in failed.stderr
+
+
 def test_verify_tells_what_is_wrong(project: Path, tmp_path: Path) -> None:
     def verify(*arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-c", "from pipelines.cli import run; run()", "verify"]
