@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from train.unet import StemModel
+from train.unet import Model
 
 Format = Literal["saved_model", "tflite_float32", "tflite_float16"]
 FORMATS: tuple[Format, ...] = ("saved_model", "tflite_float32", "tflite_float16")
@@ -17,22 +17,23 @@ SIGNATURE = "estimate"
 Magnitudes = NDArray[np.float32]
 
 
-def export_name(stem: str, kind: Format) -> str:
+def export_name(model: str, kind: Format) -> str:
     """Name of an export's file or folder."""
     return {
         "saved_model": "saved_model",
-        "tflite_float32": f"{stem}-float32.tflite",
-        "tflite_float16": f"{stem}-float16.tflite",
+        "tflite_float32": f"{model}-float32.tflite",
+        "tflite_float16": f"{model}-float16.tflite",
     }[kind]
 
 
-def write_export(model: StemModel, path: Path, kind: Format) -> None:
-    """Writes one export: mixture magnitudes in, the stem's magnitudes out.
+def write_export(model: Model, path: Path, kind: Format) -> None:
+    """Writes one export: mixture magnitudes in, the stems' magnitudes out.
 
-    All carry one signature, "estimate", from "mixture" to "estimate".
+    All carry one signature, "estimate", from "mixture" to one output per stem, which has
+    its name.
 
     Args:
-        model: the trained net.
+        model: the trained nets.
         path: a new folder for "saved_model" (any batch size), a new file for TFLite (batch 1).
         kind: which format.
     """
@@ -49,13 +50,14 @@ def write_export(model: StemModel, path: Path, kind: Format) -> None:
         path.write_bytes(converter.convert())
 
 
-def _write_saved_model(model: StemModel, path: Path, *, batch: int | None) -> None:
+def _write_saved_model(model: Model, path: Path, *, batch: int | None) -> None:
     net = model.net
     spec = tf.TensorSpec((batch, net.frames, net.bins, 2), tf.float32, name="mixture")
 
     @tf.function(input_signature=[spec])  # type: ignore[untyped-decorator]
     def estimate(mixture: Any) -> dict[str, Any]:
-        return {"estimate": model.keras_model(mixture, training=False)}
+        found: dict[str, Any] = model.keras_model(mixture, training=False)
+        return found
 
     # A module of our own: Keras' export writes every variable twice (Keras 3.15).
     module = tf.Module()
@@ -63,7 +65,7 @@ def _write_saved_model(model: StemModel, path: Path, *, batch: int | None) -> No
     tf.saved_model.save(module, str(path), signatures={SIGNATURE: estimate})
 
 
-def run_export(path: Path, kind: Format, mixture: Magnitudes) -> Magnitudes:
+def run_export(path: Path, kind: Format, mixture: Magnitudes) -> dict[str, Magnitudes]:
     """Runs an export as its users would: TensorFlow's loader, or LiteRT's interpreter.
 
     Args:
@@ -72,15 +74,16 @@ def run_export(path: Path, kind: Format, mixture: Magnitudes) -> Magnitudes:
         mixture: float32 [1, frames, bins, 2].
 
     Returns:
-        float32, the same shape.
+        float32 of the same shape, per stem.
     """
     if kind == "saved_model":
         loaded = tf.saved_model.load(str(path))
-        return np.asarray(loaded.signatures[SIGNATURE](mixture=tf.constant(mixture))["estimate"])
+        found = loaded.signatures[SIGNATURE](mixture=tf.constant(mixture))
+        return {stem: np.asarray(values) for stem, values in found.items()}
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(str(path)).get_signature_runner(SIGNATURE)
-    return np.asarray(runner(mixture=mixture)["estimate"])
+    return {stem: np.asarray(values) for stem, values in runner(mixture=mixture).items()}
 
 
 @dataclass(frozen=True)

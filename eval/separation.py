@@ -10,26 +10,26 @@ from features.audio import as_stereo, resample
 from features.errors import UserError
 from features.masks import direct_mask, ratio_masks
 from features.stft import Framing, Spectrum, Waveform, inverse_stft, stft
-from train.unet import StemModel, load_model
+from train.unet import Model, load_model
 
 
 class Separator:
     """Trained nets, ready to separate songs.
 
-    With two or more nets each stem gets its share of the mixture by a ratio mask; a single
-    net uses its own mask, estimate / mixture, since a ratio mask would be 1 everywhere.
+    With two or more stems each gets its share of the mixture by a ratio mask; a single one
+    uses its own mask, estimate / mixture, since a ratio mask would be 1 everywhere.
 
     Args:
-        models: one per stem, all trained on the same STFT.
+        models: of one stem or several each, all trained on the same STFT.
 
     Raises:
         UserError: no model, two for one stem, or models of different STFTs.
     """
 
-    def __init__(self, models: Sequence[StemModel]) -> None:
+    def __init__(self, models: Sequence[Model]) -> None:
         if not models:
             raise UserError("no model to separate with")
-        self.stems = tuple(model.stem for model in models)
+        self.stems = tuple(stem for model in models for stem in model.stems)
         if len(set(self.stems)) < len(self.stems):
             raise UserError(f"two models for one stem among {', '.join(self.stems)}")
         first = models[0]
@@ -38,18 +38,18 @@ class Separator:
                 ours, theirs = getattr(first, name), getattr(model, name)
                 if ours != theirs:
                     raise UserError(
-                        f"models differ: {name} is {ours} for {first.stem}, "
-                        f"{theirs} for {model.stem}"
+                        f"models differ: {name} is {ours} for {first.name}, "
+                        f"{theirs} for {model.name}"
                     )
             if (first.net.frames, first.net.bins) != (model.net.frames, model.net.bins):
                 raise UserError(
-                    f"models differ: {first.stem} takes {first.net.frames} x {first.net.bins}, "
-                    f"{model.stem} {model.net.frames} x {model.net.bins}"
+                    f"models differ: {first.name} takes {first.net.frames} x {first.net.bins}, "
+                    f"{model.name} {model.net.frames} x {model.net.bins}"
                 )
         self.sample_rate_hz = first.sample_rate_hz
         self._framing = Framing(first.frame_length_samples, first.frame_step_samples)
         self._frames, self._bins = first.net.frames, first.net.bins
-        self._nets = [model.keras_model for model in models]
+        self._models = list(models)
 
     @classmethod
     def load(cls, folders: Iterable[Path]) -> "Separator":
@@ -105,7 +105,7 @@ class Separator:
         parts = -(-frames // self._frames)
         padded = np.zeros((framing.span(parts * self._frames), 2), np.float32)
         padded[length : length + samples] = waveform
-        outs = [np.zeros_like(padded) for _ in self._nets]
+        outs = [np.zeros_like(padded) for _ in self.stems]
         for part in range(parts):
             start = part * self._frames * step
             span = slice(start, start + framing.span(self._frames))
@@ -137,4 +137,8 @@ class Separator:
         Returns:
             float32 [stems, batch, frames, bins, 2].
         """
-        return np.stack([np.asarray(net(mixture, training=False)) for net in self._nets])
+        estimates = []
+        for model in self._models:
+            found = model.keras_model(mixture, training=False)
+            estimates += [np.asarray(found[stem]) for stem in model.stems]
+        return np.stack(estimates)

@@ -1,4 +1,4 @@
-"""The one exception that ends a command with a single line and exit code 2."""
+"""The exceptions that end a command with a single line."""
 
 
 class UserError(Exception):
@@ -6,3 +6,16 @@ class UserError(Exception):
 
     Its text is one line that says what is wrong, where, and what to do.
     """
+
+
+class Interrupted(Exception):
+    """Work that a signal ended after it had saved where it was.
+
+    Args:
+        text: one line that says where it stands.
+        signal: the signal's number; the exit code is 128 + signal, as in a shell.
+    """
+
+    def __init__(self, text: str, signal: int) -> None:
+        super().__init__(text)
+        self.signal = signal

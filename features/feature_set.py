@@ -45,12 +45,14 @@ class Run:
 
     Attributes:
         track: name of the song.
+        first_frame: frame of the song that it starts at.
         frames: total number of frames.
         blocks: (shard, row of the shard's index) per block, in order.
         starts: first frame of each block, counted from the run's start.
     """
 
     track: str
+    first_frame: int
     frames: int
     blocks: tuple[tuple[int, int], ...]
     starts: tuple[int, ...]
@@ -249,6 +251,7 @@ def _join_blocks(shard: int, blocks: list[tuple[str, int, int]]) -> list[Run]:
     return [
         Run(
             track=group[0][1],
+            first_frame=group[0][2],
             frames=sum(frames for _, _, _, frames in group),
             blocks=tuple((shard, row) for row, *_ in group),
             starts=tuple(start - group[0][2] for _, _, start, _ in group),

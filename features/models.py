@@ -7,7 +7,7 @@ from typing import Any
 
 from features.errors import UserError
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -24,7 +24,10 @@ def read_card(folder: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
     if card.get("version") != MODEL_VERSION:
-        raise UserError(f"{path}: model version {card.get('version')} is not {MODEL_VERSION}")
+        raise UserError(
+            f"{path}: model version {card.get('version')} is not {MODEL_VERSION}: train or "
+            "import it again"
+        )
     return card
 
 

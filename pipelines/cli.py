@@ -31,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_info(commands)
     _add_verify(commands)
     _add_import_spleeter(commands)
+    _add_import_config(commands)
     return parser
 
 
@@ -98,8 +99,8 @@ def _add_import_spleeter(commands: Any) -> None:
     command = commands.add_parser(
         "import-spleeter",
         help="turn one of Deezer's checkpoints into models",
-        description="Writes OUTPUT/<stem> for each stem of an official TensorFlow 1 checkpoint "
-        "(2stems and 4stems; 5stems' softmax over all stems is not supported).",
+        description="Writes OUTPUT/<stem> for each stem of an official TensorFlow 1 checkpoint, "
+        "or OUTPUT/joint where the stems share a softmax (5stems).",
     )
     command.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT_DIR", help="folder with a file `checkpoint`"
@@ -110,7 +111,7 @@ def _add_import_spleeter(commands: Any) -> None:
     command.add_argument(
         "--configuration",
         metavar="NAME",
-        help="2stems, 4stems, 2stems-16kHz, 4stems-16kHz, or a file with Spleeter's JSON "
+        help="2stems, 4stems or 5stems, with -16kHz or without, or a file with Spleeter's JSON "
         "configuration; by default the official one with as many stems as the checkpoint",
     )
     command.add_argument(
@@ -122,6 +123,36 @@ def _add_import_spleeter(commands: Any) -> None:
         help="with --stems: elu throughout, or leaky_relu in the encoder and relu in the decoder",
     )
     command.set_defaults(run=import_spleeter)
+
+
+def _add_import_config(commands: Any) -> None:
+    command = commands.add_parser(
+        "import-config",
+        help="turn Spleeter's JSON configuration into params.yaml",
+        description="Writes a params.yaml that trains what a Spleeter configuration describes. A "
+        "key or value without an equal is an error that names it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.add_argument(
+        "configuration", type=Path, metavar="JSON", help="such as musdb_config.json"
+    )
+    command.add_argument(
+        "--output", required=True, type=Path, metavar="FILE", help="the params.yaml to write"
+    )
+    command.add_argument(
+        "--data",
+        default=".",
+        metavar="DIR",
+        help="folder that the CSV files' audio paths start at, as spleeter train's -d",
+    )
+    command.add_argument(
+        "--base",
+        default=Path("params.yaml"),
+        type=Path,
+        metavar="FILE",
+        help="where everything else is taken from",
+    )
+    command.set_defaults(run=import_configuration)
 
 
 def separate_songs(arguments: argparse.Namespace) -> None:
@@ -181,7 +212,7 @@ def print_info(arguments: argparse.Namespace) -> None:
         top_hz = net["bins"] * rate / card["frame_length_samples"]
         size = (folder / "weights.npz").stat().st_size
         print(f"{folder}")
-        print(f"  stem        {card['stem']}")
+        print(f"  stems       {', '.join(card['stems'])}")
         print(f"  audio       {rate} Hz stereo; estimates up to {top_hz:.0f} Hz")
         print(
             f"  STFT        {card['frame_length_samples']} samples, "
@@ -190,7 +221,8 @@ def print_info(arguments: argparse.Namespace) -> None:
         print(f"  input       {net['frames']} frames x {net['bins']} bins x 2 ({seconds:.2f} s)")
         print(
             f"  net         width {net['width']}, depth {net['depth']}, norm {net['norm']}, "
-            f"{net['encoder_activation']}/{net['decoder_activation']}, dropout {net['dropout']}"
+            f"{net['encoder_activation']}/{net['decoder_activation']}, dropout {net['dropout']}, "
+            f"head {net['head']}"
         )
         print(f"  weights     {size / 1e6:.1f} MB")
         print(f"  provenance  {json.dumps(card['provenance'], sort_keys=True)}")
@@ -251,8 +283,20 @@ def import_spleeter(arguments: argparse.Namespace) -> None:
         activation=arguments.activation,
     )
     left = ", ".join(models[0].provenance["not_imported"])
-    names = ", ".join(model.stem for model in models)
+    names = ", ".join(model.name for model in models)
     say(f"{arguments.output}: {names}; not imported, as unused: {left}")
+
+
+def import_configuration(arguments: argparse.Namespace) -> None:
+    """`stemforge import-config`."""
+    from pipelines.import_config import import_config
+
+    remarks = import_config(
+        arguments.configuration, arguments.output, data=arguments.data, base=arguments.base
+    )
+    for remark in remarks:
+        say(f"no parameter for {remark}")
+    say(f"{arguments.output}: written")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from features.errors import UserError
+from features.errors import Interrupted, UserError
 
 EXIT_USER_ERROR = 2
 
@@ -20,13 +20,17 @@ def run_main(main: Callable[[], object]) -> int:
     """Runs a command and turns a user's error into one line.
 
     Returns:
-        The exit code: 0, or 2 after a UserError or a failed system call on a user's file.
+        The exit code: 0; 2 after a UserError or a failed system call on a user's file; 128
+        and the signal's number after Interrupted.
     """
     quiet_libraries()
     try:
         main()
     except UserError as error:
         return fail(str(error))
+    except Interrupted as error:
+        say(str(error))
+        return 128 + error.signal
     except BrokenPipeError:  # the reader, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

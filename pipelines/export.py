@@ -1,4 +1,4 @@
-"""Stage export: models/ -> exports/<stem>/ (SavedModel, TFLite) and exports/parity.json."""
+"""Stage export: models/ -> exports/<model>/ (SavedModel, TFLite) and exports/parity.json."""
 
 import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
 
@@ -20,14 +20,15 @@ from pipelines.params import Export, read_params
 from pipelines.paths import EXPORTS, MODELS, TRACKS
 from pipelines.separate import models_identity
 from pipelines.work import file_sha256, publish, work_folder
-from train.unet import StemModel, load_model
+from train.unet import Model, load_model
 
 
 def main() -> None:
     """Exports each model and compares it with Keras on the test tracks' mixtures."""
-    bounds = read_params().export
+    params = read_params()
+    bounds = params.export
     manifest = read_manifest(TRACKS)
-    folders = [MODELS / stem for stem in manifest.stems]
+    folders = [MODELS / name for name in params.train.models]
     identity = (bounds.model_dump(), models_identity(folders), file_sha256(TRACKS))
     with work_folder("export", *identity) as work:
         out = work / "exports"
@@ -37,22 +38,22 @@ def main() -> None:
         with progress(total, label="export", unit="file") as bar:
             for folder in folders:
                 model = load_model(folder)
-                (out / model.stem).mkdir(parents=True)
+                (out / model.name).mkdir(parents=True)
                 inputs = real_inputs(manifest, model)
                 for kind in export.FORMATS:
-                    path = out / model.stem / export.export_name(model.stem, kind)
+                    path = out / model.name / export.export_name(model.name, kind)
                     with quiet_stderr():  # the converter narrates every pass
                         export.write_export(model, path, kind)
                         measured = measure(model, path, kind, inputs)
-                    check_parity(model.stem, kind, measured, bounds)
-                    parity.setdefault(model.stem, {})[kind] = dataclasses.asdict(measured)
+                    check_parity(model.name, kind, measured, bounds)
+                    parity.setdefault(model.name, {})[kind] = dataclasses.asdict(measured)
                     bar.update()
         text = json.dumps(parity, indent=2, sort_keys=True) + "\n"
         (out / "parity.json").write_text(text, encoding="utf-8")
         publish(out, EXPORTS)
 
 
-def real_inputs(manifest: Manifest, model: StemModel) -> np.ndarray[Any, np.dtype[np.float32]]:
+def real_inputs(manifest: Manifest, model: Model) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The middle of each test track's mixture: float32 [tracks, frames, bins, 2]."""
     framing = Framing(model.frame_length_samples, model.frame_step_samples)
     samples = framing.span(model.net.frames)
@@ -71,35 +72,32 @@ def real_inputs(manifest: Manifest, model: StemModel) -> np.ndarray[Any, np.dtyp
 
 
 def measure(
-    model: StemModel, path: Path, kind: export.Format, inputs: np.ndarray[Any, Any]
+    model: Model, path: Path, kind: export.Format, inputs: np.ndarray[Any, Any]
 ) -> export.Parity:
-    """Compares an export with Keras over all inputs."""
-    ours = np.concatenate(
-        [export.run_export(path, kind, inputs[i : i + 1]) for i in range(len(inputs))]
-    )
-    theirs = np.concatenate(
-        [
-            np.asarray(model.keras_model(inputs[i : i + 1], training=False))
-            for i in range(len(inputs))
-        ]
-    )
-    return export.compare(ours, theirs)
+    """Compares an export with Keras over all inputs and stems."""
+    ours, theirs = [], []
+    for mixture in inputs[:, None]:
+        found = export.run_export(path, kind, mixture)
+        truth = model.keras_model(mixture, training=False)
+        ours += [found[stem] for stem in model.stems]
+        theirs += [np.asarray(truth[stem]) for stem in model.stems]
+    return export.compare(np.stack(ours), np.stack(theirs))
 
 
-def check_parity(stem: str, kind: export.Format, parity: export.Parity, bounds: Export) -> None:
+def check_parity(name: str, kind: export.Format, parity: export.Parity, bounds: Export) -> None:
     """Refuses an export that is not what Keras computes.
 
     Raises:
         UserError: an output is not finite, or differs by more than the bound.
     """
-    name = f"max_difference_{kind}"
-    bound = getattr(bounds, name)
+    parameter = f"max_difference_{kind}"
+    bound = getattr(bounds, parameter)
     if not parity.finite:
-        raise UserError(f"export: {stem} as {kind}: the output is not finite")
+        raise UserError(f"export: {name} as {kind}: the output is not finite")
     if parity.relative_difference > bound:
         raise UserError(
-            f"export: {stem} as {kind}: differs from Keras by {parity.relative_difference:.2e} of "
-            f"its rms, more than export.{name}={bound:.1e}"
+            f"export: {name} as {kind}: differs from Keras by {parity.relative_difference:.2e} of "
+            f"its rms, more than export.{parameter}={bound:.1e}"
         )
 
 

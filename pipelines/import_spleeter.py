@@ -7,7 +7,13 @@ from pathlib import Path
 from features.errors import UserError
 from pipelines.work import file_sha256
 from train import spleeter, unet
-from train.spleeter import Configuration
+from train.spleeter_config import (
+    Configuration,
+    make_net,
+    official_configurations,
+    parse_configuration,
+    read_json,
+)
 
 
 def import_checkpoint(
@@ -17,8 +23,8 @@ def import_checkpoint(
     configuration: str | None,
     stems: Sequence[str] | None,
     activation: str | None,
-) -> list[unet.StemModel]:
-    """Writes `output`/<stem> for each stem of a checkpoint, all of them or none.
+) -> list[unet.Model]:
+    """Writes `output`/<stem>, or `output`/joint where stems share a softmax, all or nothing.
 
     Args:
         checkpoint: folder with a TensorFlow 1 checkpoint.
@@ -31,36 +37,37 @@ def import_checkpoint(
         UserError: the checkpoint is unreadable or does not fit, or a stem is there already.
     """
     values = spleeter.read_checkpoint(checkpoint)
-    official = spleeter.official_configurations()
+    official = official_configurations()
     if stems is not None:
-        chosen = (
-            Configuration(tuple(stems), "elu", "elu")
-            if activation == "elu"
-            else Configuration(tuple(stems), "leaky_relu", "relu")
-        )
+        elu = activation == "elu"
+        net = make_net("elu", "elu") if elu else make_net("leaky_relu", "relu")
+        chosen = Configuration(tuple(stems), net)
     elif configuration is None:
         chosen = spleeter.infer_configuration(values)
     elif configuration in official:
         chosen = official[configuration]
     else:
-        chosen = spleeter.read_configuration(Path(configuration))
+        try:
+            chosen = parse_configuration(read_json(Path(configuration)))
+        except UserError as error:
+            raise UserError(f"{configuration}: {error}") from None
     for stem in chosen.stems:
         if chosen.stems.count(stem) > 1 or Path(stem).name != stem:
             raise UserError(f"stem {stem!r}: each needs a name of its own that can name a folder")
-    taken = [stem for stem in chosen.stems if (output / stem).exists()]
-    if taken:
-        raise UserError(f"{output / taken[0]}: already there: choose another --output")
     files = sorted(path for path in checkpoint.glob("*") if ".data-" in path.name)
     provenance = {
         "imported_from": "Spleeter checkpoint",
         "sha256": {path.name: file_sha256(path) for path in files},
     }
     models = spleeter.import_models(values, chosen, provenance=provenance)
+    taken = [model.name for model in models if (output / model.name).exists()]
+    if taken:
+        raise UserError(f"{output / taken[0]}: already there: choose another --output")
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".import-") as scratch:
         for model in models:
-            (Path(scratch) / model.stem).mkdir()
-            unet.save_model(Path(scratch) / model.stem, model)
+            (Path(scratch) / model.name).mkdir()
+            unet.save_model(Path(scratch) / model.name, model)
         for model in models:
-            (Path(scratch) / model.stem).rename(output / model.stem)
+            (Path(scratch) / model.name).rename(output / model.name)
     return models

@@ -11,6 +11,8 @@ from features.audio import Subtype
 from features.encoding import Encoding, PhaseEncoding
 from features.errors import UserError
 from pipelines.console import run_main
+from train.config import JOINT, Activation, Head, Loss, Norm, OptimizerName, Precision, Schedule
+from train.sampler import Sampling
 
 PARAMS = Path("params.yaml")
 Count = Annotated[int, Field(gt=0)]
@@ -36,8 +38,8 @@ class Corpus(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Corpus":
-        if len(set(self.stems)) < len(self.stems) or "mixture" in self.stems:
-            raise ValueError(f"stems={self.stems} must be distinct and not contain mixture")
+        if len(set(self.stems)) < len(self.stems) or {"mixture", JOINT} & set(self.stems):
+            raise ValueError(f"stems={self.stems} must be distinct, and none mixture or {JOINT}")
         if self.train_csv is None and (self.validation_csv or self.test_csv):
             raise ValueError("train_csv=null, but validation_csv or test_csv is set")
         return self
@@ -95,25 +97,138 @@ class Features(Section):
         return self
 
 
-class Train(Section):
-    """The net and the training run."""
+# What `train.preset: spleeter` sets, whatever else the section says: the optimisation of
+# Spleeter's own configurations (4stems and musdb) but for the number of steps. Adadelta takes
+# no rate from its configuration: TensorFlow 1's default.
+SPLEETER: dict[str, Any] = {
+    "frames": 512,
+    "width": 16,
+    "depth": 6,
+    "norm": "affine",
+    "dropout": 0.0,
+    "encoder_activation": "elu",
+    "decoder_activation": "elu",
+    "sampling": "songs",
+    "batch_size": 4,
+    "weight_decay": None,
+    "clip_norm": None,
+    "ema_momentum": None,
+    "precision": "float32",
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "cosine_end": None,
+    "plateau_factor": None,
+    "patience": None,
+    "max_plateaus": None,
+}
+SPLEETER_RATES = {"adam": 1e-4, "sgd": 1e-4, "adadelta": 1e-3}
 
+
+class Train(Section):
+    """The nets and the training run."""
+
+    preset: Literal["spleeter"] | None
+    models: Annotated[list[str], Field(min_length=1)]
     frames: Count
     width: Count
     depth: Annotated[int, Field(ge=2)]
-    norm: Literal["affine", "batch"]
+    norm: Norm
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
-    encoder_activation: Literal["elu", "relu", "leaky_relu"]
-    decoder_activation: Literal["elu", "relu", "leaky_relu"]
-    sampling: Literal["windows", "songs"]
+    encoder_activation: Activation
+    decoder_activation: Activation
+    head: Head
+    sampling: Sampling
     batch_size: Count
     steps: Count
+    loss: Loss
+    optimizer: OptimizerName
     learning_rate: Positive
+    weight_decay: Positive | None
+    clip_norm: Positive | None
+    ema_momentum: Share | None
+    precision: Precision
+    schedule: Schedule
+    warmup_steps: Annotated[int, Field(ge=0)]
+    cosine_end: Annotated[float, Field(ge=0.0, le=1.0)] | None
+    plateau_factor: Share | None
+    patience: Count | None
+    max_plateaus: Count | None
+    init_from: str | None
     seed: Annotated[int, Field(ge=0)]
     log_every_steps: Count
     validate_every_steps: Count
     validation_windows: Count
     checkpoint_every_steps: Count
+    keep_best: Count
+    export_every_steps: Count | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("preset") != "spleeter":
+            return data
+        name = data.get("optimizer")
+        if name == "adamw":
+            raise ValueError("optimizer=adamw: preset=spleeter has adam, adadelta and sgd")
+        return {**data, **SPLEETER, "learning_rate": SPLEETER_RATES.get(str(name), 1e-4)}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Train":
+        for name, needs, value in (
+            ("weight_decay", "optimizer", "adamw"),
+            ("cosine_end", "schedule", "cosine"),
+            ("plateau_factor", "schedule", "plateau"),
+        ):
+            given, used = getattr(self, name) is not None, getattr(self, needs) == value
+            if given != used:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} with {needs}={getattr(self, needs)}: "
+                    f"{needs}={value} needs it, and nothing else uses it"
+                )
+        watched = self.schedule == "plateau" or self.max_plateaus is not None
+        if watched != (self.patience is not None):
+            raise ValueError(
+                f"patience={self.patience} with schedule={self.schedule}, max_plateaus="
+                f"{self.max_plateaus}: schedule=plateau or max_plateaus need it, nothing else"
+            )
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps={self.warmup_steps} is not below steps={self.steps}")
+        return self
+
+    def check_models(self, stems: list[str]) -> None:
+        """Refuses models that do not go with the head and the corpus' stems.
+
+        Raises:
+            ValueError: see above.
+        """
+        wanted = [JOINT] if self.head == "softmax" else stems
+        if self.models != wanted:
+            raise ValueError(
+                f"train.models={self.models} with train.head={self.head}: "
+                + (
+                    f"a softmax shares each bin among all stems, so they are one model: [{JOINT}]"
+                    if self.head == "softmax"
+                    else f"one per stem: [{', '.join(stems)}], as corpus.stems"
+                )
+            )
+
+
+class Monitor(Section):
+    """What is written about a training run while it runs."""
+
+    tensorboard: bool
+    histograms: bool
+    images: bool
+    audio: bool
+    windows: Count
+    dvclive: bool
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Monitor":
+        for name in ("histograms", "images", "audio"):
+            if getattr(self, name) and not self.tensorboard:
+                raise ValueError(f"{name}=true with tensorboard=false: they go to TensorBoard")
+        return self
 
 
 class Separate(Section):
@@ -145,6 +260,7 @@ class Params(Section):
     decode: Decode
     features: Features
     train: Train
+    monitor: Monitor
     separate: Separate
     evaluate: Evaluate
     export: Export
@@ -158,6 +274,9 @@ class Params(Section):
         ):
             if value % unit:
                 raise ValueError(f"{name}={value} is not a multiple of 2 ** train.depth = {unit}")
+        self.train.check_models(self.corpus.stems)
+        if self.monitor.audio and self.features.mixture_phase is None:
+            raise ValueError("monitor.audio=true needs phases: set features.mixture_phase=int8")
         return self
 
 

@@ -24,7 +24,7 @@ def main() -> None:
     if not tracks:
         raise UserError(f"{TRACKS}: no test track: put some into the corpus' test/ folder")
     subtype = params.separate.subtype
-    folders = [MODELS / stem for stem in manifest.stems]
+    folders = [MODELS / name for name in params.train.models]
     identity = (params.separate.model_dump(), file_sha256(TRACKS), models_identity(folders))
     with work_folder("separate", *identity) as work:
         values = sum(track.samples * 2 for track in tracks) * len(manifest.stems)

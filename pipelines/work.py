@@ -25,15 +25,17 @@ PARENT_CHECK_S = 0.5
 
 
 @contextmanager
-def work_folder(stage: str, *identity: Any) -> Iterator[Path]:
+def work_folder(stage: str, *identity: Any, keep: bool = False) -> Iterator[Path]:
     """The folder for this stage's work in progress, locked for this process.
 
     Folders of the stage with another identity are removed: they can never be resumed by
-    the current parameters and inputs. So is the folder itself once the work is done.
+    the current parameters and inputs. So is the folder itself once the work is done, unless
+    `keep` says that later work may go on from it.
 
     Args:
         stage: name of the stage.
         identity: everything that the result depends on, as JSON values.
+        keep: whether the folder stays when the work is done.
 
     Yields:
         An existing folder, perhaps with what an earlier run left.
@@ -65,7 +67,8 @@ def work_folder(stage: str, *identity: Any) -> Iterator[Path]:
         folder = root / name
         folder.mkdir(exist_ok=True)
         yield folder
-        shutil.rmtree(folder)  # what was finished is published, and notes of it would mislead
+        if not keep:  # what was finished is published, and notes of it would mislead
+            shutil.rmtree(folder)
 
 
 def publish(finished: Path, out: Path) -> None:

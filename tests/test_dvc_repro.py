@@ -22,6 +22,7 @@ SETTINGS = {
     "corpus": {"stems": ["vocals", "drums"]},
     "features": {"bins": 128, "block_frames": 64},
     "train": {
+        "models": ["vocals", "drums"],
         "frames": 32,
         "width": 2,
         "depth": 4,

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from pipelines.export import check_parity
 from pipelines.params import Export
 from tests.conftest import RATE_HZ
 from train import unet
-from train.unet import Net, StemModel
+from train.config import Net
+from train.unet import Model
 
-NET = Net(16, 64, 4, 3, "batch", 0.0, "elu", "elu")
+NET = Net(16, 64, 4, 3, "batch", 0.0, "elu", "elu", "sigmoid")
 BOUNDS = Export(
     max_difference_saved_model=1e-5,
     max_difference_tflite_float32=1e-4,
@@ -21,28 +23,49 @@ BOUNDS = Export(
 
 
 @pytest.fixture(scope="module")
-def model() -> StemModel:
-    return StemModel("vocals", NET, 4096, 1024, RATE_HZ, {}, unet.build(NET, seed=4))
+def model() -> Model:
+    return Model(("vocals",), NET, 4096, 1024, RATE_HZ, {}, unet.build(NET, ["vocals"], seed=4))
 
 
 @pytest.mark.parametrize("kind", export.FORMATS)
 def test_exports_compute_what_keras_does(
-    model: StemModel, tmp_path: Path, random: np.random.Generator, kind: export.Format
+    model: Model, tmp_path: Path, random: np.random.Generator, kind: export.Format
 ) -> None:
     path = tmp_path / export.export_name("vocals", kind)
     export.write_export(model, path, kind)
     mixture = random.exponential(20.0, (1, 16, 64, 2)).astype(np.float32)
-    parity = export.compare(
-        export.run_export(path, kind, mixture), np.asarray(model.keras_model(mixture))
-    )
+    found = export.run_export(path, kind, mixture)
+    assert list(found) == ["vocals"]
+    truth = np.asarray(model.keras_model(mixture)["vocals"])
+    parity = export.compare(found["vocals"], truth)
     check_parity("vocals", kind, parity, BOUNDS)
     assert parity.relative_difference > 0 or kind == "saved_model"  # not compared with itself
     if kind == "saved_model":
         many = random.exponential(20.0, (3, 16, 64, 2)).astype(np.float32)
-        assert export.run_export(path, kind, many).shape == many.shape
+        assert export.run_export(path, kind, many)["vocals"].shape == many.shape
 
 
-def test_float16_is_half_the_size(model: StemModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", export.FORMATS)
+def test_a_softmax_model_is_one_export(
+    tmp_path: Path, random: np.random.Generator, kind: export.Format
+) -> None:
+    net = dataclasses.replace(NET, head="softmax")
+    stems = ("b", "a", "c")
+    joint = Model(stems, net, 4096, 1024, RATE_HZ, {}, unet.build(net, stems, seed=4))
+    for weight in joint.keras_model.trainable_weights:
+        weight.assign(random.normal(0, 0.3, weight.shape))
+    path = tmp_path / export.export_name(joint.name, kind)
+    export.write_export(joint, path, kind)
+    mixture = random.exponential(20.0, (1, 16, 64, 2)).astype(np.float32)
+    found = export.run_export(path, kind, mixture)
+    assert set(found) == set(stems)
+    np.testing.assert_allclose(sum(found.values()), mixture, rtol=1e-4)
+    truth = joint.keras_model(mixture)
+    for stem in stems:
+        check_parity(stem, kind, export.compare(found[stem], np.asarray(truth[stem])), BOUNDS)
+
+
+def test_float16_is_half_the_size(model: Model, tmp_path: Path) -> None:
     sizes = {}
     for kind in ("tflite_float32", "tflite_float16"):
         export.write_export(model, tmp_path / kind, kind)  # type: ignore[arg-type]

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,17 @@ from eval.separation import Separator
 from features.errors import UserError
 from tests.conftest import RATE_HZ
 from train import unet
-from train.unet import Net, StemModel
+from train.config import Net
+from train.unet import Model
 
-NET = Net(16, 64, 2, 3, "affine", 0.0, "elu", "elu")
-
-
-def model(stem: str, *, seed: int = 0, net: Net = NET, step: int = 1024) -> StemModel:
-    return StemModel(stem, net, 4096, step, RATE_HZ, {}, unet.build(net, seed=seed))
+NET = Net(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
 
 
-def tf_separate(waveform: np.ndarray, nets: list[StemModel]) -> list[np.ndarray]:
+def model(stem: str, *, seed: int = 0, net: Net = NET, step: int = 1024) -> Model:
+    return Model((stem,), net, 4096, step, RATE_HZ, {}, unet.build(net, [stem], seed=seed))
+
+
+def tf_separate(waveform: np.ndarray, nets: list[Model]) -> list[np.ndarray]:
     """Spleeter's separation written out with tf.signal, the whole song at once."""
     samples = len(waveform)
     padded = np.concatenate([np.zeros((4096, 2), np.float32), waveform])
@@ -28,7 +30,11 @@ def tf_separate(waveform: np.ndarray, nets: list[StemModel]) -> list[np.ndarray]
     magnitude = np.zeros((whole, 64, 2), np.float32)
     magnitude[:frames] = np.moveaxis(np.abs(spectrum[..., :64]), 0, -1)
     parts = magnitude.reshape(-1, 16, 64, 2)
-    estimates = [np.asarray(net.keras_model(parts)).reshape(whole, 64, 2)[:frames] for net in nets]
+    estimates = [
+        np.asarray(found).reshape(whole, 64, 2)[:frames]
+        for net in nets
+        for found in net.keras_model(parts).values()
+    ]
     total = sum(e**2 for e in estimates) + 1e-10
     out = []
     for estimate in estimates:
@@ -111,7 +117,7 @@ def test_bad_input() -> None:
         Separator([pair[0], pair[0]])
     with pytest.raises(UserError, match="frame_step_samples is 1024 for a, 512 for b"):
         Separator([pair[0], model("b", step=512)])
-    wide = Net(16, 128, 2, 3, "affine", 0.0, "elu", "elu")
+    wide = Net(16, 128, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
     with pytest.raises(UserError, match="a takes 16 x 64, b 16 x 128"):
         Separator([pair[0], model("b", net=wide)])
 
@@ -121,3 +127,19 @@ def test_loading_from_folders(tmp_path: Path) -> None:
         (tmp_path / stem).mkdir()
         unet.save_model(tmp_path / stem, model(stem))
     assert Separator.load([tmp_path / "a", tmp_path / "b"]).stems == ("a", "b")
+
+
+def test_a_softmax_model_separates_all_its_stems(random: np.random.Generator) -> None:
+    net = dataclasses.replace(NET, head="softmax")
+    stems = ("a", "b", "c")
+    joint = Model(stems, net, 4096, 1024, RATE_HZ, {}, unet.build(net, stems, seed=1))
+    for weight in joint.keras_model.weights:  # every stem starts from the same
+        weight.assign(random.normal(0, 0.3, weight.shape))
+    mixture = random.exponential(size=(2, 16, 64, 2)).astype(np.float32)
+    separator = Separator([joint])
+    magnitudes = separator.magnitudes(mixture)
+    np.testing.assert_allclose(magnitudes.sum(axis=0), mixture, rtol=1e-5)
+    assert np.abs(magnitudes[0] - magnitudes[1]).max() > 0.01
+    waveform = random.uniform(-1, 1, (20_000, 2)).astype(np.float32)
+    estimates = separator.separate(waveform, sample_rate_hz=RATE_HZ)
+    assert tuple(estimates) == stems

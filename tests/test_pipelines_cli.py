@@ -8,9 +8,10 @@ from features import audio, ffmpeg
 from pipelines.cli import main
 from tests.conftest import RATE_HZ
 from train import unet
-from train.unet import Net, StemModel
+from train.config import Net
+from train.unet import Model
 
-NET = Net(16, 64, 2, 3, "affine", 0.0, "elu", "elu")
+NET = Net(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
 
 
 @pytest.fixture
@@ -18,8 +19,8 @@ def models(tmp_path: Path) -> Path:
     for number, stem in enumerate(("vocals", "drums")):
         folder = tmp_path / "models" / stem
         folder.mkdir(parents=True)
-        model = unet.build(NET, seed=number)
-        unet.save_model(folder, StemModel(stem, NET, 4096, 1024, RATE_HZ, {"step": 3}, model))
+        model = unet.build(NET, [stem], seed=number)
+        unet.save_model(folder, Model((stem,), NET, 4096, 1024, RATE_HZ, {"step": 3}, model))
     return tmp_path / "models"
 
 
@@ -69,7 +70,7 @@ def test_a_stem_file_is_named_without_both_endings(
 def test_info(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(models)]) == 0
     printed = capsys.readouterr().out
-    assert "stem        drums" in printed
+    assert "stems       drums" in printed
     assert "estimates up to 689 Hz" in printed
     assert "16 frames x 64 bins x 2 (0.37 s)" in printed
 

@@ -16,50 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 
-from tests.conftest import ROOT
+from tests.projects import LIMIT_S, STEMS, environment, make_project, stage
 
-LIMIT_S = 120
 TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
-STEMS = ["vocals", "drums"]
-
-
-def environment(**more: str) -> dict[str, str]:
-    """The environment's `bin` first on PATH: Beam's workers find their interpreter there."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # Nothing here may look for a cloud's metadata server.
-    return os.environ | {"PATH": path, "NO_GCE_CHECK": "true"} | more
-
-
-def stage(
-    project: Path, name: str, *arguments: str, code: int = 0, **variables: str
-) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, "-m", f"pipelines.{name}", *arguments],
-        cwd=project,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-    )
-    assert done.returncode == code, done.stderr
-    return done
-
-
-def make_project(root: Path, corpus: Path) -> Path:
-    """A checkout's params.yaml, and a corpus decoded by it."""
-    root.mkdir()
-    yaml = YAML()
-    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["corpus"].update({"root": str(corpus), "stems": STEMS})
-    params["features"].update({"bins": 64, "block_frames": 32, "mixture_phase": "int8"})
-    params["train"].update(
-        {"frames": 16, "width": 2, "depth": 2, "steps": 2, "validation_windows": 2}
-    )
-    yaml.dump(params, root / "params.yaml")
-    stage(root, "decode")
-    return root
 
 
 @pytest.fixture(scope="module")

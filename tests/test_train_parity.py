@@ -3,31 +3,26 @@
 The golden file is written by golden/make_spleeter_training.py in Spleeter's environment.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
+from pipelines.params import SPLEETER, SPLEETER_RATES, read_params
+from pipelines.train_stem import net_and_config
 from tests.conftest import ROOT
 from tests.golden import spleeter_rules as rules
 from train import unet
-from train.losses import l1
-from train.trainer import TrainConfig, Trainer
+from train.config import Net, TrainConfig
+from train.losses import LOSSES
+from train.spleeter_config import HEADS
+from train.spleeter_config import LOSSES as LOSS_NAMES
+from train.spleeter_config import OPTIMIZERS as OPTIMIZER_NAMES
+from train.trainer import Trainer
 
 GOLDEN = ROOT / "tests" / "golden" / "spleeter-training.npz"
-CONFIG = TrainConfig(
-    sampling="songs",
-    batch_size=rules.BATCH,
-    steps=rules.STEPS,
-    learning_rate=rules.LEARNING_RATE,
-    seed=0,
-    log_every_steps=1,
-    validate_every_steps=1,
-    validation_windows=1,
-    checkpoint_every_steps=1,
-)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +31,7 @@ def golden() -> Mapping[str, np.ndarray]:
 
 
 def official_names(number: int) -> dict[str, str]:
-    """Name in the checkpoint of each of our weights of the stem with that number."""
+    """Name in the checkpoint of each of our layers of the stem with that number."""
 
     def name(layer: str, index: int) -> str:
         return f"{layer}_{index}" if index else layer
@@ -50,45 +45,121 @@ def official_names(number: int) -> dict[str, str]:
     return names
 
 
-def make_trainer(stem: str, work: Path) -> Trainer:
-    """A trainer whose net has the rules' initial weights."""
-    number = rules.STEMS.index(stem)
-    net = unet.Net(rules.FRAMES, rules.BINS, 16, 6, "affine", 0.0, "elu", "elu")
-    trainer = Trainer(net, CONFIG, stem=stem, work=work)
-    names = official_names(number)
-    values = {}
-    for weight in trainer.model.weights:
-        layer, part = weight.path.split("/")
-        values[weight.path] = rules.initial(f"{names[layer]}/{part}", tuple(weight.shape))
+def official(path: str, stems: tuple[str, ...]) -> str:
+    """Name in the checkpoint of a weight of a model of those stems."""
+    stem = next((s for s in stems if path.startswith(f"{s}_")), stems[0])
+    layer, part = path.removeprefix(f"{stem}_").split("/")
+    return f"{official_names(rules.STEMS.index(stem))[layer]}/{part}"
+
+
+def preset() -> tuple[Net, TrainConfig]:
+    """What `train.preset: spleeter` means, at the golden file's size."""
+    params = read_params(ROOT / "params.yaml").train
+    train = params.model_validate({**params.model_dump(), "preset": "spleeter"})
+    features = type("Features", (), {"bins": rules.BINS})
+    net, config = net_and_config(train, features)  # type: ignore[arg-type]
+    return dataclasses.replace(net, frames=rules.FRAMES), config
+
+
+def make_trainer(stems: tuple[str, ...], variant: str, work: Path) -> Trainer:
+    """A trainer with the preset's configuration and the rules' initial weights."""
+    model, loss, optimizer = rules.VARIANTS[variant]
+    net, config = preset()
+    net = dataclasses.replace(net, head=HEADS[model])
+    optimization = dataclasses.replace(
+        config.optimization,
+        optimizer=OPTIMIZER_NAMES[optimizer],
+        learning_rate=rules.LEARNING_RATES[optimizer],
+    )
+    config = dataclasses.replace(config, loss=LOSS_NAMES[loss], optimization=optimization)
+    trainer = Trainer(net, config, stems=stems, work=work)
+    values = {
+        weight.path: rules.initial(official(weight.path, stems), tuple(weight.shape))
+        for weight in trainer.model.weights
+    }
     unet.set_weights(trainer.model, values)
     return trainer
 
 
-@pytest.mark.parametrize("stem", rules.STEMS)
+@pytest.mark.parametrize("variant", rules.VARIANTS)
 def test_three_steps_are_spleeters(
-    stem: str, golden: Mapping[str, np.ndarray], tmp_path: Path
+    variant: str, golden: Mapping[str, np.ndarray], tmp_path: Path
 ) -> None:
-    number = rules.STEMS.index(stem)
-    trainer = make_trainer(stem, tmp_path)
-    names = official_names(number)
+    # Spleeter minimises the sum of the stems' losses. Only a softmax ties its nets together.
+    groups = [rules.STEMS] if variant == "softmax" else [(stem,) for stem in rules.STEMS]
+    total, moved = np.zeros(rules.STEPS), 0.0
+    for stems in groups:
+        trainer = make_trainer(stems, variant, tmp_path)
 
-    mixture, target = rules.batch("mix", 0), rules.batch(stem, 0)
-    with tf.GradientTape() as tape:
-        loss = l1(trainer.model(mixture, training=True), target)
-    variables = trainer.model.trainable_variables
-    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
-        layer, part = variable.path.split("/")
-        official = f"{names[layer]}/{part}"
-        found = rules.summary(official, np.asarray(gradient))
-        np.testing.assert_allclose(found, golden[f"gradient {official}"], atol=1e-5, rtol=1e-5)
+        def batch(step: int, stems: tuple[str, ...] = stems) -> tuple[np.ndarray, ...]:
+            return tuple(rules.batch(source, step) for source in ("mix", *stems))
 
-    for step in range(rules.STEPS):
-        loss = trainer._train_step(rules.batch("mix", step), rules.batch(stem, step))
-        assert float(loss) == pytest.approx(golden[f"losses {step}"][number], rel=1e-5)
-    for variable in variables:
-        layer, part = variable.path.split("/")
-        official = f"{names[layer]}/{part}"
-        found = rules.summary(official, np.asarray(variable))
-        np.testing.assert_allclose(found, golden[f"weight {official}"], atol=1e-5)
-        start = rules.summary(official, rules.initial(official, tuple(variable.shape)))
-        assert np.abs(found - start).max() > 1e-5  # it has moved, by more than the tolerance
+        for path, gradient in trainer.gradients(batch(0)).items():
+            name = official(path, stems)
+            key = f"{variant} gradient {name}"
+            if key in golden:
+                found = rules.summary(name, np.asarray(gradient))
+                np.testing.assert_allclose(found, golden[key], atol=1e-5, rtol=1e-5)
+        for step in range(rules.STEPS):
+            total[step] += float(trainer._train_step(*batch(step))[0])
+        for number, variable in enumerate(trainer.model.trainable_variables):
+            name = official(variable.path, stems)
+            found = rules.summary(name, np.asarray(variable))
+            np.testing.assert_allclose(found, golden[f"{variant} weight {name}"], atol=1e-5)
+            start = rules.summary(name, rules.initial(name, tuple(variable.shape)))
+            if variant == "adadelta":  # moves by less than the tolerance: its averages tell
+                optimizer = trainer.optimizer
+                for slot, ours in (
+                    ("accum", optimizer._accumulated_grads[number]),
+                    ("accum_update", optimizer._accumulated_delta_vars[number]),
+                ):
+                    theirs = golden[f"{variant} {slot} {name}"]
+                    found = rules.summary(name, np.asarray(ours))
+                    scale = np.abs(theirs).max()
+                    np.testing.assert_allclose(found, theirs, rtol=1e-3, atol=1e-5 * scale)
+                    assert scale > 0
+            moved = max(moved, float(np.abs(found - start).max()))
+    truth = [float(golden[f"{variant} loss {step}"]) for step in range(rules.STEPS)]
+    np.testing.assert_allclose(total, truth, rtol=1e-5)
+    assert moved > (1e-7 if variant == "adadelta" else 1e-4)  # ten times the tolerance
+
+
+def test_joint_training_is_separate_training(tmp_path: Path) -> None:
+    joint = make_trainer(rules.STEMS, "adam", tmp_path)
+    for step in range(5):
+        joint._train_step(*(rules.batch(source, step) for source in ("mix", *rules.STEMS)))
+    together = unet.weights(joint.model)
+    for stem in rules.STEMS:
+        alone = make_trainer((stem,), "adam", tmp_path)
+        for step in range(5):
+            alone._train_step(rules.batch("mix", step), rules.batch(stem, step))
+        for path, values in unet.weights(alone.model).items():
+            np.testing.assert_allclose(values, together[f"{stem}_{path}"], atol=1e-6)
+
+
+def test_kernels_start_as_spleeters(golden: Mapping[str, np.ndarray]) -> None:
+    model = unet.build(preset()[0], ["vocals"], seed=3)
+    for weight in model.weights:
+        if weight.path.endswith("kernel"):
+            values = np.asarray(weight)
+            largest, deviation = golden[f"adam initial {official(weight.path, ('vocals',))}"]
+            few = 3.0 / np.sqrt(values.size)
+            assert np.abs(values).max() == pytest.approx(largest, rel=few)
+            assert values.std() == pytest.approx(deviation, rel=few)
+
+
+def test_weighted_l1_by_hand() -> None:
+    target = np.zeros((2, 1, 1, 2), np.float32)
+    target[1] = [[[2.0, 4.0]]]  # the first window is silent: its error weighs nothing
+    estimate = target + np.float32([[[[5.0, 5.0]]], [[[1.0, 0.0]]]])
+    assert float(LOSSES["weighted_l1"](estimate, target)) == 3.0 * 1.0 / 4
+    assert float(LOSSES["l1"](estimate, target)) == 11.0 / 4
+
+
+def test_the_preset_is_what_spleeters_configuration_says() -> None:
+    net, config = preset()
+    assert set(SPLEETER_RATES) == {"adam", "sgd", "adadelta"}
+    assert (net.width, net.depth, net.norm, net.dropout) == (16, 6, "affine", 0.0)
+    assert (config.batch_size, config.sampling) == (4, "songs")
+    assert (config.optimization.learning_rate, config.optimization.schedule) == (1e-4, "constant")
+    assert SPLEETER["frames"] == 512

@@ -1,34 +1,58 @@
+import contextlib
 import dataclasses
+import os
+import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from features.errors import UserError
+from features.errors import Interrupted, UserError
 from features.feature_set import FeatureSet
+from tests.conftest import ROOT
 from tests.features_factory import make_features
 from train import unet
-from train.dataset import training_batches, validation_batches
+from train.config import Net, Optimization, TrainConfig
+from train.dataset import Dataset
 from train.losses import l1
-from train.trainer import TrainConfig, Trainer, history_csv
-from train.unet import Net
+from train.trainer import Report, Trainer, history_csv
 
-NET = Net(16, 64, 4, 3, "batch", 0.2, "elu", "elu")
+NET = Net(16, 64, 4, 3, "batch", 0.2, "elu", "elu", "sigmoid")
+ADAM = Optimization(
+    optimizer="adam",
+    learning_rate=1e-3,
+    weight_decay=None,
+    clip_norm=None,
+    ema_momentum=None,
+    schedule="constant",
+    warmup_steps=0,
+    cosine_end=None,
+    plateau_factor=None,
+    patience=None,
+    max_plateaus=None,
+)
 CONFIG = TrainConfig(
     sampling="windows",
     batch_size=2,
     steps=24,
-    learning_rate=1e-3,
+    loss="l1",
+    optimization=ADAM,
+    precision="float32",
     seed=1,
     log_every_steps=3,
     validate_every_steps=8,
     validation_windows=3,
     checkpoint_every_steps=4,
+    keep_best=1,
 )
+VOCALS = ("vocals",)
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +60,29 @@ def features(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Fea
     return make_features(tiny_corpus, tmp_path_factory.mktemp("features"))
 
 
-def train(features: FeatureSet, work: Path, config: TrainConfig = CONFIG) -> Trainer:
+def dataset(features: FeatureSet, stems: tuple[str, ...] = VOCALS) -> Dataset:
+    return Dataset(features, stems=stems, window_frames=16, batch_size=2)
+
+
+def make(work: Path, config: TrainConfig = CONFIG, net: Net = NET) -> Trainer:
     work.mkdir(exist_ok=True)
-    trainer = Trainer(NET, config, stem="vocals", work=work)
-    trainer.fit(features, progress=lambda state, loss: None)
+    return Trainer(net, config, stems=VOCALS, work=work)
+
+
+def train(features: FeatureSet, work: Path, config: TrainConfig = CONFIG) -> Trainer:
+    trainer = make(work, config)
+    trainer.fit(dataset(features))
     return trainer
+
+
+def assert_same(ours: Trainer, theirs: Trainer) -> None:
+    assert ours.state == theirs.state
+    for name, values in unet.weights(ours.model).items():
+        np.testing.assert_array_equal(values, unet.weights(theirs.model)[name])
+
+
+def optimization(**values: object) -> TrainConfig:
+    return dataclasses.replace(CONFIG, optimization=dataclasses.replace(ADAM, **values))
 
 
 def test_l1_by_hand() -> None:
@@ -48,99 +90,119 @@ def test_l1_by_hand() -> None:
 
 
 def test_batches_are_a_function_of_the_step(features: FeatureSet) -> None:
-    def batches(start: int, steps: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        found = training_batches(
-            features,
-            stem="drums",
-            window_frames=16,
-            batch_size=2,
-            sampling="windows",
-            seed=1,
-            start_step=start,
-            steps=steps,
+    def batches(start: int, steps: int) -> list[tuple[np.ndarray, ...]]:
+        found = dataset(features, ("drums", "vocals")).training(
+            sampling="windows", seed=1, start_step=start, steps=steps
         )
         return list(found)
 
     whole, late = batches(0, 9), batches(6, 9)
     assert len(whole) == 9
     for ours, theirs in zip(whole[6:], late, strict=True):
-        np.testing.assert_array_equal(ours[0], theirs[0])
-        np.testing.assert_array_equal(ours[1], theirs[1])
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_batches_hold_what_the_features_hold(features: FeatureSet) -> None:
+    data = dataset(features, ("drums", "vocals"))
+    reader = features.reader("valid")
+    (batch,) = data.validation(max_windows=2)
+    for number, place in enumerate(data.validation_places(2)):
+        for source, values in zip(("mixture", "drums", "vocals"), batch, strict=True):
+            np.testing.assert_array_equal(values[number], reader.read(source, *place, 16))
+
+
+def test_a_late_start_opens_nothing_of_earlier_steps(features: FeatureSet) -> None:
+    opened: list[int] = []
+    data = dataset(features)
+    read = data._read
+    step_of = {
+        tuple((run.track, run.first_frame, start) for run, start in places(data, step)): step
+        for step in range(100_000, 100_006)
+    }
+
+    def watched(reader: object, found: object) -> object:
+        opened.append(step_of[tuple((r.track, r.first_frame, s) for r, s in found)])  # type: ignore[attr-defined]
+        return read(reader, found)  # type: ignore[arg-type]
+
+    data._read = watched  # type: ignore[assignment, method-assign]
+    batches = data.training(sampling="windows", seed=1, start_step=100_000, steps=100_006)
+    assert sum(1 for _ in batches) == 6
+    assert sorted(opened) == list(range(100_000, 100_006))
+
+
+def places(data: Dataset, step: int) -> list[tuple[object, int]]:
+    from train.dataset import _places
+
+    reader = data.features.reader("train")
+    sampler = data._sampler(reader, "train", sampling="windows", seed=1)
+    return _places(reader, sampler, step, data.batch_size)
 
 
 def test_validation_windows_do_not_overlap(features: FeatureSet) -> None:
     def count(most: int) -> int:
-        found = validation_batches(
-            features, stem="drums", window_frames=16, batch_size=4, max_windows=most
-        )
-        return sum(len(mixture) for mixture, _ in found)
+        return sum(len(mixture) for mixture, _ in dataset(features).validation(max_windows=most))
 
     frames = features.info["splits"]["valid"]["frames_kept"]
     assert count(1000) == frames // 16
     assert count(3) == 3
 
 
-def test_one_batch_can_be_overfitted(features: FeatureSet) -> None:
-    mixture, target = next(
-        training_batches(
-            features,
-            stem="vocals",
-            window_frames=16,
-            batch_size=1,
-            sampling="windows",
-            seed=1,
-            start_step=0,
-            steps=1,
-        )
-    )
+def test_one_batch_can_be_overfitted(features: FeatureSet, tmp_path: Path) -> None:
+    batch = next(dataset(features).training(sampling="windows", seed=1, start_step=0, steps=1))
     net = dataclasses.replace(NET, width=8, dropout=0.0)
-    config = dataclasses.replace(CONFIG, learning_rate=3e-3)
-    trainer = Trainer(net, config, stem="vocals", work=Path("unused"))
-    losses = [float(trainer._train_step(mixture, target)) for _ in range(300)]
+    trainer = make(tmp_path, optimization(learning_rate=3e-3), net)
+    losses = [float(trainer._train_step(*batch)[0]) for _ in range(300)]
     # Far below the best that a net which ignores its input could do: one mask value everywhere.
+    mixture, target = batch
     shares = np.linspace(0, 1, 101, dtype=np.float32)
     constant = min(float(l1(share * mixture, target)) for share in shares)
-    assert losses[-1] < 0.2 * constant
+    assert losses[-1] < 0.3 * constant
 
 
 def test_history_has_every_row_once_and_the_best_weights_are_returned(
     features: FeatureSet, tmp_path: Path
 ) -> None:
-    trainer = train(features, tmp_path / "work")
+    config = dataclasses.replace(CONFIG, keep_best=2)
+    trainer = train(features, tmp_path / "work", config)
     history = trainer.state.history
     assert [row["step"] for row in history] == [3, 6, 8, 9, 12, 15, 16, 18, 21, 24]
     validated = {r["step"]: r["valid_loss"] for r in history if r["valid_loss"] is not None}
     assert sorted(validated) == [8, 16, 24]
-    best = min(validated, key=lambda step: validated[step])
-    assert (trainer.state.best_step, trainer.state.best_loss) == (best, validated[best])
-    assert trainer._validate(features) == pytest.approx(validated[best], rel=1e-6)
+    ranked = sorted((loss, step) for step, loss in validated.items())
+    assert trainer.state.best == ranked[:2]
+    kept = sorted(path.name for path in (tmp_path / "work").iterdir())
+    best = sorted(f"best-{step:09d}.npz" for _, step in ranked[:2])
+    assert kept == [*best, "checkpoint-000000024"]
+    assert trainer._validate(dataset(features)) == pytest.approx(ranked[0][0], rel=1e-6)
     text = history_csv(history).splitlines()
-    assert text[0] == "step,loss,valid_loss"
+    assert text[0] == "step,loss,valid_loss,learning_rate"
     assert len(text) == 11
 
 
 def test_a_stopped_run_ends_as_an_uninterrupted_one(features: FeatureSet, tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        optimization(
+            ema_momentum=0.9, clip_norm=0.5, schedule="plateau", plateau_factor=0.5, patience=1
+        ),
+        validate_every_steps=2,
+    )
+    whole = train(features, tmp_path / "whole", config)
+    for stop in (3, 10, 17, 23):
+        trainer = make(tmp_path / "parts", config)
+
+        def stop_at(step: int = stop, trainer: Trainer = trainer) -> int:
+            return signal.SIGTERM if trainer.state.step == step else 0
+
+        with pytest.raises(Interrupted, match=f"stopped at step {stop} of 24; the next run"):
+            trainer.fit(dataset(features), should_stop=stop_at)
+    assert_same(train(features, tmp_path / "parts", config), whole)
+
+
+def test_a_finished_run_goes_on_with_more_steps(features: FeatureSet, tmp_path: Path) -> None:
     whole = train(features, tmp_path / "whole")
-
-    class Stop(Exception):
-        pass
-
-    def stop_at(step: int) -> None:
-        def progress(state: object, loss: float) -> None:
-            if state.step == step:  # type: ignore[attr-defined]
-                raise Stop
-
-        trainer = Trainer(NET, CONFIG, stem="vocals", work=tmp_path / "parts")
-        with pytest.raises(Stop):
-            trainer.fit(features, progress=progress)
-
-    (tmp_path / "parts").mkdir()
-    for step in (3, 10, 17, 23):
-        stop_at(step)
-    parts = train(features, tmp_path / "parts")
-    assert parts.state.history == whole.state.history
-    ours, theirs = unet.weights(parts.model), unet.weights(whole.model)
-    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    train(features, tmp_path / "parts", dataclasses.replace(CONFIG, steps=16))
+    assert_same(train(features, tmp_path / "parts"), whole)
 
 
 SCRIPT = """
@@ -148,48 +210,197 @@ import sys
 from pathlib import Path
 import pipelines.tensorflow_quietly
 from features.feature_set import FeatureSet
-from tests.test_train_trainer import CONFIG, NET
-from train.trainer import Trainer
-Trainer(NET, CONFIG, stem="vocals", work=Path(sys.argv[2])).fit(
-    FeatureSet.open(sys.argv[1]),
-    progress=lambda state, loss: print(state.step, flush=True),
-)
+from tests.test_train_trainer import KILLED, dataset, make
+trainer = make(Path(sys.argv[2]), KILLED)
+trainer.fit(dataset(FeatureSet.open(sys.argv[1])),
+            report=lambda report: print(report.state.step, flush=True))
 """
+# So wide a first layer that a checkpoint takes a while to write.
+KILLED = dataclasses.replace(CONFIG, steps=40, checkpoint_every_steps=2, keep_best=3)
+
+
+def killed_process(
+    features: FeatureSet, work: Path, when: Callable[[int, Path], bool], *, kill: int
+) -> str:
+    """Runs a training process, and ends it when `when(step, work)` first says so."""
+    work.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", SCRIPT, features.root, str(work)]
+    step = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        while process.poll() is None:
+            with contextlib.suppress(ValueError, TypeError):
+                step = int((process.stdout.read() or "").split()[-1])
+            if when(step, work):
+                process.send_signal(kill)
+                break
+            time.sleep(0.0005)
+        process.wait(timeout=60)
+    return "finished" if process.returncode == 0 else "killed"
+
+
+def in_a_checkpoint(after: int) -> Callable[[int, Path], bool]:
+    """While a checkpoint is being written, after so many others."""
+
+    def when(step: int, work: Path) -> bool:
+        return step >= after and (work / ".checkpoint.tmp").exists()
+
+    return when
+
+
+def kill_until_done(
+    features: FeatureSet, work: Path, moments: list[Callable[[int, Path], bool]]
+) -> int:
+    """Kills a run at each of the moments, then lets it end; returns how many kills hit it."""
+    kills = 0
+    for when in moments:
+        if killed_process(features, work, when, kill=signal.SIGKILL) == "finished":
+            break
+        kills += 1
+    return kills
 
 
 def test_a_killed_process_ends_as_an_uninterrupted_one(
-    features: FeatureSet, tmp_path: Path
+    features: FeatureSet, tmp_path: Path, random: np.random.Generator
 ) -> None:
-    whole = train(features, tmp_path / "whole")
-    work = tmp_path / "killed"
-    work.mkdir()
-    command = [sys.executable, "-c", SCRIPT, str(features.root), str(work)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if int(line) >= 11:
-                time.sleep(0.01)
-                process.send_signal(signal.SIGKILL)
-                break
-    assert process.returncode == -signal.SIGKILL
-    assert any(work.glob("checkpoint-*"))
-    rest = train(features, work)
-    assert rest.state.history == whole.state.history
-    ours, theirs = unet.weights(rest.model), unet.weights(whole.model)
-    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    whole = train(features, tmp_path / "whole", KILLED)
+    first = int(random.integers(1, 12))
+    moments = [
+        in_a_checkpoint(4),
+        lambda step, work: step >= 5 + first,
+        in_a_checkpoint(24),
+    ]
+    assert kill_until_done(features, tmp_path / "killed", moments) == 3
+    assert_same(train(features, tmp_path / "killed", KILLED), whole)
 
 
-def test_windows_longer_than_every_song(features: FeatureSet, tmp_path: Path) -> None:
-    trainer = Trainer(dataclasses.replace(NET, frames=4096), CONFIG, stem="vocals", work=tmp_path)
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments(
+    features: FeatureSet, tmp_path: Path, random: np.random.Generator
+) -> None:
+    whole = train(features, tmp_path / "whole", KILLED)
+    kills = rounds = 0
+    while kills < 50:
+        work = tmp_path / str(rounds)
+        moments: list[Callable[[int, Path], bool]] = []
+        for number, step in enumerate(sorted(random.integers(1, 40, 4))):
+            if number % 2:
+                moments.append(in_a_checkpoint(int(step)))
+            else:
+                until = time.monotonic() + float(random.uniform(0, 12))
+                moments.append(
+                    lambda now, work, step=int(step), until=until: (
+                        now >= step or time.monotonic() > until
+                    )
+                )
+        kills += kill_until_done(features, work, moments)
+        assert_same(train(features, work, KILLED), whole)
+        shutil.rmtree(work)
+        rounds += 1
+
+
+def test_no_longest_stretch(features: FeatureSet, tmp_path: Path) -> None:
+    data = Dataset(features, stems=VOCALS, window_frames=4096, batch_size=2)
+    trainer = make(tmp_path, net=dataclasses.replace(NET, frames=4096))
     with pytest.raises(
         UserError, match=r"train.frames=4096: the longest stretch .* has \d+ frames"
     ):
-        trainer.fit(features, progress=lambda state, loss: None)
+        trainer.fit(data)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(features: FeatureSet, tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, learning_rate=1e30)
-    with pytest.raises(UserError, match=r"loss is (nan|inf) at step \d+: lower"):
+def test_a_loss_that_is_not_finite_names_its_windows(features: FeatureSet, tmp_path: Path) -> None:
+    config = dataclasses.replace(optimization(learning_rate=1e30), checkpoint_every_steps=1)
+    with pytest.raises(UserError) as caught:
         train(features, tmp_path / "work", config)
+    text = str(caught.value)
+    step = int(re.findall(r"after step (\d+)", text)[0])
+    for run, start in places(dataset(features), step):
+        assert f"{run.track!r} from {start * 1024 / 44100:.1f} s" in text  # type: ignore[attr-defined]
+    # What is kept is good: no checkpoint holds what is not finite.
+    for path in (tmp_path / "work").rglob("variables.npz"):
+        with np.load(path) as values:
+            assert all(np.isfinite(values[name]).all() for name in values.files)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(features: FeatureSet, tmp_path: Path) -> None:
+    trainer = make(tmp_path / "work")
+    whole = train(features, tmp_path / "whole")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def fill(report: Report) -> None:
+        if report.state.step == 9:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+
+    try:
+        with pytest.raises(UserError, match=r"cannot be written: .*; checkpoint-000000008 is kept"):
+            trainer.fit(dataset(features), report=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    names = [path.name for path in (tmp_path / "work").iterdir()]
+    assert sorted(names) == ["best-000000008.npz", "checkpoint-000000008"]
+    assert_same(train(features, tmp_path / "work"), whole)
+
+
+def test_a_checkpoint_of_another_net_is_refused(features: FeatureSet, tmp_path: Path) -> None:
+    train(features, tmp_path / "work", dataclasses.replace(CONFIG, steps=4))
+    with pytest.raises(UserError, match=r"checkpoint-000000004: a checkpoint of another net"):
+        make(tmp_path / "work", net=dataclasses.replace(NET, width=2))
+    with pytest.raises(UserError, match="a checkpoint of another net"):
+        make(tmp_path / "work", optimization(optimizer="sgd"))
+
+
+def test_a_damaged_record_stops_the_run(features: FeatureSet, tmp_path: Path) -> None:
+    copy = tmp_path / "features"
+    shutil.copytree(features.root, copy)
+    for path in copy.glob("train/vocals-*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(bytes(data))
+    with pytest.raises(UserError, match=r"vocals-.*: record at byte \d+ is damaged"):
+        train(FeatureSet.open(str(copy)), tmp_path / "work")
+
+
+def test_plateaus_lower_the_rate_and_end_the_run(features: FeatureSet, tmp_path: Path) -> None:
+    # A rate of almost nothing: after the first validation none is better by more than noise.
+    config = dataclasses.replace(
+        optimization(
+            optimizer="sgd", learning_rate=1e-30, schedule="plateau", plateau_factor=0.1,
+            patience=2, max_plateaus=2,
+        ),
+        validate_every_steps=2,
+    )  # fmt: skip
+    trainer = make(tmp_path, config, dataclasses.replace(NET, norm="affine", dropout=0.0))
+    trainer.fit(dataset(features))
+    rows = [row for row in trainer.state.history if row["valid_loss"] is not None]
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
+    np.testing.assert_allclose([r["learning_rate"] for r in rows], [1e-30] * 3 + [1e-31] * 2)
+    assert trainer.finished
+    assert trainer.state.best[0][1] == 2
+
+
+def test_the_average_is_what_is_validated_and_returned(
+    features: FeatureSet, tmp_path: Path
+) -> None:
+    momentum = 0.7
+    config = dataclasses.replace(
+        optimization(ema_momentum=momentum), steps=6, validate_every_steps=6
+    )
+    net = dataclasses.replace(NET, norm="affine", dropout=0.0)
+    trainer = make(tmp_path, config, net)
+    expected = {name: v.astype(np.float64) for name, v in unet.weights(trainer.model).items()}
+    seen: list[dict[str, np.ndarray]] = []
+    trainer.fit(dataset(features), report=lambda _: seen.append(unet.weights(trainer.model)))
+    for weights in seen:
+        expected = {n: momentum * expected[n] + (1 - momentum) * weights[n] for n in expected}
+    for name, values in unet.weights(trainer.model).items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-6)
+        assert np.abs(values - seen[-1][name]).max() > 0
+
+
+def test_the_waiting_share_is_one(features: FeatureSet, tmp_path: Path) -> None:
+    shares: list[float] = []
+    make(tmp_path).fit(dataset(features), report=lambda report: shares.append(report.waiting))
+    assert all(0.0 <= share <= 1.0 for share in shares)

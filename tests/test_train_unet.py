@@ -8,23 +8,24 @@ import pytest
 from features.errors import UserError
 from features.models import find_models
 from train import unet
-from train.unet import Net
+from train.config import Net
 
-SPLEETER = Net(512, 1024, 16, 6, "affine", 0.0, "elu", "elu")
-SMALL = Net(16, 32, 2, 3, "batch", 0.5, "leaky_relu", "relu")
+SPLEETER = Net(512, 1024, 16, 6, "affine", 0.0, "elu", "elu", "sigmoid")
+SMALL = Net(16, 32, 2, 3, "batch", 0.5, "leaky_relu", "relu", "sigmoid")
 
 
-def stem_model(net: Net, *, seed: int = 0) -> unet.StemModel:
-    return unet.StemModel("vocals", net, 4096, 1024, 44100, {"step": 1}, unet.build(net, seed=seed))
+def stem_model(net: Net, *, seed: int = 0) -> unet.Model:
+    keras_model = unet.build(net, ["vocals"], seed=seed)
+    return unet.Model(("vocals",), net, 4096, 1024, 44100, {"step": 1}, keras_model)
 
 
 def test_parameter_count_is_spleeters() -> None:
     # Spleeter's 9 823 749 less its unused sixth norm's gamma and beta of 512 channels.
-    assert unet.build(SPLEETER).count_params() == 9_823_749 - 2 * 512
+    assert unet.build(SPLEETER, ["vocals"]).count_params() == 9_823_749 - 2 * 512
 
 
 def test_shapes_of_every_level() -> None:
-    model = unet.build(dataclasses.replace(SPLEETER, frames=64, bins=128))
+    model = unet.build(dataclasses.replace(SPLEETER, frames=64, bins=128), ["vocals"])
     shapes = {layer.name: layer.output.shape for layer in model.layers}
     filters = (16, 32, 64, 128, 256, 512)
     for level, channels in enumerate(filters):
@@ -39,7 +40,7 @@ def test_shapes_of_every_level() -> None:
 def test_output_is_a_share_of_the_input(random: np.random.Generator) -> None:
     mixture = random.exponential(size=(2, 16, 32, 2)).astype(np.float32)
     mixture[0, 3] = 0
-    estimate = np.asarray(unet.build(SMALL)(mixture))
+    estimate = np.asarray(unet.build(SMALL, ["vocals"])(mixture)["vocals"])
     assert estimate.shape == mixture.shape
     assert (estimate >= 0).all()
     assert (estimate <= mixture).all()
@@ -60,7 +61,7 @@ def test_affine_equals_keras_batch_norm_at_inference(random: np.random.Generator
 
 
 def test_seed_fixes_the_weights() -> None:
-    first, same, other = (unet.weights(unet.build(SMALL, seed=s)) for s in (1, 1, 2))
+    first, same, other = (unet.weights(unet.build(SMALL, ["vocals"], seed=s)) for s in (1, 1, 2))
     assert all(np.array_equal(first[name], same[name]) for name in first)
     assert any(not np.array_equal(first[name], other[name]) for name in first)
     assert not np.array_equal(
@@ -70,7 +71,7 @@ def test_seed_fixes_the_weights() -> None:
 
 def test_kernels_are_he_uniform() -> None:
     # Uniform in +-sqrt(6 / fan_in): He et al. 2015.
-    kernel = unet.weights(unet.build(SPLEETER))["encoder_2/kernel"]
+    kernel = unet.weights(unet.build(SPLEETER, ["vocals"]))["encoder_2/kernel"]
     limit = np.sqrt(6 / (5 * 5 * 32))
     assert np.abs(kernel).max() == pytest.approx(limit, rel=1e-3)
     assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.02)
@@ -84,7 +85,8 @@ def test_model_directory_round_trip(tmp_path: Path, random: np.random.Generator)
     loaded = unet.load_model(tmp_path / "a")
     mixture = random.exponential(size=(1, 16, 32, 2)).astype(np.float32)
     np.testing.assert_array_equal(
-        np.asarray(loaded.keras_model(mixture)), np.asarray(model.keras_model(mixture))
+        np.asarray(loaded.keras_model(mixture)["vocals"]),
+        np.asarray(model.keras_model(mixture)["vocals"]),
     )
     assert dataclasses.replace(loaded, keras_model=None) == dataclasses.replace(
         model, keras_model=None
@@ -106,7 +108,7 @@ def test_bad_model_directories(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not JSON"):
         unet.load_model(tmp_path)
     (tmp_path / "model.json").write_text('{"version": 7}')
-    with pytest.raises(UserError, match="version 7 is not 1"):
+    with pytest.raises(UserError, match="version 7 is not 2"):
         unet.load_model(tmp_path)
     unet.save_model(tmp_path, stem_model(SMALL))
     (tmp_path / "weights.npz").write_bytes(b"not a zip")
@@ -120,3 +122,20 @@ def test_bad_model_directories(tmp_path: Path) -> None:
 def test_sizes_that_the_depth_does_not_divide() -> None:
     with pytest.raises(UserError, match=r"frames=20 is not a multiple of 8, which depth=3"):
         dataclasses.replace(SMALL, frames=20)
+
+
+def test_bfloat16_is_float32_with_fewer_digits(random: np.random.Generator) -> None:
+    net = dataclasses.replace(SMALL, norm="affine", dropout=0.0)
+    mixture = random.exponential(size=(2, 16, 32, 2)).astype(np.float32)
+    exact = np.asarray(unet.build(net, ["vocals"], seed=1)(mixture)["vocals"])
+    model = unet.build(net, ["vocals"], seed=1, precision="mixed_bfloat16")
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    rough = np.asarray(model(mixture)["vocals"])
+    assert rough.dtype == np.float32
+    np.testing.assert_allclose(rough, exact, atol=0.03 * mixture.max())
+    assert np.abs(rough - exact).max() > 1e-6
+
+
+def test_a_softmax_over_one_stem_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs two stems"):
+        unet.build(dataclasses.replace(SMALL, head="softmax"), ["vocals"])

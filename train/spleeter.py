@@ -6,9 +6,8 @@ conv2d_transpose 6k to 6k + 5 and batch_normalization 12k to 12k + 11 (six of th
 of which nothing uses the sixth, and six of the decoder).
 """
 
-import json
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,90 +18,13 @@ from numpy.typing import NDArray
 from features.audio import SAMPLE_RATE_HZ
 from features.errors import UserError
 from train import unet
-from train.unet import NORM_EPSILON, Activation, Net, StemModel
+from train.config import Net
+from train.spleeter_config import DEPTH, Configuration, official_configurations
+from train.unet import NORM_EPSILON, Model
 
-DEPTH = 6
-WIDTH = 16
 NORMS = 2 * DEPTH
 DEAD_NORM = DEPTH - 1  # the encoder's sixth, whose output nothing reads
 NOT_WEIGHTS = ("global_step",)
-# What the official configurations say where theirs is not the default
-# (conv_activation LeakyReLU, deconv_activation ReLU, F 1024).
-STEMS = {
-    "2stems": ("vocals", "accompaniment"),
-    "4stems": ("vocals", "drums", "bass", "other"),
-}
-ACTIVATIONS: dict[str, Activation] = {"ELU": "elu", "ReLU": "relu", "LeakyReLU": "leaky_relu"}
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """What a checkpoint does not say of itself.
-
-    Attributes:
-        stems: in the order of the checkpoint.
-        encoder_activation: of the encoder's blocks.
-        decoder_activation: of the decoder's blocks.
-        frames: T.
-        bins: F.
-        frame_length_samples: of the STFT.
-        frame_step_samples: of the STFT.
-    """
-
-    stems: tuple[str, ...]
-    encoder_activation: Activation
-    decoder_activation: Activation
-    frames: int = 512
-    bins: int = 1024
-    frame_length_samples: int = 4096
-    frame_step_samples: int = 1024
-
-
-def official_configurations() -> dict[str, Configuration]:
-    """Deezer's own, by name; the -16kHz variants see half as many bins again."""
-    found = {
-        "2stems": Configuration(STEMS["2stems"], "leaky_relu", "relu"),
-        "4stems": Configuration(STEMS["4stems"], "elu", "elu"),
-    }
-    for name, given in list(found.items()):
-        found[f"{name}-16kHz"] = Configuration(
-            given.stems, given.encoder_activation, given.decoder_activation, bins=1536
-        )
-    return found
-
-
-def read_configuration(path: Path) -> Configuration:
-    """Reads Spleeter's JSON configuration of a model.
-
-    Raises:
-        UserError: it is missing, not JSON, lacks a key, or describes a net of another kind.
-    """
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        model = data["model"]
-        if model["type"] != "unet.unet":
-            raise UserError(
-                f"{path}: model.type={model['type']}: only unet.unet (a sigmoid per stem) can "
-                "be imported; unet.softmax_unet (5stems) has one softmax over all stems"
-            )
-        if data["sample_rate"] != SAMPLE_RATE_HZ or data["n_channels"] != 2:
-            raise UserError(f"{path}: only {SAMPLE_RATE_HZ} Hz stereo can be imported")
-        shape = model.get("params", {})
-        return Configuration(
-            tuple(data["instrument_list"]),
-            ACTIVATIONS[shape.get("conv_activation", "LeakyReLU")],
-            ACTIVATIONS[shape.get("deconv_activation", "ReLU")],
-            frames=data["T"],
-            bins=data["F"],
-            frame_length_samples=data["frame_length"],
-            frame_step_samples=data["frame_step"],
-        )
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
-    except KeyError as error:
-        raise UserError(f"{path}: no or unknown {error}") from None
 
 
 def read_checkpoint(folder: Path) -> dict[str, NDArray[Any]]:
@@ -133,7 +55,7 @@ def infer_configuration(values: Mapping[str, NDArray[Any]]) -> Configuration:
         if len(configuration.stems) == stems:
             return configuration
     raise UserError(
-        f"the checkpoint holds {stems} nets: no official model of sigmoid nets does "
+        f"the checkpoint holds {stems} nets: no official model does "
         f"({', '.join(official_configurations())}): give its configuration"
     )
 
@@ -143,7 +65,7 @@ def import_models(
     configuration: Configuration,
     *,
     provenance: Mapping[str, Any],
-) -> list[StemModel]:
+) -> list[Model]:
     """Turns a checkpoint's variables into our nets, each variable used once.
 
     Args:
@@ -151,36 +73,39 @@ def import_models(
         configuration: what they belong to.
         provenance: for the models' cards; what was left out on purpose is added.
 
+    Returns:
+        One model per stem, or one of all stems where they share a softmax.
+
     Raises:
         UserError: a variable is missing, of another shape, or left over.
     """
     rest = dict(values)
     skipped = [name for name in NOT_WEIGHTS if rest.pop(name, None) is not None]
-    net = Net(
-        frames=configuration.frames,
-        bins=configuration.bins,
-        width=WIDTH,
-        depth=DEPTH,
-        norm="affine",
-        dropout=0.0,
-        encoder_activation=configuration.encoder_activation,
-        decoder_activation=configuration.decoder_activation,
-    )
-    taken = [_take_net(rest, number, net) for number in range(len(configuration.stems))]
+    stems, net = configuration.stems, configuration.net
+    taken = [_take_net(rest, number, net) for number in range(len(stems))]
     skipped += [name for _, dead in taken for name in dead]
     if rest:
         raise UserError(
             f"{len(rest)} variables of the checkpoint belong to no stem, such as {min(rest)}: "
-            f"is it of {', '.join(configuration.stems)}?"
+            f"is it of {', '.join(stems)}?"
         )
     card = {**provenance, "not_imported": skipped}
+    by_stem = dict(zip(stems, (weights for weights, _ in taken), strict=True))
+    groups = [stems] if net.head == "softmax" else [(stem,) for stem in stems]
     models = []
-    for stem, (weights, _) in zip(configuration.stems, taken, strict=True):
-        keras_model = unet.build(net)
-        unet.set_weights(keras_model, weights)
+    for group in groups:
+        keras_model = unet.build(net, group)
+        unet.set_weights(
+            keras_model,
+            {
+                (f"{stem}_{path}" if len(group) > 1 else path): value
+                for stem in group
+                for path, value in by_stem[stem].items()
+            },
+        )
         models.append(
-            StemModel(
-                stem=stem,
+            Model(
+                stems=group,
                 net=net,
                 frame_length_samples=configuration.frame_length_samples,
                 frame_step_samples=configuration.frame_step_samples,
@@ -196,7 +121,8 @@ def _take_net(
     rest: dict[str, NDArray[Any]], number: int, net: Net
 ) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
     """Takes one stem's variables out of `rest`: our weights, and names of what nothing uses."""
-    shapes = {weight.path: tuple(weight.shape) for weight in unet.build(net).weights}
+    alone = dataclasses.replace(net, head="sigmoid")  # the same weights
+    shapes = {w.path: tuple(w.shape) for w in unet.build(alone, ["stem"]).weights}
     weights: dict[str, NDArray[np.float32]] = {}
 
     def take(layer: str, index: int, part: str) -> NDArray[np.float32]:

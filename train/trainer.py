@@ -1,231 +1,308 @@
-"""The training loop of one stem's net, safe to stop and go on at any checkpoint."""
+"""The training loop of one model, safe to stop and go on at any moment."""
 
 import itertools
-import json
-import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from features.errors import UserError
-from features.feature_set import FeatureSet
+from features.errors import Interrupted, UserError
 from train import unet
-from train.dataset import Batch, training_batches, validation_batches
-from train.losses import l1
-from train.sampler import Sampling
+from train.checkpoints import Checkpoints, State
+from train.config import JOINT, Net, TrainConfig
+from train.dataset import Batch, Dataset
+from train.losses import LOSSES
+from train.optimization import MovingAverage, learning_rate, make_optimizer
 
-ADAM_EPSILON = 1e-8  # TensorFlow 1's default, which Spleeter uses
+Row = dict[str, Any]
+COLUMNS = ("step", "loss", "valid_loss", "learning_rate")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How a net is trained.
+class Report:
+    """What is known after a step.
 
     Attributes:
-        sampling: how windows are drawn.
-        batch_size: windows a step.
-        steps: number of steps.
-        learning_rate: of Adam.
-        seed: of initial weights, dropout and sampling.
-        log_every_steps: a row of history for the mean loss of this many steps.
-        validate_every_steps: steps between validations.
-        validation_windows: at most this many windows of the valid split.
-        checkpoint_every_steps: steps between checkpoints.
+        state: after the step.
+        loss: of its batch.
+        gradient_norm: global norm of its gradients, before clipping.
+        learning_rate: that it used.
+        waiting: share of the time since the first step here that was spent waiting for input.
+        row: the row of history that it wrote, if any.
     """
 
-    sampling: Sampling
-    batch_size: int
-    steps: int
+    state: State
+    loss: float
+    gradient_norm: float
     learning_rate: float
-    seed: int
-    log_every_steps: int
-    validate_every_steps: int
-    validation_windows: int
-    checkpoint_every_steps: int
-
-
-@dataclass
-class State:
-    """Where a training run stands; stored in each checkpoint.
-
-    Attributes:
-        step: steps done.
-        history: rows of step, loss and valid_loss (None between validations).
-        pending: losses since the last row.
-        best_step: step of the smallest validation loss, 0 before the first.
-        best_loss: that loss.
-    """
-
-    step: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    pending: list[float] = field(default_factory=list)
-    best_step: int = 0
-    best_loss: float = float("inf")
-
-
-class Progress(Protocol):
-    """Where the loop reports to."""
-
-    def __call__(self, state: State, loss: float, /) -> None:
-        """Called after each step with the state and the step's loss."""
+    waiting: float
+    row: Row | None
 
 
 class Trainer:
-    """Trains one net.
+    """Trains the nets of one model.
 
     Args:
-        net: its shape.
-        config: how it is trained.
-        stem: target.
+        net: their shape.
+        config: how they are trained.
+        stems: targets.
         work: folder for checkpoints; a run that finds one there goes on from it.
+        weights: to start from, by name; None: fresh ones.
+
+    Raises:
+        UserError: `weights`, or a checkpoint in `work`, are not of this net.
     """
 
-    def __init__(self, net: unet.Net, config: TrainConfig, *, stem: str, work: Path) -> None:
+    def __init__(
+        self,
+        net: Net,
+        config: TrainConfig,
+        *,
+        stems: tuple[str, ...],
+        work: Path,
+        weights: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> None:
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(config.seed)
-        self.model = unet.build(net, seed=config.seed)
-        self._optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=ADAM_EPSILON)
-        self._optimizer.build(self.model.trainable_variables)
-        self._net = net
+        self.model = unet.build(net, stems, seed=config.seed, precision=config.precision)
+        if weights is not None:
+            unet.set_weights(self.model, weights)
+        self.optimizer = make_optimizer(config.optimization)
+        self.optimizer.build(self.model.trainable_variables)
+        momentum = config.optimization.ema_momentum
+        self._average = MovingAverage(self.model.weights, momentum) if momentum else None
+        self._stems = stems
+        self._name = stems[0] if len(stems) == 1 else JOINT
         self._config = config
-        self._stem = stem
-        self._work = work
+        self.checkpoints = Checkpoints(work)
         self._train_step = tf.function(self._step)
-        self._valid_step = tf.function(self._evaluate, reduce_retracing=True)
+        self._valid_step = tf.function(self._loss, reduce_retracing=True)
         self.state = State()
+        self._restore()
 
-    def _step(self, mixture: Any, target: Any) -> Any:
-        with tf.GradientTape() as tape:
-            loss = l1(self.model(mixture, training=True), target)
-        variables = self.model.trainable_variables
-        self._optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return loss
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left to do."""
+        config, most = self._config, self._config.optimization.max_plateaus
+        return self.state.step >= config.steps or (most is not None and self.state.plateaus >= most)
 
-    def _evaluate(self, mixture: Any, target: Any) -> Any:
-        return l1(self.model(mixture, training=False), target)
-
-    def fit(self, features: FeatureSet, *, progress: Progress) -> None:
+    def fit(
+        self,
+        dataset: Dataset,
+        *,
+        report: Callable[[Report], object] = lambda _: None,
+        should_stop: Callable[[], int] = lambda: 0,
+    ) -> None:
         """Runs all remaining steps, then loads the best weights.
 
         Args:
-            features: opened features; train and valid are read.
-            progress: called after each step.
+            dataset: of the same stems and window; its train and valid splits are read.
+            report: called after each step.
+            should_stop: called after each step; a signal's number ends the run with a
+                checkpoint, 0 lets it go on.
 
         Raises:
-            UserError: the loss is not finite, or no song is as long as a window.
+            UserError: a loss or weight is not finite, no song is as long as a window, a
+                record is damaged, or a checkpoint cannot be written.
+            Interrupted: `should_stop` said so.
         """
         config = self._config
-        self._restore()
-        batches = training_batches(
-            features,
-            stem=self._stem,
-            window_frames=self._net.frames,
-            batch_size=config.batch_size,
+        batches = dataset.training(
             sampling=config.sampling,
             seed=config.seed,
             start_step=self.state.step,
             steps=config.steps,
         )
-        for mixture, target in batches:
-            loss = float(self._train_step(mixture, target))
+        pace = _Pace()
+        while not self.finished:
+            with pace.waiting():
+                batch = next(batches)
+            rate = learning_rate(
+                config.optimization,
+                self.state.step,
+                steps=config.steps,
+                plateaus=self.state.plateaus,
+            )
+            self.optimizer.learning_rate.assign(rate)
+            loss, norm = map(float, self._train_step(*batch))
             if not np.isfinite(loss):
-                raise UserError(
-                    f"train@{self._stem}: loss is {loss} at step {self.state.step}: "
-                    "lower train.learning_rate; the last checkpoint is kept"
+                raise self._not_finite(f"loss is {loss}", dataset, step=self.state.step)
+            row = self._after_step(loss, rate, dataset)
+            pace.step_done()
+            report(Report(self.state, loss, norm, rate, pace.share, row))
+            if signal := should_stop():
+                self._save(dataset)
+                raise Interrupted(
+                    f"train@{self._name}: stopped at step {self.state.step} of {config.steps}; "
+                    "the next run goes on from there",
+                    signal,
                 )
-            self._after_step(loss, features)
-            progress(self.state, loss)
-        if (self._work / "best.npz").is_file():
-            with np.load(self._work / "best.npz") as values:
-                unet.set_weights(self.model, dict(values))
+        if self.state.best:
+            _, step = self.state.best[0]
+            unet.set_weights(self.model, self.checkpoints.best_weights(step))
 
-    def _after_step(self, loss: float, features: FeatureSet) -> None:
+    def _step(self, mixture: Any, *targets: Any) -> tuple[Any, Any]:
+        with tf.GradientTape() as tape:
+            loss = self._loss(mixture, *targets, training=True)
+        variables = self.model.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if self._average:
+            self._average.update()
+        return loss, tf.linalg.global_norm(gradients)
+
+    def _loss(self, mixture: Any, *targets: Any, training: bool = False) -> Any:
+        estimates = self.model(mixture, training=training)
+        loss = LOSSES[self._config.loss]
+        return tf.add_n(
+            [loss(estimates[s], target) for s, target in zip(self._stems, targets, strict=True)]
+        )
+
+    def gradients(self, batch: Batch) -> dict[str, Any]:
+        """Gradients of one batch by weight, without a step."""
+        with tf.GradientTape() as tape:
+            loss = self._loss(*batch, training=True)
+        variables = self.model.trainable_variables
+        return dict(zip([v.path for v in variables], tape.gradient(loss, variables), strict=True))
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """While it lasts, the model has the weights that are validated: averages, if kept."""
+        if self._average:
+            self._average.swap()
+        try:
+            yield
+        finally:
+            if self._average:
+                self._average.swap()
+
+    def _after_step(self, loss: float, rate: float, dataset: Dataset) -> Row | None:
         config, state = self._config, self.state
         state.step += 1
         state.pending.append(loss)
-        last = state.step == config.steps
-        validates = last or state.step % config.validate_every_steps == 0
+        row: Row | None = None
+        validates = state.step == config.steps or state.step % config.validate_every_steps == 0
         if validates or state.step % config.log_every_steps == 0:
-            row = {"step": state.step, "loss": float(np.mean(state.pending)), "valid_loss": None}
+            valid_loss = self._validate(dataset) if validates else None
+            mean = float(np.mean(state.pending))
+            row = dict(zip(COLUMNS, (state.step, mean, valid_loss, rate), strict=True))
             state.pending.clear()
-            if validates:
-                row["valid_loss"] = self._validate(features)
             state.history.append(row)
-        if last or state.step % config.checkpoint_every_steps == 0:
-            self._save()
+        if self.finished or state.step % config.checkpoint_every_steps == 0:
+            self._save(dataset)
+        return row
 
-    def _validate(self, features: FeatureSet) -> float:
-        batches = validation_batches(
-            features,
-            stem=self._stem,
-            window_frames=self._net.frames,
-            batch_size=self._config.batch_size,
-            max_windows=self._config.validation_windows,
-        )
-        loss = mean_loss(batches, self._valid_step)
-        if loss < self.state.best_loss:
-            self.state.best_loss, self.state.best_step = loss, self.state.step
-            self._write_npz("best.npz", unet.weights(self.model))
+    def _validate(self, dataset: Dataset) -> float:
+        """Validation loss; notes what it says about the best weights and plateaus."""
+        state, config = self.state, self._config
+        with self.evaluating():
+            batches = dataset.validation(max_windows=config.validation_windows)
+            loss = mean_loss(batches, self._valid_step)
+            if not np.isfinite(loss):
+                raise self._not_finite(f"validation loss is {loss}", dataset, step=state.step - 1)
+            improved = not state.best or loss < state.best[0][0]
+            best = sorted([*state.best, (loss, state.step)])[: config.keep_best]
+            if (loss, state.step) in best:
+                self.checkpoints.save_best(state.step, unet.weights(self.model))
+            state.best = best
+        patience = config.optimization.patience
+        state.stale = 0 if improved else state.stale + 1
+        if patience is not None and state.stale >= patience:
+            state.plateaus += 1
+            state.stale = 0
         return loss
 
+    def _not_finite(self, what: str, dataset: Dataset, *, step: int) -> UserError:
+        config, kept = self._config, self.checkpoints.latest()
+        windows = dataset.describe(step, sampling=config.sampling, seed=config.seed)
+        return UserError(
+            f"train@{self._name}: {what} after step {step}, whose windows are {windows}: "
+            "lower train.learning_rate or set train.clip_norm; "
+            + (f"the checkpoint of step {kept.step} is kept" if kept else "no checkpoint yet")
+        )
+
     def _variables(self) -> dict[str, Any]:
-        # Everything that the next step depends on: weights, norm statistics, seeds of dropout,
-        # Adam's moments. By position, since Keras numbers some names per process.
-        variables = [*self.model.variables, *self._optimizer.variables]
-        return {f"{number:04d}": variable for number, variable in enumerate(variables)}
+        """All that a checkpoint holds. By place and shape: Keras numbers names on and on."""
+        optimizer = self._config.optimization.optimizer
+        parts = {"net": self.model.variables, optimizer: self.optimizer.variables}
+        if self._average:
+            parts["average"] = self._average.averages
+        return {
+            f"{part} {number} {'x'.join(map(str, variable.shape))}": variable
+            for part, variables in parts.items()
+            for number, variable in enumerate(variables)
+        }
 
-    def _write_npz(self, name: str, values: Mapping[str, NDArray[Any]]) -> None:
-        temporary = self._work / f".{name}.tmp"
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **values)
-        temporary.rename(self._work / name)
-
-    def _save(self) -> None:
-        """Writes a checkpoint beside the last one and swaps them by rename."""
-        fresh = self._work / ".checkpoint.tmp"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
+    def _save(self, dataset: Dataset) -> None:
         values = {name: np.asarray(variable) for name, variable in self._variables().items()}
-        np.savez(fresh / "variables.npz", allow_pickle=False, **values)
-        (fresh / "state.json").write_text(json.dumps(vars(self.state)), encoding="utf-8")
-        done = self._work / f"checkpoint-{self.state.step:09d}"
-        shutil.rmtree(done, ignore_errors=True)
-        fresh.rename(done)
-        for old in sorted(self._work.glob("checkpoint-*"))[:-1]:
-            shutil.rmtree(old)
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                step = self.state.step - 1
+                raise self._not_finite(f"{name} is not finite", dataset, step=step)
+        self.checkpoints.save(self.state, values)
 
     def _restore(self) -> None:
         """Loads the newest checkpoint, if there is one."""
-        found = sorted(self._work.glob("checkpoint-*"))
-        if not found:
-            return
-        state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-        self.state = State(**state)
-        with np.load(found[-1] / "variables.npz") as values:
-            for name, variable in self._variables().items():
+        state = self.checkpoints.latest()
+        variables = self._variables()
+        if state is not None:
+            self.state = state
+            values = self.checkpoints.variables(variables)
+            for name, variable in variables.items():
                 variable.assign(values[name])
+        elif self._average:
+            self._average.start()
+
+
+class _Pace:
+    """Share of the time that goes into waiting, from the end of the first step on."""
+
+    def __init__(self) -> None:
+        self._waited = 0.0
+        self._started: float | None = None
+        self._now = 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time inside."""
+        started = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - started
+
+    def step_done(self) -> None:
+        """Begins to count after the first step, which starts threads and traces graphs."""
+        self._now = time.perf_counter()
+        if self._started is None:
+            self._started, self._waited = self._now, 0.0
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]."""
+        if self._started is None or self._now == self._started:
+            return 0.0
+        return self._waited / (self._now - self._started)
 
 
 def mean_loss(batches: Iterable[Batch], loss: Callable[..., Any]) -> float:
     """Mean of a loss over batches, weighted by the windows in each."""
     total, count = 0.0, 0
-    for mixture, target in batches:
-        total += float(loss(mixture, target)) * len(mixture)
-        count += len(mixture)
+    for batch in batches:
+        total += float(loss(*batch)) * len(batch[0])
+        count += len(batch[0])
     return total / count
 
 
 def history_csv(history: Iterable[Mapping[str, Any]]) -> str:
-    """History as CSV text with the columns step, loss and valid_loss."""
+    """History as CSV text; valid_loss is empty between validations."""
     lines = [
-        f"{row['step']},{row['loss']:.6g},"
-        + ("" if row["valid_loss"] is None else f"{row['valid_loss']:.6g}")
+        ",".join("" if row[name] is None else f"{row[name]:.9g}" for name in COLUMNS)
         for row in history
     ]
-    return "\n".join(itertools.chain(["step,loss,valid_loss"], lines)) + "\n"
+    return "\n".join(itertools.chain([",".join(COLUMNS)], lines)) + "\n"

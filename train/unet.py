@@ -1,4 +1,4 @@
-"""Spleeter's U-Net for one stem, and the directory that holds a trained one.
+"""Spleeter's U-Nets, one per stem, and the directory that holds trained ones.
 
 Hennequin, Khlif, Voituret, Moussallam: Spleeter (JOSS 2020), after Jansson et al., Singing
 voice separation with deep U-Net convolutional networks (ISMIR 2017).
@@ -6,10 +6,10 @@ voice separation with deep U-Net convolutional networks (ISMIR 2017).
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,48 +18,11 @@ from numpy.typing import NDArray
 
 from features.errors import UserError
 from features.models import MODEL_VERSION, read_card
+from train.config import JOINT, Activation, Net, Precision
 
 KERNEL = 5
 DROPOUT_LEVELS = 3  # dropout follows the first three decoder blocks
 NORM_EPSILON = 1e-3
-Norm = Literal["affine", "batch"]
-Activation = Literal["elu", "relu", "leaky_relu"]
-
-
-@dataclass(frozen=True)
-class Net:
-    """What a net looks like; Spleeter's values in brackets.
-
-    Attributes:
-        frames: frames in and out, T [512]; a multiple of 2 ** depth.
-        bins: lowest bins of the STFT that it sees, F [1024]; a multiple of 2 ** depth.
-        width: filters of the first encoder block [16]; each further block doubles them.
-        depth: number of encoder blocks [6].
-        norm: "affine" scales and shifts each channel, as the released models do; "batch"
-            also normalises by batch statistics.
-        dropout: rate after the first three decoder blocks [0; 0.5 in Spleeter's code, where
-            it never fires].
-        encoder_activation: ["leaky_relu" with slope 0.2 in 2stems, "elu" elsewhere].
-        decoder_activation: ["relu" in 2stems, "elu" elsewhere].
-    """
-
-    frames: int
-    bins: int
-    width: int
-    depth: int
-    norm: Norm
-    dropout: float
-    encoder_activation: Activation
-    decoder_activation: Activation
-
-    def __post_init__(self) -> None:
-        unit = 2**self.depth
-        for name in ("frames", "bins"):
-            if getattr(self, name) % unit:
-                raise UserError(
-                    f"{name}={getattr(self, name)} is not a multiple of {unit}, "
-                    f"which depth={self.depth} needs"
-                )
 
 
 @keras.saving.register_keras_serializable("stemforge")
@@ -83,73 +46,99 @@ class Affine(layers.Layer):  # type: ignore[misc]
         return inputs * (self.gamma * (1.0 + NORM_EPSILON) ** -0.5) + self.beta
 
 
-def build(net: Net, *, seed: int = 0) -> keras.Model:
-    """Builds the net with fresh weights (he_uniform, as Spleeter).
+def build(
+    net: Net, stems: Sequence[str], *, seed: int = 0, precision: Precision = "float32"
+) -> keras.Model:
+    """Builds the nets of one model with fresh weights (he_uniform, as Spleeter).
 
     Args:
-        net: its shape.
-        seed: of the initial weights and of dropout.
+        net: their shape.
+        stems: what they estimate; each has a net of its own.
+        seed: of the initial weights and of dropout; every stem starts from the same.
+        precision: "mixed_bfloat16" computes all but masks and estimates in bfloat16.
 
     Returns:
-        A model from mixture magnitudes, float32 [batch, frames, bins, 2], to the stem's,
-        the same shape: a mask in [0, 1] times the input.
+        A model from mixture magnitudes, float32 [batch, frames, bins, 2], to a dictionary
+        of the stems' magnitudes, each of that shape: a mask in [0, 1] times the input.
+
+    Raises:
+        ValueError: a softmax over a single stem, which is 1 everywhere.
     """
-    seeds = iter(range(seed * 1000, seed * 1000 + 1000))
-    filters = [net.width * 2**level for level in range(net.depth)]  # 16 32 64 128 256 512
-
-    def init() -> keras.initializers.Initializer:
-        return keras.initializers.HeUniform(seed=next(seeds))
-
-    x = mixture = keras.Input((net.frames, net.bins, 2), name="mixture")  # [b, T, F, 2]
-    skips = []
-    for level in range(net.depth):
-        x = layers.Conv2D(  # [b, T / 2^(level + 1), F / 2^(level + 1), filters]
-            filters[level], KERNEL, 2, "same", kernel_initializer=init(), name=f"encoder_{level}"
-        )(x)
-        skips.append(x)  # the raw convolution
-        if level < net.depth - 1:
-            x = _norm(net, f"encoder_norm_{level}")(x)
-            x = _activation(net.encoder_activation)(x)
-    skips.pop()  # the deepest one is x itself
-    for level, width in enumerate([*reversed(filters[:-1]), 1]):
-        x = layers.Conv2DTranspose(  # [b, twice T, twice F, width]
-            width, KERNEL, 2, "same", kernel_initializer=init(), name=f"decoder_{level}"
-        )(x)
-        x = _activation(net.decoder_activation)(x)
-        x = _norm(net, f"decoder_norm_{level}")(x)
-        if net.dropout and level < DROPOUT_LEVELS:
-            x = layers.Dropout(net.dropout, seed=next(seeds))(x)
-        if skips:
-            x = layers.Concatenate()([skips.pop(), x])  # [b, ., ., 2 width]
-    mask = layers.Conv2D(  # [b, T, F, 2]
-        2,
-        4,
-        1,
-        "same",
-        dilation_rate=2,
-        activation="sigmoid",
-        kernel_initializer=init(),
-        name="mask",
-    )(x)
-    return keras.Model(mixture, layers.Multiply(name="estimate")([mask, mixture]))
-
-
-def _norm(net: Net, name: str) -> layers.Layer:
-    if net.norm == "affine":
-        return Affine(name=name)
-    return layers.BatchNormalization(
-        epsilon=NORM_EPSILON, momentum=0.9, synchronized=True, name=name
+    mixture = keras.Input((net.frames, net.bins, 2), name="mixture")  # [b, T, F, 2]
+    logits = []
+    for stem in stems:
+        prefix = f"{stem}_" if len(stems) > 1 else ""
+        logits.append(_logits(net, mixture, prefix=prefix, seed=seed, precision=precision))
+    logits = [keras.ops.cast(logit, "float32") for logit in logits]
+    if net.head == "softmax":
+        if len(stems) < 2:
+            raise ValueError("head=softmax needs two stems or more")
+        shares = keras.ops.softmax(keras.ops.stack(logits, axis=-1), axis=-1)
+        masks = [shares[..., number] for number in range(len(stems))]
+    else:
+        masks = [layers.Activation("sigmoid", dtype="float32")(logit) for logit in logits]
+    return keras.Model(
+        mixture,
+        {
+            stem: layers.Multiply(name=f"{stem}_estimate", dtype="float32")([mask, mixture])
+            for stem, mask in zip(stems, masks, strict=True)
+        },
     )
 
 
-def _activation(name: Activation) -> layers.Layer:
+def _logits(net: Net, mixture: Any, *, prefix: str, seed: int, precision: Precision) -> Any:
+    """One stem's net up to its mask's logits, [batch, frames, bins, 2]."""
+    seeds = iter(range(seed * 1000, seed * 1000 + 1000))
+    filters = [net.width * 2**level for level in range(net.depth)]  # 16 32 64 128 256 512
+
+    def options(name: str) -> dict[str, Any]:
+        init = keras.initializers.HeUniform(seed=next(seeds))
+        return {"kernel_initializer": init, "name": prefix + name, "dtype": precision}
+
+    def norm_and_activation(side: str, level: int) -> tuple[layers.Layer, layers.Layer]:
+        norm = _norm(net, name=f"{prefix}{side}_norm_{level}", dtype=precision)
+        kind = net.encoder_activation if side == "encoder" else net.decoder_activation
+        return norm, _activation(kind, dtype=precision)
+
+    x, skips = mixture, []
+    for level in range(net.depth):
+        x = layers.Conv2D(  # [b, T / 2^(level + 1), F / 2^(level + 1), filters]
+            filters[level], KERNEL, 2, "same", **options(f"encoder_{level}")
+        )(x)
+        skips.append(x)  # the raw convolution
+        if level < net.depth - 1:
+            norm, activation = norm_and_activation("encoder", level)
+            x = activation(norm(x))
+    skips.pop()  # the deepest one is x itself
+    for level, width in enumerate([*reversed(filters[:-1]), 1]):
+        x = layers.Conv2DTranspose(  # [b, twice T, twice F, width]
+            width, KERNEL, 2, "same", **options(f"decoder_{level}")
+        )(x)
+        norm, activation = norm_and_activation("decoder", level)
+        x = norm(activation(x))
+        if net.dropout and level < DROPOUT_LEVELS:
+            x = layers.Dropout(net.dropout, seed=next(seeds), dtype=precision)(x)
+        if skips:
+            x = layers.Concatenate(dtype=precision)([skips.pop(), x])  # [b, ., ., 2 width]
+    return layers.Conv2D(2, 4, 1, "same", dilation_rate=2, **options("mask"))(x)  # [b, T, F, 2]
+
+
+def _norm(net: Net, *, name: str, dtype: str) -> layers.Layer:
+    if net.norm == "affine":
+        return Affine(name=name, dtype=dtype)
+    return layers.BatchNormalization(
+        epsilon=NORM_EPSILON, momentum=0.9, synchronized=True, name=name, dtype=dtype
+    )
+
+
+def _activation(name: Activation, *, dtype: str) -> layers.Layer:
     if name == "leaky_relu":
-        return layers.LeakyReLU(negative_slope=0.2)
-    return layers.Activation(name)
+        return layers.LeakyReLU(negative_slope=0.2, dtype=dtype)
+    return layers.Activation(name, dtype=dtype)
 
 
 def weights(model: keras.Model) -> dict[str, NDArray[np.float32]]:
-    """All weights of a net by name, such as "encoder_0/kernel"."""
+    """All weights by name: "encoder_0/kernel", or "vocals_encoder_0/kernel" of several nets."""
     return {weight.path: np.asarray(weight) for weight in model.weights}
 
 
@@ -168,20 +157,20 @@ def set_weights(model: keras.Model, values: Mapping[str, NDArray[np.float32]]) -
 
 
 @dataclass(frozen=True)
-class StemModel:
-    """A trained net and what its input must be.
+class Model:
+    """Trained nets and what their input must be.
 
     Attributes:
-        stem: name of the stem that it estimates.
-        net: its shape.
+        stems: what they estimate: one stem, or all that share a softmax.
+        net: their shape.
         frame_length_samples: of the STFT.
         frame_step_samples: of the STFT.
         sample_rate_hz: of the audio.
-        provenance: how it was trained: parameters, features' hash, step, losses.
-        keras_model: the net with its weights.
+        provenance: how they were trained: parameters, features' hash, step, losses.
+        keras_model: the nets with their weights.
     """
 
-    stem: str
+    stems: tuple[str, ...]
     net: Net
     frame_length_samples: int
     frame_step_samples: int
@@ -189,8 +178,17 @@ class StemModel:
     provenance: Mapping[str, Any]
     keras_model: keras.Model
 
+    @property
+    def name(self) -> str:
+        """The stem's, or "joint": what its folder and stage are called."""
+        return self.stems[0] if len(self.stems) == 1 else JOINT
 
-def save_model(folder: Path, model: StemModel) -> None:
+    def with_provenance(self, provenance: Mapping[str, Any]) -> "Model":
+        """The same model, with another account of how it was made."""
+        return dataclasses.replace(self, provenance=provenance)
+
+
+def save_model(folder: Path, model: Model) -> None:
     """Writes weights.npz and model.json into an existing folder.
 
     The same model gives the same bytes: .npz members carry a fixed date.
@@ -207,7 +205,7 @@ def save_model(folder: Path, model: StemModel) -> None:
     (folder / "model.json").write_text(text, encoding="utf-8")
 
 
-def load_model(folder: Path) -> StemModel:
+def load_model(folder: Path) -> Model:
     """Reads a model directory.
 
     Raises:
@@ -215,11 +213,11 @@ def load_model(folder: Path) -> StemModel:
     """
     card = read_card(folder)
     del card["version"]
-    net = Net(**card.pop("net"))
-    keras_model = build(net)
+    net, stems = Net(**card.pop("net")), tuple(card.pop("stems"))
+    keras_model = build(net, stems)
     try:
         with np.load(folder / "weights.npz") as values:
             set_weights(keras_model, dict(values))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'weights.npz'}: not readable: {error}") from None
-    return StemModel(net=net, keras_model=keras_model, **card)
+    return Model(stems=stems, net=net, keras_model=keras_model, **card)

@@ -8,7 +8,16 @@ FRAMES = BINS = 64
 BATCH = 2
 STEPS = 3
 STEMS = ("vocals", "accompaniment")
-LEARNING_RATE = 1e-4
+# Adadelta takes no rate from Spleeter's configuration: TensorFlow 1's default.
+LEARNING_RATES = {"Adam": 1e-4, "Adadelta": 1e-3, "SGD": 1e-2}
+# Spleeter's names of model, loss and optimizer.
+VARIANTS = {
+    "adam": ("unet.unet", "L1_mask", "Adam"),
+    "weighted": ("unet.unet", "weighted_L1_mask", "Adam"),
+    "adadelta": ("unet.unet", "L1_mask", "Adadelta"),
+    "sgd": ("unet.unet", "L1_mask", "SGD"),
+    "softmax": ("unet.softmax_unet", "L1_mask", "Adam"),
+}
 
 
 def random(name: str) -> np.random.Generator:
@@ -19,7 +28,7 @@ def random(name: str) -> np.random.Generator:
 def initial(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """A variable's initial value."""
     part = name.rsplit("/", 1)[1]
-    if part in ("moving_mean", "moving_variance"):
+    if part in ("moving_mean", "moving_variance"):  # as in every model Deezer released
         return np.full(shape, float(part == "moving_variance"), np.float32)
     if part == "gamma":
         return random(name).uniform(0.5, 1.5, shape).astype(np.float32)

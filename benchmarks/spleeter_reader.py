@@ -1,0 +1,66 @@
+"""Seconds that Spleeter's own training dataset takes for 40 batches from its filled cache.
+
+Runs in Spleeter's environment, not ours (benchmarks/reader.py calls it):
+
+    python benchmarks/spleeter_reader.py TRAIN_CSV CACHE_FOLDER
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from spleeter.audio.adapter import AudioAdapter
+from spleeter.dataset import DatasetBuilder
+
+CHUNKS_PER_SONG = 12
+BATCH, BATCHES, RUNS = 4, 40, 5
+AUDIO = {
+    "mix_name": "mix",
+    "instrument_list": ["vocals", "drums", "bass", "other"],
+    "sample_rate": 44100,
+    "frame_length": 4096,
+    "frame_step": 1024,
+    "T": 512,
+    "F": 1024,
+    "n_channels": 2,
+}
+
+
+def main() -> None:
+    csv, cache = Path(sys.argv[1]), Path(sys.argv[2])
+    builder = DatasetBuilder(AUDIO, AudioAdapter.default(), str(csv.parent), chunk_duration=20.0)
+
+    def build(*, endless: bool):
+        return builder.build(
+            str(csv),
+            batch_size=BATCH,
+            n_chunks_per_song=CHUNKS_PER_SONG,
+            cache_directory=str(cache),
+            infinite_generator=endless,
+        )
+
+    for _ in build(endless=False):
+        pass  # fills the cache
+    for state in ("cold", "warm"):
+        for _ in range(RUNS):
+            if state == "cold":
+                drop(cache.parent)
+            batches = iter(build(endless=True))
+            next(batches)  # its shuffle buffer of 256 crops fills before the clock runs
+            started = time.perf_counter()
+            for _ in range(BATCHES):
+                next(batches)
+            print(state, time.perf_counter() - started, flush=True)
+
+
+def drop(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""A small checkout-like folder, and its stages run as processes of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+
+from tests.conftest import ROOT
+
+LIMIT_S = 120
+STEMS = ["vocals", "drums"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment's `bin` first on PATH: Beam's workers find their interpreter there."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # Nothing here may look for a cloud's metadata server.
+    return os.environ | {"PATH": path, "NO_GCE_CHECK": "true"} | more
+
+
+def stage(
+    project: Path, name: str, *arguments: str, code: int = 0, **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        [sys.executable, "-m", f"pipelines.{name}", *arguments],
+        cwd=project,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def make_project(root: Path, corpus: Path) -> Path:
+    """A checkout's params.yaml, and a corpus decoded by it."""
+    root.mkdir()
+    shutil.copy(ROOT / "params.yaml", root)
+    set_params(
+        root,
+        corpus__root=str(corpus),
+        corpus__stems=STEMS,
+        features__bins=64,
+        features__block_frames=32,
+        features__mixture_phase="int8",
+        train__models=STEMS,
+        train__frames=16,
+        train__width=2,
+        train__depth=2,
+        train__steps=2,
+        train__validation_windows=2,
+    )
+    stage(root, "decode")
+    return root
+
+
+def set_params(project: Path, **values: object) -> None:
+    """Changes values of params.yaml, named section__key."""
+    yaml = YAML()
+    path = project / "params.yaml"
+    params = yaml.load(path.read_text(encoding="utf-8"))
+    for name, value in values.items():
+        section, key = name.split("__")
+        if isinstance(value, list):
+            value = CommentedSeq(value)
+            value.fa.set_flow_style()  # a block would clash with the line's comment
+        params[section][key] = value
+    yaml.dump(params, path)

@@ -1,0 +1,152 @@
+"""Checkpoints of a training run: whole or not there, whatever ends the process."""
+
+import json
+import os
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.errors import UserError
+
+Values = Mapping[str, NDArray[Any]]
+
+
+@dataclass
+class State:
+    """Where a training run stands; stored in each checkpoint.
+
+    Attributes:
+        step: steps done.
+        history: rows of step, loss, valid_loss (None between validations) and learning_rate.
+        pending: losses since the last row.
+        best: (validation loss, step) of the best validations, best first.
+        stale: validations since the last new best or plateau.
+        plateaus: plateaus seen.
+    """
+
+    step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    pending: list[float] = field(default_factory=list)
+    best: list[tuple[float, int]] = field(default_factory=list)
+    stale: int = 0
+    plateaus: int = 0
+
+
+class Checkpoints:
+    """The checkpoints of one run in one folder.
+
+    checkpoint-<step>/ holds variables.npz and state.json, best-<step>.npz a net's weights.
+    Each gets its name when it is whole and on the disk.
+
+    Args:
+        folder: existing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, state: State, variables: Values) -> None:
+        """Writes a checkpoint, then removes older ones and weights that are no longer best.
+
+        Raises:
+            UserError: it cannot be written; the last checkpoint is kept.
+        """
+        done = self._folder / f"checkpoint-{state.step:09d}"
+        if done.exists():
+            return
+        fresh = self._folder / ".checkpoint.tmp"
+        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            fresh.mkdir()
+            _write_npz(fresh / "variables.npz", variables)
+            text = json.dumps(asdict(state))
+            (fresh / "state.json").write_text(text, encoding="utf-8")
+            fresh.rename(done)
+        except OSError as error:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise self._unwritten(error) from None
+        for old in sorted(self._folder.glob("checkpoint-*"))[:-1]:
+            shutil.rmtree(old)
+        best = {_best_name(step) for _, step in state.best}
+        for path in self._folder.glob("best-*.npz"):
+            if path.name not in best:
+                path.unlink()
+
+    def save_best(self, step: int, weights: Values) -> None:
+        """Writes the weights of a validation that is among the best.
+
+        Raises:
+            UserError: they cannot be written; the last checkpoint is kept.
+        """
+        fresh = self._folder / ".best.tmp"
+        try:
+            _write_npz(fresh, weights)
+            fresh.rename(self._folder / _best_name(step))
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise self._unwritten(error) from None
+
+    def latest(self) -> State | None:
+        """State of the newest checkpoint, None where there is none."""
+        folder = self._newest()
+        if folder is None:
+            return None
+        data = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        data["best"] = [tuple(entry) for entry in data["best"]]
+        return State(**data)
+
+    def variables(self, names: Collection[str]) -> dict[str, NDArray[Any]]:
+        """Variables of the newest checkpoint.
+
+        Raises:
+            UserError: they are not those of this net and optimizer.
+        """
+        folder = self._newest()
+        assert folder is not None
+        with np.load(folder / "variables.npz") as stored:
+            odd = sorted(set(names) ^ set(stored.files))
+            if odd:
+                raise UserError(
+                    f"{folder}: a checkpoint of another net ({odd[0]} is only on one side): "
+                    f"remove {self._folder} to start again"
+                )
+            return {name: stored[name] for name in names}
+
+    def best_weights(self, step: int) -> dict[str, NDArray[Any]]:
+        """Weights of one of the best validations."""
+        with np.load(self._folder / _best_name(step)) as stored:
+            return dict(stored)
+
+    def clear(self) -> None:
+        """Removes all of them."""
+        for path in self._folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def _newest(self) -> Path | None:
+        return max(self._folder.glob("checkpoint-*"), default=None)
+
+    def _unwritten(self, error: OSError) -> UserError:
+        kept = self._newest()
+        return UserError(
+            f"{self._folder}: the checkpoint cannot be written: {error.strerror or error}; "
+            + (f"{kept.name} is kept" if kept else "there is no earlier one")
+        )
+
+
+def _best_name(step: int) -> str:
+    return f"best-{step:09d}.npz"
+
+
+def _write_npz(path: Path, values: Values) -> None:
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **values)
+        file.flush()
+        os.fsync(file.fileno())

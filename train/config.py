@@ -1,0 +1,120 @@
+"""What nets look like and how they are trained, in words: no TensorFlow here."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from features.errors import UserError
+from train.sampler import Sampling
+
+Norm = Literal["affine", "batch"]
+Activation = Literal["elu", "relu", "leaky_relu"]
+Head = Literal["sigmoid", "softmax"]
+Precision = Literal["float32", "mixed_bfloat16"]
+JOINT = "joint"  # name of a model of several stems
+Loss = Literal["l1", "weighted_l1"]
+OptimizerName = Literal["adam", "adamw", "adadelta", "sgd"]
+Schedule = Literal["constant", "cosine", "plateau"]
+
+
+@dataclass(frozen=True)
+class Net:
+    """What a net looks like; Spleeter's values in brackets.
+
+    Attributes:
+        frames: frames in and out, T [512]; a multiple of 2 ** depth.
+        bins: lowest bins of the STFT that it sees, F [1024]; a multiple of 2 ** depth.
+        width: filters of the first encoder block [16]; each further block doubles them.
+        depth: number of encoder blocks [6].
+        norm: "affine" scales and shifts each channel, as the released models do; "batch"
+            also normalises by batch statistics.
+        dropout: rate after the first three decoder blocks [0; 0.5 in Spleeter's code, where
+            it never fires].
+        encoder_activation: ["leaky_relu" with slope 0.2 in 2stems, "elu" elsewhere].
+        decoder_activation: ["relu" in 2stems, "elu" elsewhere].
+        head: "sigmoid" gives each stem a mask of its own; "softmax" shares each bin out among
+            the stems of one model, so that their masks sum to 1 ["softmax" in 5stems].
+    """
+
+    frames: int
+    bins: int
+    width: int
+    depth: int
+    norm: Norm
+    dropout: float
+    encoder_activation: Activation
+    decoder_activation: Activation
+    head: Head
+
+    def __post_init__(self) -> None:
+        unit = 2**self.depth
+        for name in ("frames", "bins"):
+            if getattr(self, name) % unit:
+                raise UserError(
+                    f"{name}={getattr(self, name)} is not a multiple of {unit}, "
+                    f"which depth={self.depth} needs"
+                )
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How weights move.
+
+    Attributes:
+        optimizer: Adam has betas 0.9 and 0.999.
+        learning_rate: its largest value.
+        weight_decay: of adamw, per step and relative to the learning rate; None elsewhere.
+        clip_norm: gradients are scaled down to this global norm; None: never.
+        ema_momentum: share of the old average that the weights' exponential moving average
+            keeps at each step; None: no average.
+        schedule: course of the learning rate after the warm-up.
+        warmup_steps: the rate rises linearly over so many steps.
+        cosine_end: of "cosine": share of the rate that is left at the last step.
+        plateau_factor: of "plateau": the rate is multiplied by it at each plateau.
+        patience: validations without a new best that make a plateau; None: none is looked for.
+        max_plateaus: the run ends at this many plateaus; None: never early.
+    """
+
+    optimizer: OptimizerName
+    learning_rate: float
+    weight_decay: float | None
+    clip_norm: float | None
+    ema_momentum: float | None
+    schedule: Schedule
+    warmup_steps: int
+    cosine_end: float | None
+    plateau_factor: float | None
+    patience: int | None
+    max_plateaus: int | None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Attributes:
+        sampling: how windows are drawn.
+        batch_size: windows a step.
+        steps: number of steps.
+        loss: summed over the model's stems.
+        optimization: how weights move.
+        precision: what the nets compute in; weights are float32.
+        seed: of initial weights, dropout and sampling.
+        log_every_steps: a row of history for the mean loss of this many steps.
+        validate_every_steps: steps between validations.
+        validation_windows: at most this many windows of the valid split.
+        checkpoint_every_steps: steps between checkpoints.
+        keep_best: so many weights of the smallest validation losses are kept.
+    """
+
+    sampling: Sampling
+    batch_size: int
+    steps: int
+    loss: Loss
+    optimization: Optimization
+    precision: Precision
+    seed: int
+    log_every_steps: int
+    validate_every_steps: int
+    validation_windows: int
+    checkpoint_every_steps: int
+    keep_best: int
