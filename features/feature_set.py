@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,13 +26,14 @@ CHANNELS = 2
 
 
 @dataclass(frozen=True)
-class StoredWindow:
-    """Consecutive frames as stored, for encoding.decode.
+class StoredWindows:
+    """Windows of consecutive frames as stored, for encoding.decode.
 
     Attributes:
-        values: [frames, bins, 2] of the encoding's type.
-        scales: float32 [blocks, bins, 2], padded with zeros to the most that there can be.
-        segments: int32 [frames], index into `scales` of each frame.
+        values: [windows, frames, bins, 2] of the encoding's type.
+        scales: float32 [windows, blocks, bins, 2], padded with zeros to the most that there
+            can be.
+        segments: int32 [windows, frames], index into `scales` of each frame.
     """
 
     values: NDArray[Any]
@@ -157,36 +159,38 @@ class SplitReader:
         """The most blocks that a window of so many frames can touch."""
         return (frames - 2) // int(self._features.info["block_frames"]) + 2
 
-    def read_stored(self, source: str, run: Run, start: int, frames: int) -> StoredWindow:
-        """Reads consecutive frames of one source as they are stored.
+    def read_stored(
+        self, source: str, places: Sequence[tuple[Run, int]], frames: int
+    ) -> StoredWindows:
+        """Reads windows of one source as they are stored.
 
         Args:
             source: "mixture", a stem, or "mixture_phase".
-            run: where to read.
-            start: first frame, counted from the run's start.
-            frames: how many.
+            places: where each window lies: a run, and its first frame counted from its start.
+            frames: of a window.
 
         Raises:
             UserError: a record is damaged.
         """
-        end = start + frames
-        bins = self._features.bins
-        values = np.empty((frames, bins, CHANNELS), self._dtypes[source])
-        scales = np.zeros((self.blocks_per_window(frames), bins, CHANNELS), np.float32)
-        segments = np.empty(frames, np.int32)
-        ends = (*run.starts[1:], run.frames)
-        touched = 0
-        for (shard, row), first, last in zip(run.blocks, run.starts, ends, strict=True):
-            if last <= start or first >= end:
-                continue
-            low, high = max(start, first), min(end, last)
-            stored, scale = self._block(source, shard, row)
-            values[low - start : high - start] = stored[low - first : high - first]
-            segments[low - start : high - start] = touched
-            if len(scale):
-                scales[touched] = scale
-            touched += 1
-        return StoredWindow(values, scales, segments)
+        shape = (self._features.bins, CHANNELS)
+        values = np.empty((len(places), frames, *shape), self._dtypes[source])
+        scales = np.zeros((len(places), self.blocks_per_window(frames), *shape), np.float32)
+        segments = np.empty((len(places), frames), np.int32)
+        for number, (run, start) in enumerate(places):
+            touched = 0
+            ends = (*run.starts[1:], run.frames)
+            for (shard, row), first, last in zip(run.blocks, run.starts, ends, strict=True):
+                low, high = max(start, first), min(start + frames, last)
+                if low >= high:
+                    continue
+                stored, scale = self._block(source, shard, row)
+                window = slice(low - start, high - start)
+                values[number, window] = stored[low - first : high - first]
+                segments[number, window] = touched
+                if len(scale):
+                    scales[number, touched] = scale
+                touched += 1
+        return StoredWindows(values, scales, segments)
 
     def read(self, source: str, run: Run, start: int, frames: int) -> NDArray[np.float32]:
         """Reads consecutive frames of the mixture or a stem.
@@ -203,8 +207,8 @@ class SplitReader:
         Raises:
             UserError: a record is damaged.
         """
-        window = self.read_stored(source, run, start, frames)
-        return enc.decode(window.values, window.scales, window.segments)
+        found = self.read_stored(source, [(run, start)], frames)
+        return enc.decode(found.values[0], found.scales[0], found.segments[0])
 
     def read_phase(self, run: Run, start: int, frames: int) -> NDArray[np.float32]:
         """Reads the mixture's phase, where features.mixture_phase stored it.
@@ -219,7 +223,7 @@ class SplitReader:
             raise UserError(
                 f"{self._features.root}: no phases in it: set features.mixture_phase=int8"
             )
-        return enc.decode_phase(self.read_stored(PHASE, run, start, frames).values)
+        return enc.decode_phase(self.read_stored(PHASE, [(run, start)], frames).values[0])
 
     def _block(self, source: str, shard: int, row: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
         name = shard_name(self._split, source, shard, self._shards)

@@ -4,6 +4,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from features.errors import UserError
 from features.models import find_models
@@ -139,3 +140,25 @@ def test_bfloat16_is_float32_with_fewer_digits(random: np.random.Generator) -> N
 def test_a_softmax_over_one_stem_is_refused() -> None:
     with pytest.raises(ValueError, match="needs two stems"):
         unet.build(dataclasses.replace(SMALL, head="softmax"), ["vocals"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_the_last_deconvolution_is_kerass(dtype: str, random: np.random.Generator) -> None:
+    ours = unet.OneFilterDeconvolution(1, 5, 2, "same", dtype=dtype)
+    theirs = keras.layers.Conv2DTranspose(1, 5, 2, "same", dtype=dtype)
+    x = tf.constant(random.normal(size=(2, 6, 5, 7)), tf.float32)
+    weights = [random.normal(size=(5, 5, 1, 7)), random.normal(size=1)]
+    upstream = tf.constant(random.normal(size=(2, 12, 10, 1)), tf.float32)
+    found = []
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+        layer.set_weights(weights)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            loss = tf.reduce_sum(tf.cast(y, tf.float32) * upstream)
+        wanted = [x, layer.kernel.value, layer.bias.value]
+        found.append([tf.cast(v, tf.float32) for v in (y, *tape.gradient(loss, wanted))])
+    close = 1e-4 if dtype == "float32" else 0.2  # of values up to 60, which bfloat16 rounds
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=close, rtol=close / 10)

@@ -1,10 +1,12 @@
 """Batches of mixture and stem magnitudes for training and validation.
 
-Threads of tf.data read windows by offset, as they are stored, decode them inside its graph,
-and keep decoded batches ready.
+Threads read windows by offset, as they are stored; tf.data decodes them inside its graph
+and keeps decoded batches ready.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ from train.sampler import Sampler, Sampling
 Batch = tuple[Any, ...]  # float32 tensors [batch, frames, bins, 2]: mixture, then each stem
 Stored = tuple[Any, ...]  # values, scales and segments of the mixture, then of each stem
 Place = tuple[Run, int]  # where a window lies: a run, and its first frame counted from its start
-READERS = 2  # threads; reading, checksums and decoding release the interpreter lock
-BATCHES_AHEAD = 2
+READERS = 2  # threads; reading and checksums release the interpreter lock
+READ_AHEAD = 3  # batches
+DECODED_AHEAD = 2
 # Compiled, its five operations run in one pass over memory: four times as fast.
 _decode = tf.function(encoding_tf.decode, jit_compile=True)
 
@@ -127,12 +130,8 @@ class Dataset:
     def _read(self, reader: SplitReader, places: Sequence[Place]) -> Stored:
         parts: list[Any] = []
         for source in (MIXTURE, *self.stems):
-            found = [reader.read_stored(source, *place, self.window_frames) for place in places]
-            parts += [
-                np.stack([window.values for window in found]),
-                np.stack([window.scales for window in found]),
-                np.stack([window.segments for window in found]),
-            ]
+            found = reader.read_stored(source, places, self.window_frames)
+            parts += [found.values, found.scales, found.segments]
         return tuple(parts)
 
     def _batches(
@@ -140,10 +139,18 @@ class Dataset:
     ) -> Iterator[Batch]:
         """Reads and decodes batches by number, in order."""
         failures: list[UserError] = []
+        # Not a parallel map: with op determinism on, tf.data makes it a sequential one.
+        pool = ThreadPoolExecutor(READERS)
+        ahead: deque[Future[Stored]] = deque()
+        unread = iter(numbers)
 
-        def read(number: Any) -> Stored:
+        def next_batch() -> Stored:
+            for number in unread:
+                ahead.append(pool.submit(lambda at: self._read(reader, places_of(at)), number))
+                if len(ahead) > READ_AHEAD:
+                    break
             try:
-                return self._read(reader, places_of(int(number)))
+                return ahead.popleft().result()
             except UserError as error:
                 failures.append(error)  # tf.data would bury it in its own words
                 raise
@@ -156,24 +163,22 @@ class Dataset:
         )
         parts = one * (1 + len(self.stems))
 
-        def batch(number: Any) -> Batch:
-            stored = tf.numpy_function(read, [number], [dtype for dtype, _ in parts])
+        def batch(_: Any) -> Batch:
+            stored = tf.numpy_function(next_batch, [], [dtype for dtype, _ in parts])
             for tensor, (_, shape) in zip(stored, parts, strict=True):
                 tensor.set_shape(shape)
             return tuple(_decode(*stored[at : at + 3]) for at in range(0, len(stored), 3))
 
         # Not from_generator: it takes three times as long to hand the same arrays over.
-        dataset = (
-            tf.data.Dataset.range(numbers.start, numbers.stop)
-            .map(batch, num_parallel_calls=READERS, deterministic=True)
-            .prefetch(BATCHES_AHEAD)
-        )
+        dataset = tf.data.Dataset.range(len(numbers)).map(batch).prefetch(DECODED_AHEAD)
         try:
             yield from dataset
         except tf.errors.OpError:
             if failures:
                 raise failures[0] from None
             raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _places(reader: SplitReader, sampler: Sampler, step: int, batch_size: int) -> list[Place]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from train.config import Optimization
 
@@ -14,13 +15,36 @@ ADADELTA_EPSILON = 1e-8
 ADADELTA_RHO = 0.95
 
 
+class Adam(keras.optimizers.Adam):  # type: ignore[misc]
+    """Keras' Adam in TensorFlow's fused operation: one pass over memory instead of ten.
+
+    With weight_decay it is AdamW (Loshchilov and Hutter, Decoupled weight decay
+    regularization, 2019).
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Moves one variable, a tf.Variable as Keras hands it over."""
+        number = self._get_variable_index(variable)
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[number].value.handle,
+            v=self._velocities[number].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
 def make_optimizer(config: Optimization) -> keras.optimizers.Optimizer:
     """The optimizer; its learning rate is assigned at each step."""
     rate, clip = config.learning_rate, config.clip_norm
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(rate, epsilon=ADAM_EPSILON, global_clipnorm=clip)
-    if config.optimizer == "adamw":
-        return keras.optimizers.AdamW(
+    if config.optimizer in ("adam", "adamw"):
+        return Adam(
             rate, epsilon=ADAM_EPSILON, weight_decay=config.weight_decay, global_clipnorm=clip
         )
     if config.optimizer == "adadelta":

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
@@ -44,6 +45,44 @@ class Affine(layers.Layer):  # type: ignore[misc]
     def call(self, inputs: Any) -> Any:
         """Applies the map to each channel."""
         return inputs * (self.gamma * (1.0 + NORM_EPSILON) ** -0.5) + self.beta
+
+
+@keras.saving.register_keras_serializable("stemforge")
+class OneFilterDeconvolution(layers.Conv2DTranspose):  # type: ignore[misc]
+    """A 5x5 transposed convolution of stride 2 to one channel, in half the time on a CPU.
+
+    Output row 2i + r sees input row i + d through tap r + 1 - 2d, for d in -1, 0, 1: the four
+    phases of the output are four channels of a 3x3 convolution, which depth_to_space
+    interleaves. For more filters, and for gradients, TensorFlow's own kernels are faster.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """[batch, rows, columns, channels] to [batch, 2 rows, 2 columns, 1]."""
+        kernel, bias = (tf.cast(w, inputs.dtype) for w in (self.kernel, self.bias))
+        return _deconvolve_to_one(inputs, kernel) + bias
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def _deconvolve_to_one(x: Any, kernel: Any) -> tuple[Any, Any]:
+    channels = x.shape[-1]
+    # Rows -1 to 4 of a kernel with a zero row in front: pairs are the phases of one shift.
+    pairs = tf.reshape(tf.pad(kernel, [[1, 0], [1, 0], [0, 0], [0, 0]]), [3, 2, 3, 2, channels])
+    shifts = tf.transpose(pairs[::-1, :, ::-1], [0, 2, 4, 1, 3])  # [dy, dx, channels, ry, rx]
+    phases = tf.nn.conv2d(x, tf.reshape(shifts, [3, 3, channels, 4]), 1, "SAME")
+
+    def gradient(upstream: Any) -> tuple[Any, Any]:
+        return (
+            tf.nn.conv2d(upstream, kernel, 2, "SAME"),
+            tf.raw_ops.Conv2DBackpropFilter(
+                input=upstream,
+                filter_sizes=tf.shape(kernel),
+                out_backprop=x,
+                strides=[1, 2, 2, 1],
+                padding="SAME",
+            ),
+        )
+
+    return tf.nn.depth_to_space(phases, 2), gradient
 
 
 def build(
@@ -111,7 +150,8 @@ def _logits(net: Net, mixture: Any, *, prefix: str, seed: int, precision: Precis
             x = activation(norm(x))
     skips.pop()  # the deepest one is x itself
     for level, width in enumerate([*reversed(filters[:-1]), 1]):
-        x = layers.Conv2DTranspose(  # [b, twice T, twice F, width]
+        kind = layers.Conv2DTranspose if width > 1 else OneFilterDeconvolution
+        x = kind(  # [b, twice T, twice F, width]
             width, KERNEL, 2, "same", **options(f"decoder_{level}")
         )(x)
         norm, activation = norm_and_activation("decoder", level)

@@ -1,0 +1,81 @@
+"""Optimizers against Keras' own, schedules and averages by hand."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.test_train_trainer import ADAM
+from train.config import Optimization
+from train.optimization import MovingAverage, learning_rate, make_optimizer
+
+
+def steps(optimizer: keras.optimizers.Optimizer, random: np.random.Generator) -> list[np.ndarray]:
+    """Weights after seven steps from the same start along the same gradients."""
+    variables = [keras.Variable(random.normal(size=shape), dtype="float32") for shape in ((3, 4), (5,))]
+    optimizer.build(variables)
+
+    @tf.function
+    def move(*gradients: tf.Tensor) -> None:
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    for number in range(7):
+        optimizer.learning_rate.assign(1e-2 / (1 + number))
+        move(*[tf.constant(random.normal(size=v.shape), tf.float32) for v in variables])
+    return [np.asarray(variable) for variable in variables]
+
+
+@pytest.mark.parametrize("clip", [None, 0.1])
+@pytest.mark.parametrize("decay", [None, 0.1])
+def test_the_fused_adam_is_keras_adam(clip: float | None, decay: float | None) -> None:
+    config = dataclasses.replace(
+        ADAM, optimizer="adamw" if decay else "adam", weight_decay=decay, clip_norm=clip
+    )
+    ours = steps(make_optimizer(config), np.random.default_rng(1))
+    peer = (
+        keras.optimizers.AdamW(1e-2, epsilon=1e-8, weight_decay=decay, global_clipnorm=clip)
+        if decay
+        else keras.optimizers.Adam(1e-2, epsilon=1e-8, global_clipnorm=clip)
+    )
+    theirs = steps(peer, np.random.default_rng(1))
+    plain = steps(keras.optimizers.Adam(1e-2, epsilon=1e-8), np.random.default_rng(1))
+    for one, other, unlike in zip(ours, theirs, plain, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+        if clip or decay:
+            assert np.abs(one - unlike).max() > 1e-5
+
+
+def rates(config: Optimization, many: int, *, plateaus: int = 0) -> list[float]:
+    return [learning_rate(config, step, steps=many, plateaus=plateaus) for step in range(many)]
+
+
+def test_rates_by_hand() -> None:
+    config = dataclasses.replace(ADAM, learning_rate=0.4)
+    assert rates(config, 3) == [0.4] * 3
+    warm = dataclasses.replace(config, warmup_steps=4)
+    np.testing.assert_allclose(rates(warm, 6), [0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+    cosine = dataclasses.replace(warm, schedule="cosine", cosine_end=0.5)
+    # Half way after the warm-up: the middle of 0.4 and 0.2.
+    np.testing.assert_allclose(rates(cosine, 12)[3:5], [0.4, 0.4])
+    assert rates(cosine, 12)[8] == pytest.approx(0.3)
+    last = 0.2 + 0.1 * (1 + math.cos(math.pi * 7 / 8))
+    assert rates(cosine, 12)[11] == pytest.approx(last)
+    plateau = dataclasses.replace(config, schedule="plateau", plateau_factor=0.1)
+    np.testing.assert_allclose(rates(plateau, 2, plateaus=2), [0.004] * 2)
+    assert rates(config, 1, plateaus=2) == [0.4]  # a constant rate does not fall
+
+
+def test_averages_by_hand() -> None:
+    weight = keras.Variable([1.0, 2.0])
+    average = MovingAverage([weight], 0.75)
+    average.start()
+    weight.assign([5.0, 2.0])
+    average.update()
+    average.swap()
+    np.testing.assert_allclose(weight, [2.0, 2.0])
+    average.swap()
+    np.testing.assert_allclose(weight, [5.0, 2.0])
+    np.testing.assert_allclose(average.averages[0], [2.0, 2.0])
