@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
+from pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
 
 from benchmarks.features import decode, environment, make_spleeter, write_csv
 from features.feature_set import FeatureSet
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("corpus", type=Path, help="folder of MUSDB18 stem files")
     parser.add_argument("--spleeter-python", type=Path, help="of an environment with Spleeter")
     arguments = parser.parse_args()
+    tf.config.experimental.enable_op_determinism()  # as the trainer does
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         project = root / "project"

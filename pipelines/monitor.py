@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from dvclive.live import Live
+from scmrepo.exceptions import SCMError
 
+from features.errors import UserError
+from pipelines.console import quiet_stderr
 from pipelines.params import Monitor
 from train import pictures
 from train.dataset import Dataset
@@ -47,7 +50,13 @@ class RunMonitor:
             self._closing.callback(self._writer.close)
         if self._config.dvclive:
             # Anew each time: a killed run's files may hold rows that will come again.
-            self._live = Live(str(self._folder / "dvclive"), save_dvc_exp=False, dvcyaml=False)
+            place = str(self._folder / "dvclive")
+            try:
+                self._live = Live(place, save_dvc_exp=False, dvcyaml=False)
+            except SCMError as error:
+                raise UserError(
+                    f"monitor.dvclive: {error}: commit something, or set monitor.dvclive=false"
+                ) from None
             self._closing.callback(self._live.end)
             for row in self._trainer.state.history:
                 self._log_live(row)
@@ -139,7 +148,8 @@ class RunMonitor:
             for name, part in (("estimate", estimate), ("residual", residual)):
                 sound = pictures.audible(part, phase, framing=framing)
                 tag = f"{stem}/window {number} {name}"
-                tf.summary.audio(tag, np.clip(sound, -1.0, 1.0)[None], rate_hz)
+                with quiet_stderr():  # oneDNN says that it does not do strings
+                    tf.summary.audio(tag, np.clip(sound, -1.0, 1.0)[None], rate_hz)
                 wave = pictures.waveform(sound, rows=WAVEFORM_ROWS, columns=len(mixture))
                 tf.summary.image(f"{tag} waveform", wave[None])
 

@@ -1,9 +1,10 @@
-"""Stage train@<stem>: data/features -> models/<stem>/ (weights, model.json, history.csv).
+"""Stage train@<stem>: data/features -> models/<stem>/ (weights, model.json, history, metrics).
 
 With train.head=softmax the one stage is train@joint, of all stems.
 """
 
 import argparse
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,8 @@ def publish_model(
     out.mkdir(exist_ok=True)
     unet.save_model(out, model.with_provenance(provenance))
     (out / "history.csv").write_text(history_csv(trainer.state.history), encoding="utf-8")
+    metrics = {"best_step": best_step, "best_valid_loss": best_loss}
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     publish(out, MODELS / model.name)
     (work / PUBLISHED).touch()
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 
 from tests.conftest import ROOT
+from tests.projects import set_params
 
 STEPS = 120  # many more than the half second that a killed stage lives on
 LIMIT_S = 300
@@ -43,13 +43,18 @@ def project(tmp_path: Path, tiny_corpus: Path) -> Path:
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(tiny_corpus, tmp_path / "corpus")
-    yaml = YAML()
-    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    for section, values in SETTINGS.items():
-        params[section].update(values)
-    params["corpus"]["root"] = "../corpus"
-    yaml.dump(params, root / "params.yaml")
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
+    shutil.copy(ROOT / "params.yaml", root)
+    set_params(
+        root,
+        corpus__root="../corpus",
+        **{f"{s}__{key}": value for s, values in SETTINGS.items() for key, value in values.items()},
+    )
+    someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    for command in (
+        ["git", "init", "-q"],
+        ["git", *someone, "commit", "-q", "--allow-empty", "-m", "start"],
+        ["dvc", "init", "-q"],
+    ):
         subprocess.run(command, cwd=root, check=True, env=environment())
     for setting in ("core.analytics", "core.check_update"):
         subprocess.run(["dvc", "config", setting, "false"], cwd=root, check=True, env=environment())
@@ -160,3 +165,9 @@ def test_killed_in_decode_train_and_evaluate_then_finished_then_nothing_to_do(
         cwd=project, env=environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "SDR" in show.stdout
+    shown = {name: entry.get("data") for name, entry in json.loads(show.stdout)[""]["data"].items()}
+    live = shown["runs/vocals/dvclive/metrics.json"]
+    assert live["step"] == STEPS
+    best = shown["models/vocals/metrics.json"]
+    assert best["best_step"] in (40, 80, 120)
+    assert best["best_valid_loss"] <= live["valid_loss"]

@@ -15,7 +15,9 @@ from train.optimization import MovingAverage, learning_rate, make_optimizer
 
 def steps(optimizer: keras.optimizers.Optimizer, random: np.random.Generator) -> list[np.ndarray]:
     """Weights after seven steps from the same start along the same gradients."""
-    variables = [keras.Variable(random.normal(size=shape), dtype="float32") for shape in ((3, 4), (5,))]
+    variables = [
+        keras.Variable(random.normal(size=shape), dtype="float32") for shape in ((3, 4), (5,))
+    ]
     optimizer.build(variables)
 
     @tf.function

@@ -1,14 +1,15 @@
-import contextlib
 import dataclasses
-import os
+import itertools
 import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -215,89 +216,104 @@ trainer = make(Path(sys.argv[2]), KILLED)
 trainer.fit(dataset(FeatureSet.open(sys.argv[1])),
             report=lambda report: print(report.state.step, flush=True))
 """
-# So wide a first layer that a checkpoint takes a while to write.
 KILLED = dataclasses.replace(CONFIG, steps=40, checkpoint_every_steps=2, keep_best=3)
+Moment = Callable[[int, Path], bool]  # of the steps done and the work folder
 
 
-def killed_process(
-    features: FeatureSet, work: Path, when: Callable[[int, Path], bool], *, kill: int
-) -> str:
-    """Runs a training process, and ends it when `when(step, work)` first says so."""
+def run_until(features: FeatureSet, work: Path, moment: Moment) -> bool:
+    """Runs a training process and kills it at a moment; returns whether it was in time."""
     work.mkdir(exist_ok=True)
     command = [sys.executable, "-c", SCRIPT, features.root, str(work)]
-    step = 0
+    steps = [0]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
-        while process.poll() is None:
-            with contextlib.suppress(ValueError, TypeError):
-                step = int((process.stdout.read() or "").split()[-1])
-            if when(step, work):
-                process.send_signal(kill)
-                break
+        stdout = process.stdout
+        assert stdout is not None
+        reader = threading.Thread(target=lambda: steps.extend(int(line) for line in stdout))
+        reader.start()
+        while process.poll() is None and not moment(steps[-1], work):
             time.sleep(0.0005)
-        process.wait(timeout=60)
-    return "finished" if process.returncode == 0 else "killed"
+        process.send_signal(signal.SIGKILL)
+        reader.join()
+    assert process.returncode in (0, -signal.SIGKILL)
+    return process.returncode != 0
 
 
-def in_a_checkpoint(after: int) -> Callable[[int, Path], bool]:
-    """While a checkpoint is being written, after so many others."""
-
-    def when(step: int, work: Path) -> bool:
-        return step >= after and (work / ".checkpoint.tmp").exists()
-
-    return when
+def in_a_checkpoint(after: int) -> Moment:
+    """While a checkpoint is being written, after so many steps."""
+    return lambda step, work: step >= after and (work / ".checkpoint.tmp").exists()
 
 
-def kill_until_done(
-    features: FeatureSet, work: Path, moments: list[Callable[[int, Path], bool]]
-) -> int:
-    """Kills a run at each of the moments, then lets it end; returns how many kills hit it."""
-    kills = 0
-    for when in moments:
-        if killed_process(features, work, when, kill=signal.SIGKILL) == "finished":
-            break
-        kills += 1
-    return kills
+def at_step(after: int) -> Moment:
+    return lambda step, work: step >= after
+
+
+def after_seconds(seconds: float) -> Moment:
+    until = time.monotonic() + seconds
+    return lambda step, work: time.monotonic() > until
+
+
+def end(work: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """State and variables of the last checkpoint, and the best weights."""
+    (checkpoint,) = work.glob("checkpoint-*")
+    values: dict[str, np.ndarray] = {}
+    for path in [checkpoint / "variables.npz", *work.glob("best-*.npz")]:
+        with np.load(path) as stored:
+            values |= {f"{path.name} {name}": stored[name] for name in stored.files}
+    return (checkpoint / "state.json").read_text(), values
+
+
+def assert_ends_as(features: FeatureSet, work: Path, whole: Path) -> None:
+    """Lets a killed run end, and compares all that it leaves with an uninterrupted one's."""
+    assert not run_until(features, work, lambda step, work: False)
+    (state, values), (whole_state, whole_values) = end(work), end(whole)
+    assert state == whole_state
+    assert values.keys() == whole_values.keys()
+    for name, value in values.items():
+        np.testing.assert_array_equal(value, whole_values[name])
 
 
 def test_a_killed_process_ends_as_an_uninterrupted_one(
     features: FeatureSet, tmp_path: Path, random: np.random.Generator
 ) -> None:
-    whole = train(features, tmp_path / "whole", KILLED)
-    first = int(random.integers(1, 12))
-    moments = [
-        in_a_checkpoint(4),
-        lambda step, work: step >= 5 + first,
-        in_a_checkpoint(24),
+    train(features, tmp_path / "whole", KILLED)
+    kills = [
+        run_until(features, tmp_path / "killed", moment)
+        for moment in (
+            in_a_checkpoint(4),
+            at_step(int(random.integers(8, 16))),
+            in_a_checkpoint(20),
+        )
     ]
-    assert kill_until_done(features, tmp_path / "killed", moments) == 3
-    assert_same(train(features, tmp_path / "killed", KILLED), whole)
+    assert kills == [True, True, True]
+    assert_ends_as(features, tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.slow
 def test_fifty_kills_at_random_moments(
     features: FeatureSet, tmp_path: Path, random: np.random.Generator
 ) -> None:
-    whole = train(features, tmp_path / "whole", KILLED)
-    kills = rounds = 0
-    while kills < 50:
-        work = tmp_path / str(rounds)
-        moments: list[Callable[[int, Path], bool]] = []
-        for number, step in enumerate(sorted(random.integers(1, 40, 4))):
-            if number % 2:
-                moments.append(in_a_checkpoint(int(step)))
+    train(features, tmp_path / "whole", KILLED)
+
+    def kill_five_times(number: int) -> int:
+        work = tmp_path / str(number)
+        draw = np.random.default_rng(number)
+        kills = 0
+        for step in sorted(draw.integers(1, 38, 5)):
+            kind = draw.integers(3)
+            if kind == 0:
+                moment = after_seconds(float(draw.uniform(0, 8)))  # also while it starts
             else:
-                until = time.monotonic() + float(random.uniform(0, 12))
-                moments.append(
-                    lambda now, work, step=int(step), until=until: (
-                        now >= step or time.monotonic() > until
-                    )
-                )
-        kills += kill_until_done(features, work, moments)
-        assert_same(train(features, work, KILLED), whole)
+                moment = (in_a_checkpoint if kind == 1 else at_step)(int(step))
+            kills += run_until(features, work, moment)
+        assert_ends_as(features, work, tmp_path / "whole")
         shutil.rmtree(work)
-        rounds += 1
+        return kills
+
+    kills = 0
+    numbers = itertools.count(int(random.integers(1_000_000)))
+    with ThreadPoolExecutor(2) as pool:
+        while kills < 50:
+            kills += sum(pool.map(kill_five_times, itertools.islice(numbers, 4)))
 
 
 def test_no_longest_stretch(features: FeatureSet, tmp_path: Path) -> None:
