@@ -1,7 +1,8 @@
 """Batches of mixture and stem magnitudes for training and validation.
 
-Threads read windows by offset, as they are stored; tf.data decodes them inside its graph
-and keeps decoded batches ready.
+Threads read windows by offset, as they are stored, decode them in a compiled graph, and keep
+batches ready. Not tf.data: with op determinism on, it does without parallel maps and without
+prefetching, and each step would wait for its batch.
 """
 
 from collections import deque
@@ -14,18 +15,16 @@ import tensorflow as tf
 
 from features import encoding_tf
 from features.errors import UserError
-from features.feature_set import CHANNELS, FeatureSet, Run, SplitReader
+from features.feature_set import FeatureSet, Run, SplitReader
 from features.tracks import MIXTURE, Split
 from train.sampler import Sampler, Sampling
 
 Batch = tuple[Any, ...]  # float32 tensors [batch, frames, bins, 2]: mixture, then each stem
-Stored = tuple[Any, ...]  # values, scales and segments of the mixture, then of each stem
 Place = tuple[Run, int]  # where a window lies: a run, and its first frame counted from its start
-READERS = 2  # threads; reading and checksums release the interpreter lock
-READ_AHEAD = 3  # batches
-DECODED_AHEAD = 2
+READERS = 2  # threads; reading, checksums and decoding release the interpreter lock
+BATCHES_AHEAD = 3
 # Compiled, its five operations run in one pass over memory: four times as fast.
-_decode = tf.function(encoding_tf.decode, jit_compile=True)
+_decode = tf.function(encoding_tf.decode, jit_compile=True, reduce_retracing=True)
 
 
 class Dataset:
@@ -127,58 +126,28 @@ class Dataset:
             seed=seed,
         )
 
-    def _read(self, reader: SplitReader, places: Sequence[Place]) -> Stored:
-        parts: list[Any] = []
+    def _read(self, reader: SplitReader, places: Sequence[Place]) -> Batch:
+        batch = []
         for source in (MIXTURE, *self.stems):
             found = reader.read_stored(source, places, self.window_frames)
-            parts += [found.values, found.scales, found.segments]
-        return tuple(parts)
+            batch.append(_decode(found.values, found.scales, found.segments))
+        return tuple(batch)
 
     def _batches(
         self, reader: SplitReader, places_of: Callable[[int], list[Place]], numbers: range
     ) -> Iterator[Batch]:
-        """Reads and decodes batches by number, in order."""
-        failures: list[UserError] = []
-        # Not a parallel map: with op determinism on, tf.data makes it a sequential one.
+        """Reads and decodes batches by number, ahead and in order."""
         pool = ThreadPoolExecutor(READERS)
-        ahead: deque[Future[Stored]] = deque()
-        unread = iter(numbers)
-
-        def next_batch() -> Stored:
-            for number in unread:
-                ahead.append(pool.submit(lambda at: self._read(reader, places_of(at)), number))
-                if len(ahead) > READ_AHEAD:
-                    break
-            try:
-                return ahead.popleft().result()
-            except UserError as error:
-                failures.append(error)  # tf.data would bury it in its own words
-                raise
-
-        frames, bins = self.window_frames, self.features.bins
-        one = (
-            (tf.as_dtype(self.features.dtype), (None, frames, bins, CHANNELS)),
-            (tf.float32, (None, None, bins, CHANNELS)),
-            (tf.int32, (None, frames)),
-        )
-        parts = one * (1 + len(self.stems))
-
-        def batch(_: Any) -> Batch:
-            stored = tf.numpy_function(next_batch, [], [dtype for dtype, _ in parts])
-            for tensor, (_, shape) in zip(stored, parts, strict=True):
-                tensor.set_shape(shape)
-            return tuple(_decode(*stored[at : at + 3]) for at in range(0, len(stored), 3))
-
-        # Not from_generator: it takes three times as long to hand the same arrays over.
-        dataset = tf.data.Dataset.range(len(numbers)).map(batch).prefetch(DECODED_AHEAD)
+        ahead: deque[Future[Batch]] = deque()
         try:
-            yield from dataset
-        except tf.errors.OpError:
-            if failures:
-                raise failures[0] from None
-            raise
+            for number in numbers:
+                ahead.append(pool.submit(lambda at: self._read(reader, places_of(at)), number))
+                if len(ahead) > BATCHES_AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _places(reader: SplitReader, sampler: Sampler, step: int, batch_size: int) -> list[Place]:
