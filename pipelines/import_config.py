@@ -38,13 +38,15 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
     except UserError as error:
         raise UserError(f"{config}: {error}") from None
     corpus = sections["corpus"]
-    for name in ("train_csv", "validation_csv"):
-        corpus[name] = os.path.relpath(corpus[name], data)  # CSV paths of ours start at the root
+    for name in ("train_csv", "validation_csv"):  # ours start at the root, Spleeter's here
+        csv = Path(corpus[name]).resolve()
+        corpus[name] = str(csv) if Path(data).is_absolute() else os.path.relpath(csv, data)
     corpus |= {"root": data, "test_csv": None}
     given = sections["train"]
     train: dict[str, Any] = {name: v for name, v in SPLEETER.items() if name not in given}
     sections["train"] = {**train, **given, "preset": None, "init_from": None}
     yaml = YAML()
+    yaml.representer.add_representer(type(None), _represent_null)
     params = yaml.load(base.read_text(encoding="utf-8"))
     for section, values in sections.items():
         for name, value in values.items():
@@ -64,3 +66,7 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
     finally:
         temporary.unlink(missing_ok=True)
     return remarks
+
+
+def _represent_null(representer: Any, _: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")  # not an empty value
