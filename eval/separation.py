@@ -1,16 +1,19 @@
 """Separating a waveform into stems with trained nets, as Spleeter does it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.audio import as_stereo, resample
+from eval.streaming import Resampler, StereoSeparation
+from features.audio import as_stereo
 from features.errors import UserError
 from features.masks import direct_mask, ratio_masks
-from features.stft import Framing, Spectrum, Waveform, inverse_stft, stft
+from features.stft import Framing, Spectrum, Waveform
 from train.unet import Model, load_model
+
+BLOCK_SAMPLES = 2**18  # 6 s: how often a whole song reports its progress
 
 
 class Separator:
@@ -79,41 +82,61 @@ class Separator:
         Raises:
             UserError: more than two channels, no samples, or samples that are not finite.
         """
-        samples, channels = waveform.shape
-        if samples == 0:
+        if len(waveform) == 0:
             raise UserError("no samples to separate")
-        if not np.isfinite(waveform).all():
-            raise UserError(f"{np.count_nonzero(~np.isfinite(waveform))} samples are not finite")
-        stereo = resample(as_stereo(waveform), from_hz=sample_rate_hz, to_hz=self.sample_rate_hz)
-        separated = self._separate_stereo(stereo, progress or (lambda _: None))
-        out = {}
-        for stem, estimate in zip(self.stems, separated, strict=True):
-            estimate = resample(estimate, from_hz=self.sample_rate_hz, to_hz=sample_rate_hz)
-            estimate = estimate[:samples]
-            out[stem] = estimate.mean(axis=1, keepdims=True) if channels == 1 else estimate
-        return out
+        done_samples = 0
 
-    def _separate_stereo(
-        self, waveform: Waveform, progress: Callable[[float], object]
-    ) -> list[Waveform]:
-        """Part by part of T frames; memory beside the songs is that of one part."""
-        framing, samples = self._framing, len(waveform)
-        length, step = framing.length_samples, framing.step_samples
-        # Spleeter puts one window of zeros in front and lets a frame start at every hop
-        # that begins before the end; whole parts of T frames, so zeros behind as well.
-        frames = -(-(length + samples) // step)
-        parts = -(-frames // self._frames)
-        padded = np.zeros((framing.span(parts * self._frames), 2), np.float32)
-        padded[length : length + samples] = waveform
-        outs = [np.zeros_like(padded) for _ in self.stems]
-        for part in range(parts):
-            start = part * self._frames * step
-            span = slice(start, start + framing.span(self._frames))
-            spectrum = stft(padded[span], framing)
-            for out, estimate in zip(outs, self._estimate(spectrum), strict=True):
-                out[span] += inverse_stft(estimate, framing)
-            progress(min((part + 1) * self._frames * step, samples) / self.sample_rate_hz)
-        return [out[length : length + samples] for out in outs]
+        def blocks() -> Iterator[Waveform]:
+            nonlocal done_samples
+            for start in range(0, len(waveform), BLOCK_SAMPLES):
+                block = waveform[start : start + BLOCK_SAMPLES]
+                done_samples = start + len(block)
+                yield block
+
+        parts: dict[str, list[Waveform]] = {stem: [] for stem in self.stems}
+        for estimates in self.separate_stream(blocks(), sample_rate_hz=sample_rate_hz):
+            for stem, part in estimates.items():
+                parts[stem].append(part)
+            if progress is not None:
+                progress(done_samples / sample_rate_hz)
+        return {stem: np.concatenate(found) for stem, found in parts.items()}
+
+    def separate_stream(
+        self, blocks: Iterable[Waveform], *, sample_rate_hz: int
+    ) -> Iterator[dict[str, Waveform]]:
+        """Separates a song that comes block by block, in memory that does not grow with it.
+
+        How the song is cut into blocks changes nothing.
+
+        Args:
+            blocks: float32 [samples, 1 or 2] each, full scale at 1, finite.
+            sample_rate_hz: their sampling rate.
+
+        Yields:
+            float32 [samples, channels] per stem: what is ready after each block, which may be
+            nothing, and the rest after the last. Together as long as the blocks.
+
+        Raises:
+            UserError: more than two channels, no samples at all, or samples that are not
+                finite.
+        """
+        song: _Song | None = None
+        for block in blocks:
+            if not np.isfinite(block).all():
+                raise UserError(f"{np.count_nonzero(~np.isfinite(block))} samples are not finite")
+            if song is None and len(block):
+                song = _Song(self, channels=block.shape[1], sample_rate_hz=sample_rate_hz)
+            if song is not None:
+                yield song.push(block)
+        if song is None:
+            raise UserError("no samples to separate")
+        yield song.finish()
+
+    def start(self) -> StereoSeparation:
+        """Begins a song at the models' rate, in stereo."""
+        return StereoSeparation(
+            self._estimate, stems=len(self.stems), frames=self._frames, framing=self._framing
+        )
 
     def _estimate(self, spectrum: Spectrum) -> list[Spectrum]:
         """Masked spectra, complex64 [frames, bins, 2]; bins above F are zero."""
@@ -142,3 +165,41 @@ class Separator:
             found = model.keras_model(mixture, training=False)
             estimates += [np.asarray(found[stem]) for stem in model.stems]
         return np.stack(estimates)
+
+
+class _Song:
+    """Rates and channels around a StereoSeparation."""
+
+    def __init__(self, separator: Separator, *, channels: int, sample_rate_hz: int) -> None:
+        inside_hz = separator.sample_rate_hz
+        self._stems = separator.stems
+        self._mono = channels == 1
+        self._into = Resampler(from_hz=sample_rate_hz, to_hz=inside_hz, channels=2)
+        self._separation = separator.start()
+        self._out = [
+            Resampler(from_hz=inside_hz, to_hz=sample_rate_hz, channels=2) for _ in self._stems
+        ]
+        self._samples = 0  # in
+        self._done = 0  # out
+
+    def push(self, block: Waveform) -> dict[str, Waveform]:
+        self._samples += len(block)
+        ready = self._separation.push(self._into.push(as_stereo(block)))
+        return self._named([r.push(part) for r, part in zip(self._out, ready, strict=True)])
+
+    def finish(self) -> dict[str, Waveform]:
+        last = self._separation.push(self._into.finish())
+        rest = self._separation.finish()
+        ends = []
+        for resampler, *parts in zip(self._out, last, rest, strict=True):
+            ends.append(
+                np.concatenate([*(resampler.push(part) for part in parts), resampler.finish()])
+            )
+        return self._named(ends)
+
+    def _named(self, parts: list[Waveform]) -> dict[str, Waveform]:
+        parts = [part[: self._samples - self._done] for part in parts]  # resampling rounds up
+        self._done += len(parts[0])
+        if self._mono:
+            parts = [part.mean(axis=1, keepdims=True) for part in parts]
+        return dict(zip(self._stems, parts, strict=True))

@@ -6,7 +6,6 @@ WAV, FLAC, OGG and MP3 go through soundfile, everything else through features/ff
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import gcd
 from pathlib import Path
 from typing import Literal
 
@@ -56,20 +55,64 @@ def read_audio(path: Path, *, start: int = 0, samples: int = -1) -> Waveform:
     try:
         with soundfile.SoundFile(path) as file:
             file.seek(min(start, file.frames))
-            if file.subtype != "PCM_16" or file.format != "WAV":
-                waveform: Waveform = file.read(samples, dtype="float32", always_2d=True)
-                return waveform
-            # libsndfile's own conversion to float takes six times as long.
-            integers = file.read(samples, dtype="int16", always_2d=True)
+            return _read(file, samples)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: not readable as audio: {error.error_string}") from None
+
+
+def _read(file: soundfile.SoundFile, samples: int) -> Waveform:
+    if file.subtype != "PCM_16" or file.format != "WAV":
+        waveform: Waveform = file.read(samples, dtype="float32", always_2d=True)
+        return waveform
+    # libsndfile's own conversion to float takes six times as long.
+    integers = file.read(samples, dtype="int16", always_2d=True)
     scale = np.float32(1.0 / PCM_SCALE["PCM_16"])
     scaled: Waveform = np.multiply(np.ascontiguousarray(integers.T), scale, dtype=np.float32)
     return scaled.T
 
 
+def stream_song(path: Path) -> tuple[AudioInfo, Iterator[Waveform]]:
+    """Opens a song of any format, through soundfile or else ffmpeg.
+
+    Returns:
+        What its container says, and float32 [samples, channels] piece by piece, which raise
+        AudioError where the file is damaged.
+
+    Raises:
+        UserError: no such file, or not audio.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        return file_info(path), _stream_file(path)
+    except AudioError:
+        try:
+            streams = ffmpeg.probe_streams(path)
+            if not streams:
+                raise AudioError("it has no audio stream")
+        except AudioError as error:
+            raise UserError(f"{path}: not readable as audio: {error}") from None
+        return streams[0], _stream_other(path, streams[0])
+
+
+def _stream_file(path: Path) -> Iterator[Waveform]:
+    try:
+        with soundfile.SoundFile(path) as file:
+            while len(block := _read(file, ffmpeg.CHUNK_SAMPLES)):
+                yield block
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: not readable as audio: {error.error_string}") from None
+
+
+def _stream_other(path: Path, info: AudioInfo) -> Iterator[Waveform]:
+    try:
+        yield from ffmpeg.decode_stream(path, 0, info)
+    except AudioError as error:
+        raise AudioError(f"{path}: not readable as audio: {error}") from None
+
+
 def load_song(path: Path) -> tuple[Waveform, int]:
-    """Reads a whole song of any format, through soundfile or else ffmpeg.
+    """Reads a whole song of any format.
 
     Returns:
         float32 [samples, channels] and its sampling rate in Hz.
@@ -77,23 +120,11 @@ def load_song(path: Path) -> tuple[Waveform, int]:
     Raises:
         UserError: no such file, not audio, or no samples in it.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        info = file_info(path)
-        waveform = read_audio(path)
-    except AudioError:
-        try:
-            streams = ffmpeg.probe_streams(path)
-            if not streams:
-                raise AudioError("it has no audio stream")
-            info = streams[0]
-            waveform = np.concatenate(list(ffmpeg.decode_stream(path, 0, info)))
-        except AudioError as error:
-            raise UserError(f"{path}: not readable as audio: {error}") from None
-    if len(waveform) == 0:
+    info, blocks = stream_song(path)
+    found = list(blocks)
+    if not found:
         raise UserError(f"{path}: it holds no samples")
-    return waveform, info.sample_rate_hz
+    return np.concatenate(found), info.sample_rate_hz
 
 
 def as_stereo(waveform: Waveform) -> Waveform:
@@ -109,26 +140,6 @@ def as_stereo(waveform: Waveform) -> Waveform:
     if channels > 2:
         raise UserError(f"{channels} channels: only mono and stereo can be separated")
     return np.repeat(waveform, 2, axis=1) if channels == 1 else waveform
-
-
-def resample(waveform: Waveform, *, from_hz: int, to_hz: int) -> Waveform:
-    """Polyphase resampling (SciPy's resample_poly with its Kaiser window, beta 5).
-
-    Args:
-        waveform: float32 [samples, channels].
-        from_hz: rate of the input.
-        to_hz: rate of the output.
-
-    Returns:
-        float32 [ceil(samples * to_hz / from_hz), channels].
-    """
-    if from_hz == to_hz:
-        return waveform
-    import scipy.signal  # half a second, which workers of the feature job need not wait
-
-    divisor = gcd(from_hz, to_hz)
-    resampled = scipy.signal.resample_poly(waveform, to_hz // divisor, from_hz // divisor, axis=0)
-    return np.asarray(resampled, np.float32)
 
 
 def quantise(waveform: Waveform, subtype: Subtype) -> tuple[Waveform, int]:

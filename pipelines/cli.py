@@ -176,24 +176,34 @@ def separate_songs(arguments: argparse.Namespace) -> None:
 
     import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
     from eval.separation import Separator
-    from features.audio import load_song
+    from features.audio import stream_song
     from pipelines.separate import write_estimates
 
     separator = Separator.load(models)
     for song in songs:
-        waveform, rate_hz = load_song(song)
-        seconds = len(waveform) / rate_hz
+        info, blocks = stream_song(song)
+        seconds = info.samples / info.sample_rate_hz
         with progress(round(seconds), label=song.name[:30], unit="audio-s") as bar:
 
-            def report(done_s: float, bar: Any = bar) -> None:
-                bar.update(round(done_s) - bar.n)
+            def watched(bar: Any = bar, blocks: Any = blocks, info: Any = info) -> Any:
+                done = 0
+                for block in blocks:
+                    yield block
+                    done += len(block)
+                    bar.update(round(done / info.sample_rate_hz) - bar.n)
 
             try:
-                estimates = separator.separate(waveform, sample_rate_hz=rate_hz, progress=report)
+                write_estimates(
+                    folders[song],
+                    separator.separate_stream(watched(), sample_rate_hz=info.sample_rate_hz),
+                    channels=info.channels,
+                    sample_rate_hz=info.sample_rate_hz,
+                    subtype=arguments.subtype,
+                )
             except UserError as error:
-                raise UserError(f"{song}: {error}") from None
-        write_estimates(folders[song], estimates, sample_rate_hz=rate_hz, subtype=arguments.subtype)
-        say(f"{folders[song]}: {', '.join(f'{stem}.wav' for stem in estimates)}")
+                text = str(error)
+                raise UserError(text if str(song) in text else f"{song}: {text}") from None
+        say(f"{folders[song]}: {', '.join(f'{stem}.wav' for stem in separator.stems)}")
 
 
 def song_name(song: Path) -> str:

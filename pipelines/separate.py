@@ -3,6 +3,8 @@
 import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
 
 import shutil
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from eval.separation import Separator
@@ -36,10 +38,14 @@ def main() -> None:
             for track in tracks:
                 done = out / track.name
                 if not done.is_dir():
-                    mixture = audio.read_audio(manifest.path(track, MIXTURE))
-                    estimates = separator.separate(mixture, sample_rate_hz=track.sample_rate_hz)
+                    info, blocks = audio.stream_song(manifest.path(track, MIXTURE))
+                    rate_hz = info.sample_rate_hz
                     write_estimates(
-                        done, estimates, sample_rate_hz=track.sample_rate_hz, subtype=subtype
+                        done,
+                        separator.separate_stream(blocks, sample_rate_hz=rate_hz),
+                        channels=info.channels,
+                        sample_rate_hz=rate_hz,
+                        subtype=subtype,
                     )
                 bar.update(round(track.duration_s))
         publish(out, ESTIMATES)
@@ -56,22 +62,48 @@ def models_identity(folders: list[Path]) -> list[str]:
 
 def write_estimates(
     folder: Path,
-    estimates: dict[str, Waveform],
+    estimates: Iterable[dict[str, Waveform]],
     *,
+    channels: int,
     sample_rate_hz: int,
     subtype: audio.Subtype,
 ) -> None:
-    """Writes <stem>.wav files into a folder that gets its name when it is whole."""
+    """Writes <stem>.wav files, part by part, into a folder that gets its name when it is whole.
+
+    Args:
+        folder: the final name.
+        estimates: parts of each stem, as Separator.separate_stream yields them.
+        channels: of the song.
+        sample_rate_hz: of the song.
+        subtype: of the files.
+
+    Raises:
+        UserError: a file cannot be written, or what the parts raise; then nothing is left.
+    """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    made = [parent for parent in temporary.parents if not parent.exists()]
     temporary.mkdir(parents=True)
     try:
-        for stem, waveform in estimates.items():
-            path = temporary / f"{stem}.wav"
-            audio.write_wav(path, waveform, sample_rate_hz=sample_rate_hz, subtype=subtype)
+        with ExitStack() as files:
+            wavs: dict[str, audio.WavWriter] = {}
+            for parts in estimates:
+                for stem, waveform in parts.items():
+                    if stem not in wavs:
+                        wav = audio.open_wav(
+                            temporary / f"{stem}.wav",
+                            channels=channels,
+                            sample_rate_hz=sample_rate_hz,
+                            subtype=subtype,
+                        )
+                        wavs[stem] = files.enter_context(wav)
+                    wavs[stem].write(waveform)
         publish(temporary, folder)
-    finally:
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        for parent in made:
+            parent.rmdir()
+        raise
 
 
 if __name__ == "__main__":
