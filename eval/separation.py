@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,27 +15,58 @@ from features.stft import Framing, Spectrum, Waveform
 from train.unet import Model, load_model
 
 BLOCK_SAMPLES = 2**18  # 6 s: how often a whole song reports its progress
+Mask = Literal["ratio", "direct"]
+MaskExtension = Literal["zeros", "average"]
 
 
 class Separator:
     """Trained nets, ready to separate songs.
 
-    With two or more stems each gets its share of the mixture by a ratio mask; a single one
-    uses its own mask, estimate / mixture, since a ratio mask would be 1 everywhere.
-
     Args:
         models: of one stem or several each, all trained on the same STFT.
+        stems: wanted ones, in the order of the result; None: all that the models have.
+        mask: "ratio" gives each of two or more stems its share of the mixture and runs every
+            net; "direct" uses a net's own mask, estimate / mixture, and runs the wanted stems'
+            nets only. None: "ratio", or "direct" for a single stem, whose ratio mask would
+            be 1 everywhere.
+        exponent: of the estimates in a ratio mask, positive.
+        mask_extension: what the mask is above the nets' highest bin: "zeros", or its "average"
+            over their bins, as Spleeter's mask_extension.
 
     Raises:
-        UserError: no model, two for one stem, or models of different STFTs.
+        UserError: no model, two for one stem, models of different STFTs, a stem that no model
+            has, or a ratio mask of one stem.
     """
 
-    def __init__(self, models: Sequence[Model]) -> None:
+    def __init__(
+        self,
+        models: Sequence[Model],
+        *,
+        stems: Sequence[str] | None = None,
+        mask: Mask | None = None,
+        exponent: float = 2.0,
+        mask_extension: MaskExtension = "zeros",
+    ) -> None:
         if not models:
             raise UserError("no model to separate with")
-        self.stems = tuple(stem for model in models for stem in model.stems)
-        if len(set(self.stems)) < len(self.stems):
-            raise UserError(f"two models for one stem among {', '.join(self.stems)}")
+        known = tuple(stem for model in models for stem in model.stems)
+        if len(set(known)) < len(known):
+            raise UserError(f"two models for one stem among {', '.join(known)}")
+        self.stems = known if stems is None else tuple(stems)
+        for stem in self.stems:
+            if stem not in known or self.stems.count(stem) > 1:
+                raise UserError(f"stem {stem!r}: name once each of {', '.join(known)} at most")
+        if not self.stems:
+            raise UserError(f"no stem to separate: name some of {', '.join(known)}")
+        self._mask: Mask = mask or ("ratio" if len(known) > 1 else "direct")
+        if self._mask == "ratio" and len(known) < 2:
+            raise UserError(
+                f"a ratio mask of {known[0]} alone is 1 everywhere: use mask=direct or more models"
+            )
+        if exponent <= 0.0:
+            raise UserError(f"exponent={exponent}: must be positive")
+        self._exponent = exponent
+        self._mask_extension = mask_extension
         first = models[0]
         for model in models[1:]:
             for name in ("frame_length_samples", "frame_step_samples", "sample_rate_hz"):
@@ -52,12 +84,13 @@ class Separator:
         self.sample_rate_hz = first.sample_rate_hz
         self._framing = Framing(first.frame_length_samples, first.frame_step_samples)
         self._frames, self._bins = first.net.frames, first.net.bins
-        self._models = list(models)
+        wanted = set(known if self._mask == "ratio" else self.stems)
+        self._models = [model for model in models if wanted & set(model.stems)]
 
     @classmethod
-    def load(cls, folders: Iterable[Path]) -> "Separator":
-        """Loads model directories."""
-        return cls([load_model(folder) for folder in folders])
+    def load(cls, folders: Iterable[Path], **options: Any) -> "Separator":
+        """Loads model directories; the options are the constructor's."""
+        return cls([load_model(folder) for folder in folders], **options)
 
     def separate(
         self,
@@ -139,32 +172,39 @@ class Separator:
         )
 
     def _estimate(self, spectrum: Spectrum) -> list[Spectrum]:
-        """Masked spectra, complex64 [frames, bins, 2]; bins above F are zero."""
-        low = spectrum[:, : self._bins]
+        """Masked spectra of the wanted stems, complex64 [frames, bins, 2]."""
+        low, high = spectrum[:, : self._bins], spectrum[:, self._bins :]
         mixture = np.abs(low)
-        estimates = self.magnitudes(mixture[None])[:, 0]
-        if len(estimates) > 1:
-            masks = ratio_masks(estimates)
+        estimates = {stem: e[0] for stem, e in self.magnitudes(mixture[None]).items()}
+        if self._mask == "ratio":
+            shares = ratio_masks(np.stack(list(estimates.values())), exponent=self._exponent)
+            masks = dict(zip(estimates, shares, strict=True))
         else:
-            masks = direct_mask(estimates, mixture[None])
-        masked = np.zeros((len(estimates), *spectrum.shape), np.complex64)
-        masked[:, :, : self._bins] = masks * low
-        return list(masked)
+            masks = {stem: direct_mask(estimates[stem], mixture) for stem in self.stems}
+        out = []
+        for stem in self.stems:
+            mask = masks[stem]
+            masked = np.zeros_like(spectrum)
+            masked[:, : self._bins] = mask * low
+            if self._mask_extension == "average":
+                masked[:, self._bins :] = mask.mean(axis=1, keepdims=True) * high
+            out.append(masked)
+        return out
 
-    def magnitudes(self, mixture: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Runs every net.
+    def magnitudes(self, mixture: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Runs the nets that the masks need.
 
         Args:
             mixture: float32 [batch, frames, bins, 2], magnitudes, T and F of the nets.
 
         Returns:
-            float32 [stems, batch, frames, bins, 2].
+            float32 [batch, frames, bins, 2] per stem.
         """
-        estimates = []
+        estimates: dict[str, NDArray[np.float32]] = {}
         for model in self._models:
             found = model.keras_model(mixture, training=False)
-            estimates += [np.asarray(found[stem]) for stem in model.stems]
-        return np.stack(estimates)
+            estimates |= {stem: np.asarray(found[stem]) for stem in model.stems}
+        return estimates
 
 
 class _Song:

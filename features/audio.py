@@ -4,7 +4,7 @@ WAV, FLAC, OGG and MP3 go through soundfile, everything else through features/ff
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -109,6 +109,25 @@ def _stream_other(path: Path, info: AudioInfo) -> Iterator[Waveform]:
         yield from ffmpeg.decode_stream(path, 0, info)
     except AudioError as error:
         raise AudioError(f"{path}: not readable as audio: {error}") from None
+
+
+def cut(blocks: Iterable[Waveform], *, start: int, samples: int | None) -> Iterator[Waveform]:
+    """Part of a signal that comes block by block; nothing is read behind its end.
+
+    Args:
+        blocks: [samples, channels] each.
+        start: first sample of the part.
+        samples: its length; None: to the end.
+    """
+    end = None if samples is None else start + samples
+    position = 0
+    for block in blocks:
+        part = block[max(0, start - position) : None if end is None else end - position]
+        position += len(block)
+        if len(part):
+            yield part
+        if end is not None and position >= end:
+            return
 
 
 def load_song(path: Path) -> tuple[Waveform, int]:

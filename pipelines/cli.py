@@ -3,8 +3,9 @@
 import argparse
 import importlib.metadata
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,30 @@ def _add_separate(commands: Any) -> None:
     )
     separate.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="folder for the results"
+    )
+    separate.add_argument(
+        "--stems", metavar="A,B,...", help="only these, in this order (default: all of the models)"
+    )
+    separate.add_argument(
+        "--mask",
+        choices=("ratio", "direct"),
+        help="ratio shares the mixture out among all models' stems, direct takes each net's own "
+        "mask (default: ratio, or direct for a single stem)",
+    )
+    separate.add_argument(
+        "--exponent", type=float, default=2.0, help="of the estimates in a ratio mask"
+    )
+    separate.add_argument(
+        "--mask-extension",
+        choices=("zeros", "average"),
+        default="zeros",
+        help="what the mask is above the nets' highest frequency: nothing, or its average below",
+    )
+    separate.add_argument(
+        "--offset", type=float, default=0.0, metavar="S", help="seconds to leave out at the start"
+    )
+    separate.add_argument(
+        "--duration", type=float, metavar="S", help="seconds to separate (default: to the end)"
     )
     separate.add_argument(
         "--subtype",
@@ -160,6 +185,10 @@ def separate_songs(arguments: argparse.Namespace) -> None:
     from features.errors import UserError
     from features.models import find_models
 
+    if not 0.0 <= arguments.offset < math.inf:
+        raise UserError(f"--offset {arguments.offset}: must be 0 or more")
+    if arguments.duration is not None and not 0.0 < arguments.duration < math.inf:
+        raise UserError(f"--duration {arguments.duration}: must be more than 0")
     songs: list[Path] = arguments.songs
     output: Path = arguments.output
     folders = {song: output / song_name(song) for song in songs}
@@ -176,34 +205,53 @@ def separate_songs(arguments: argparse.Namespace) -> None:
 
     import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
     from eval.separation import Separator
-    from features.audio import stream_song
+
+    separator = Separator.load(
+        models,
+        stems=arguments.stems.split(",") if arguments.stems else None,
+        mask=arguments.mask,
+        exponent=arguments.exponent,
+        mask_extension=arguments.mask_extension,
+    )
+    for song, folder in folders.items():
+        try:
+            _separate_song(separator, song, folder, arguments)
+        except UserError as error:
+            text = str(error)
+            raise UserError(text if str(song) in text else f"{song}: {text}") from None
+        say(f"{folder}: {', '.join(f'{stem}.wav' for stem in separator.stems)}")
+
+
+def _separate_song(separator: Any, song: Path, folder: Path, arguments: argparse.Namespace) -> None:
+    from features.audio import cut, stream_song
+    from features.errors import UserError
     from pipelines.separate import write_estimates
 
-    separator = Separator.load(models)
-    for song in songs:
-        info, blocks = stream_song(song)
-        seconds = info.samples / info.sample_rate_hz
-        with progress(round(seconds), label=song.name[:30], unit="audio-s") as bar:
+    info, blocks = stream_song(song)
+    rate_hz = info.sample_rate_hz
+    start = round(arguments.offset * rate_hz)
+    if start and start >= info.samples:
+        raise UserError(f"--offset {arguments.offset}: it lasts {info.samples / rate_hz:.2f} s")
+    left = info.samples - start
+    wanted = left if arguments.duration is None else round(arguments.duration * rate_hz)
+    part = cut(blocks, start=start, samples=None if arguments.duration is None else max(1, wanted))
+    seconds = min(left, wanted) / rate_hz
+    with progress(round(seconds), label=song.name[:30], unit="audio-s") as bar:
 
-            def watched(bar: Any = bar, blocks: Any = blocks, info: Any = info) -> Any:
-                done = 0
-                for block in blocks:
-                    yield block
-                    done += len(block)
-                    bar.update(round(done / info.sample_rate_hz) - bar.n)
+        def watched() -> Iterator[Any]:
+            done = 0
+            for block in part:
+                yield block
+                done += len(block)
+                bar.update(round(done / rate_hz) - bar.n)
 
-            try:
-                write_estimates(
-                    folders[song],
-                    separator.separate_stream(watched(), sample_rate_hz=info.sample_rate_hz),
-                    channels=info.channels,
-                    sample_rate_hz=info.sample_rate_hz,
-                    subtype=arguments.subtype,
-                )
-            except UserError as error:
-                text = str(error)
-                raise UserError(text if str(song) in text else f"{song}: {text}") from None
-        say(f"{folders[song]}: {', '.join(f'{stem}.wav' for stem in separator.stems)}")
+        write_estimates(
+            folder,
+            separator.separate_stream(watched(), sample_rate_hz=rate_hz),
+            channels=info.channels,
+            sample_rate_hz=rate_hz,
+            subtype=arguments.subtype,
+        )
 
 
 def song_name(song: Path) -> str:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from tests.conftest import ROOT
@@ -82,37 +83,49 @@ def ffmpeg_that_waits(folder: Path, *, song: str, held: Path) -> Path:
 
 
 def start_repro(root: Path, *first: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        ["dvc", "repro"],
-        cwd=root,
-        env=environment(*first),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    """Starts it; what it prints goes to a file, which no orphan holds open for us."""
+    with printed(root).open("w") as file:
+        return subprocess.Popen(
+            ["dvc", "repro"], cwd=root, env=environment(*first), stdout=file, stderr=file, text=True
+        )
 
 
-def kill_when(root: Path, pattern: str, *first: Path) -> list[Path]:
+def printed(root: Path) -> Path:
+    return root.parent / "printed"
+
+
+def kill_when(root: Path, stage: str, pattern: str, *first: Path) -> list[Path]:
     """Starts `dvc repro` and kills it, and nothing else, once a file of that name exists.
 
     Its stage ends by itself half a second later, unless it is done by then.
     """
     process = start_repro(root, *first)
+    work = root / ".work" / stage
     deadline = time.monotonic() + LIMIT_S
-    while not (found := sorted(root.glob(pattern))):
-        assert process.poll() is None, process.communicate()[0]
+    while not (found := sorted(work.glob(pattern))):
+        assert process.poll() is None, printed(root).read_text()
         assert time.monotonic() < deadline, f"no {pattern}"
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
+    while runs(int((work / "lock").read_text())):
+        assert time.monotonic() < deadline, f"{stage} lives on"
+        time.sleep(0.02)
     return found
+
+
+def runs(number: int) -> bool:
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def finish(root: Path) -> str:
     process = start_repro(root)
-    printed, _ = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 0, printed
-    return printed
+    process.wait(timeout=LIMIT_S)
+    assert process.returncode == 0, printed(root).read_text()
+    return printed(root).read_text()
 
 
 def test_killed_in_decode_train_and_evaluate_then_finished_then_nothing_to_do(
@@ -120,17 +133,17 @@ def test_killed_in_decode_train_and_evaluate_then_finished_then_nothing_to_do(
 ) -> None:
     held = project.parent / "held"
     binaries = ffmpeg_that_waits(project.parent / "bin", song="Song 9", held=held)
-    decoded = kill_when(project, ".work/decode/*/*.json", binaries)
+    decoded = kill_when(project, "decode", "*/*.json", binaries)
     assert decoded
     held.unlink()
     assert not (project / "data/tracks.parquet").exists()
     first = decoded[0].stat().st_mtime_ns
 
-    kill_when(project, ".work/train-vocals/*/checkpoint-*")
+    kill_when(project, "train-vocals", "*/checkpoint-*")
     assert not decoded[0].exists() or decoded[0].stat().st_mtime_ns == first  # not done again
     assert not (project / "models" / "vocals").exists()
 
-    (scored, *_) = kill_when(project, ".work/evaluate/*/scores/*/test/*.json")
+    (scored, *_) = kill_when(project, "evaluate", "*/scores/*/test/*.json")
     kept = scored.relative_to(project)
     text = finish(project)
     assert "Running stage 'leaderboard'" in text

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from eval.separation import Separator
 from features.errors import UserError
-from tests.conftest import RATE_HZ
+from tests.conftest import RATE_HZ, ROOT
+from tests.golden import spleeter_rules as rules
 from train import unet
 from train.config import Net
 from train.unet import Model
@@ -111,6 +112,14 @@ def test_bad_input() -> None:
         separator.separate(np.full((1, 2), np.nan, np.float32), sample_rate_hz=RATE_HZ)
     with pytest.raises(UserError, match="3 channels"):
         separator.separate(np.zeros((9, 3), np.float32), sample_rate_hz=RATE_HZ)
+    with pytest.raises(UserError, match="stem 'c': name once each of a, b at most"):
+        Separator(pair, stems=["c"])
+    with pytest.raises(UserError, match="no stem to separate: name some of a, b"):
+        Separator(pair, stems=[])
+    with pytest.raises(UserError, match="a ratio mask of a alone is 1 everywhere"):
+        Separator(pair[:1], mask="ratio")
+    with pytest.raises(UserError, match="exponent=0: must be positive"):
+        Separator(pair, exponent=0)
     with pytest.raises(UserError, match="no model"):
         Separator([])
     with pytest.raises(UserError, match="two models for one stem"):
@@ -138,8 +147,61 @@ def test_a_softmax_model_separates_all_its_stems(random: np.random.Generator) ->
     mixture = random.exponential(size=(2, 16, 64, 2)).astype(np.float32)
     separator = Separator([joint])
     magnitudes = separator.magnitudes(mixture)
-    np.testing.assert_allclose(magnitudes.sum(axis=0), mixture, rtol=1e-5)
-    assert np.abs(magnitudes[0] - magnitudes[1]).max() > 0.01
+    np.testing.assert_allclose(sum(magnitudes.values()), mixture, rtol=1e-5)
+    assert np.abs(magnitudes["a"] - magnitudes["b"]).max() > 0.01
     waveform = random.uniform(-1, 1, (20_000, 2)).astype(np.float32)
     estimates = separator.separate(waveform, sample_rate_hz=RATE_HZ)
     assert tuple(estimates) == stems
+
+
+def test_wanted_stems_are_those_of_all(random: np.random.Generator) -> None:
+    waveform = random.uniform(-1, 1, (20_000, 2)).astype(np.float32)
+    models = [model(stem, seed=number) for number, stem in enumerate("abc")]
+    for mask in ("ratio", "direct"):
+        whole = Separator(models, mask=mask).separate(waveform, sample_rate_hz=RATE_HZ)
+        some = Separator(models, mask=mask, stems=["c", "a"])
+        found = some.separate(waveform, sample_rate_hz=RATE_HZ)
+        assert list(found) == ["c", "a"]
+        for stem, estimate in found.items():
+            np.testing.assert_array_equal(estimate, whole[stem])
+    assert len(some._models) == 2  # a direct mask needs no other net
+
+
+def test_a_direct_mask_is_the_nets_own(random: np.random.Generator) -> None:
+    waveform = random.uniform(-1, 1, (20_000, 2)).astype(np.float32)
+    models = [model("a", seed=1), model("b", seed=2)]
+    both = Separator(models, mask="direct").separate(waveform, sample_rate_hz=RATE_HZ)
+    alone = Separator(models[1:]).separate(waveform, sample_rate_hz=RATE_HZ)
+    np.testing.assert_array_equal(both["b"], alone["b"])
+
+
+GOLDEN = ROOT / "tests" / "golden" / "spleeter-separation.npz"
+
+
+@pytest.mark.parametrize(("samples", "extension", "exponent"), rules.SEPARATIONS)
+def test_spleeters_own_graph_separates_the_same(
+    samples: int, extension: str, exponent: int
+) -> None:
+    net = Net(rules.SEPARATION_FRAMES, rules.SEPARATION_BINS, 1, 6, "affine", 0.0, "elu", "elu",
+              "sigmoid")  # fmt: skip
+    models = []
+    for stem in rules.STEMS:
+        built = model(stem, net=net)
+        values = {
+            weight.path: rules.initial(rules.official(weight.path, (stem,)), tuple(weight.shape))
+            for weight in built.keras_model.weights
+        }
+        unet.set_weights(built.keras_model, values)
+        models.append(built)
+    separator = Separator(models, exponent=exponent, mask_extension=extension)  # type: ignore[arg-type]
+    found = separator.separate(rules.waveform(samples), sample_rate_hz=RATE_HZ)
+    golden = np.load(GOLDEN)
+    for stem, estimate in found.items():
+        key = f"{samples} {extension} {exponent} {stem}"
+        truth = golden[key].astype(np.float64)
+        assert len(estimate) == golden[f"{key} length"]
+        difference = estimate[::7] - truth
+        assert np.abs(difference).max() < 1e-4
+        if samples > 1:
+            assert 10 * np.log10(np.sum(truth**2) / np.sum(difference**2)) > 60
+            assert np.abs(found["vocals"] - found["accompaniment"]).max() > 0.01

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import musdb
@@ -111,3 +112,20 @@ def test_the_extra_brings_ffmpeg_where_there_is_none(
     ffmpeg.find_ffmpeg()
     assert ffmpeg.run_ffmpeg("ffmpeg", "-version").startswith(b"ffmpeg version")
     assert ffmpeg.run_ffmpeg("ffprobe", "-version").startswith(b"ffprobe version")
+
+
+@pytest.mark.parametrize(("start", "samples"), [(0, 5), (3, 4), (9, None), (4, 6), (12, 1)])
+def test_a_part_of_a_stream(start: int, samples: int | None) -> None:
+    waveform = np.arange(26, dtype=np.float32).reshape(13, 2)
+    read = []
+
+    def blocks() -> Iterator[np.ndarray]:
+        for block in np.split(waveform, [4, 8, 8]):
+            read.append(len(block))
+            yield block
+
+    end = None if samples is None else start + samples
+    parts = list(audio.cut(blocks(), start=start, samples=samples))
+    np.testing.assert_array_equal(np.concatenate(parts), waveform[start:end])
+    assert all(len(part) for part in parts)
+    assert sum(read) - read[-1] < (end or 13)  # nothing is read behind its end

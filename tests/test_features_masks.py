@@ -11,6 +11,11 @@ def test_ratio_masks_by_hand() -> None:
     np.testing.assert_allclose(masks[:, 1], [0.5, 0.5], rtol=1e-6)  # silence is shared
 
 
+def test_an_exponent_of_one_compares_magnitudes() -> None:
+    estimates = np.array([[3.0], [4.0]], np.float32)
+    np.testing.assert_allclose(ratio_masks(estimates, exponent=1.0), [[3 / 7], [4 / 7]], rtol=1e-6)
+
+
 def test_ratio_masks_sum_to_one(random: np.random.Generator) -> None:
     estimates = random.exponential(size=(4, 7, 11, 2)).astype(np.float32)
     np.testing.assert_allclose(ratio_masks(estimates).sum(axis=0), 1.0, atol=1e-6)

@@ -59,6 +59,55 @@ def test_separate_keeps_rate_length_and_channels(
     assert np.std(total) == pytest.approx(np.std(waveform), rel=0.05)
 
 
+def test_a_part_of_a_song_and_some_of_its_stems(tmp_path: Path, models: Path) -> None:
+    song = tmp_path / "song.wav"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2 * RATE_HZ, 2))
+    soundfile.write(song, noise, RATE_HZ, subtype="FLOAT")
+    soundfile.write(tmp_path / "part.wav", noise[22050:55125], RATE_HZ, subtype="FLOAT")
+    flags = ["--model", str(models), "--subtype", "FLOAT"]
+    assert main(["separate", str(song), *flags, "--output", str(tmp_path / "a"), "--stems",
+                 "drums", "--offset", "0.5", "--duration", "0.75"]) == 0  # fmt: skip
+    part = tmp_path / "part.wav"
+    assert main(["separate", str(part), *flags, "--output", str(tmp_path / "b")]) == 0
+    assert [path.name for path in (tmp_path / "a" / "song").iterdir()] == ["drums.wav"]
+    found, truth = (
+        audio.read_audio(tmp_path / name / "drums.wav") for name in ("a/song", "b/part")
+    )
+    np.testing.assert_array_equal(found, truth)
+    assert main(["separate", str(song), *flags, "--output", str(tmp_path / "c"), "--mask",
+                 "direct", "--mask-extension", "average"]) == 0  # fmt: skip
+    other = audio.read_audio(tmp_path / "c" / "song" / "drums.wav")
+    assert len(other) == 2 * RATE_HZ
+    # Noise above the nets' highest bin is there with "average" and not with "zeros".
+    high = [np.abs(np.fft.rfft(w[:, 0]))[len(w) // 4 :].mean() / len(w) for w in (other, truth)]
+    assert high[0] > 10 * high[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--offset", "9"], "--offset 9.0: it lasts 1.00 s"),
+        (["--offset", "-1"], "--offset -1.0: must be 0 or more"),
+        (["--duration", "0"], "--duration 0.0: must be more than 0"),
+        (["--stems", "vocals,piano"], "stem 'piano': name once each of drums, vocals"),
+        (["--exponent", "0"], "exponent=0.0: must be positive"),
+    ],
+)
+def test_bad_options(
+    tmp_path: Path,
+    models: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    problem: str,
+) -> None:
+    song = tmp_path / "song.wav"
+    soundfile.write(song, np.zeros((RATE_HZ, 2)), RATE_HZ)
+    command = ["separate", str(song), "--model", str(models), "--output", str(tmp_path / "out")]
+    assert main([*command, *flags]) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_stem_file_is_named_without_both_endings(
     tiny_corpus: Path, models: Path, tmp_path: Path
 ) -> None:

@@ -30,28 +30,6 @@ def golden() -> Mapping[str, np.ndarray]:
     return np.load(GOLDEN)
 
 
-def official_names(number: int) -> dict[str, str]:
-    """Name in the checkpoint of each of our layers of the stem with that number."""
-
-    def name(layer: str, index: int) -> str:
-        return f"{layer}_{index}" if index else layer
-
-    names = {"mask": name("conv2d", 7 * number + 6)}
-    for level in range(6):
-        names[f"encoder_{level}"] = name("conv2d", 7 * number + level)
-        names[f"decoder_{level}"] = name("conv2d_transpose", 6 * number + level)
-        names[f"encoder_norm_{level}"] = name("batch_normalization", 12 * number + level)
-        names[f"decoder_norm_{level}"] = name("batch_normalization", 12 * number + 6 + level)
-    return names
-
-
-def official(path: str, stems: tuple[str, ...]) -> str:
-    """Name in the checkpoint of a weight of a model of those stems."""
-    stem = next((s for s in stems if path.startswith(f"{s}_")), stems[0])
-    layer, part = path.removeprefix(f"{stem}_").split("/")
-    return f"{official_names(rules.STEMS.index(stem))[layer]}/{part}"
-
-
 def preset() -> tuple[Net, TrainConfig]:
     """What `train.preset: spleeter` means, at the golden file's size."""
     params = read_params(ROOT / "params.yaml").train
@@ -74,7 +52,7 @@ def make_trainer(stems: tuple[str, ...], variant: str, work: Path) -> Trainer:
     config = dataclasses.replace(config, loss=LOSS_NAMES[loss], optimization=optimization)
     trainer = Trainer(net, config, stems=stems, work=work)
     values = {
-        weight.path: rules.initial(official(weight.path, stems), tuple(weight.shape))
+        weight.path: rules.initial(rules.official(weight.path, stems), tuple(weight.shape))
         for weight in trainer.model.weights
     }
     unet.set_weights(trainer.model, values)
@@ -95,7 +73,7 @@ def test_three_steps_are_spleeters(
             return tuple(rules.batch(source, step) for source in ("mix", *stems))
 
         for path, gradient in trainer.gradients(batch(0)).items():
-            name = official(path, stems)
+            name = rules.official(path, stems)
             key = f"{variant} gradient {name}"
             if key in golden:
                 found = rules.summary(name, np.asarray(gradient))
@@ -103,7 +81,7 @@ def test_three_steps_are_spleeters(
         for step in range(rules.STEPS):
             total[step] += float(trainer._train_step(*batch(step))[0])
         for number, variable in enumerate(trainer.model.trainable_variables):
-            name = official(variable.path, stems)
+            name = rules.official(variable.path, stems)
             found = rules.summary(name, np.asarray(variable))
             np.testing.assert_allclose(found, golden[f"{variant} weight {name}"], atol=1e-5)
             start = rules.summary(name, rules.initial(name, tuple(variable.shape)))
@@ -142,7 +120,7 @@ def test_kernels_start_as_spleeters(golden: Mapping[str, np.ndarray]) -> None:
     for weight in model.weights:
         if weight.path.endswith("kernel"):
             values = np.asarray(weight)
-            largest, deviation = golden[f"adam initial {official(weight.path, ('vocals',))}"]
+            largest, deviation = golden[f"adam initial {rules.official(weight.path, ('vocals',))}"]
             few = 3.0 / np.sqrt(values.size)
             assert np.abs(values).max() == pytest.approx(largest, rel=few)
             assert values.std() == pytest.approx(deviation, rel=few)

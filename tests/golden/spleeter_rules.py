@@ -49,3 +49,43 @@ def summary(name: str, values: np.ndarray) -> np.ndarray:
     picks = draw.integers(0, flat.size, 10)
     directions = draw.standard_normal((2, flat.size)) / np.sqrt(flat.size)
     return np.concatenate([flat[picks], directions @ flat])
+
+
+SEPARATION_FRAMES, SEPARATION_BINS = 64, 1536
+SEPARATION_FILTERS = [1, 2, 4, 8, 16, 32]
+# Samples, mask extension, exponent: one sample, less than a window, just over one part.
+SEPARATIONS = (
+    (1, "zeros", 2),
+    (4095, "zeros", 2),
+    (61441, "zeros", 2),
+    (61441, "average", 2),
+    (61441, "average", 1),
+)
+
+
+def waveform(samples: int) -> np.ndarray:
+    """Noise that rises and falls, float32 [samples, 2]."""
+    noise = random("waveform").uniform(-0.5, 0.5, (70_000, 2))[:samples]
+    return (noise * np.cos(np.arange(samples) / 5000)[:, None]).astype(np.float32)
+
+
+def official_names(number: int) -> dict[str, str]:
+    """Name in the checkpoint of each of our layers of the stem with that number."""
+
+    def name(layer: str, index: int) -> str:
+        return f"{layer}_{index}" if index else layer
+
+    names = {"mask": name("conv2d", 7 * number + 6)}
+    for level in range(6):
+        names[f"encoder_{level}"] = name("conv2d", 7 * number + level)
+        names[f"decoder_{level}"] = name("conv2d_transpose", 6 * number + level)
+        names[f"encoder_norm_{level}"] = name("batch_normalization", 12 * number + level)
+        names[f"decoder_norm_{level}"] = name("batch_normalization", 12 * number + 6 + level)
+    return names
+
+
+def official(path: str, stems: tuple[str, ...]) -> str:
+    """Name in the checkpoint of a weight of a model of those stems."""
+    stem = next((s for s in stems if path.startswith(f"{s}_")), stems[0])
+    layer, part = path.removeprefix(f"{stem}_").split("/")
+    return f"{official_names(STEMS.index(stem))[layer]}/{part}"
