@@ -23,6 +23,7 @@ from pathlib import Path
 from pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
 
 from benchmarks.features import decode, environment, make_spleeter, write_csv
+from benchmarks.spleeter_setup import drop
 from features.feature_set import FeatureSet
 from train.dataset import Dataset
 
@@ -78,15 +79,6 @@ def rate(batches: Iterator[object]) -> float:
     started = time.perf_counter()
     found = sum(1 for _ in batches)
     return found * BATCH_S / (time.perf_counter() - started)
-
-
-def drop(folder: Path) -> None:
-    """Asks the system to forget the contents of files."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def spleeter_rates(python: Path, csv: Path, cache: Path) -> dict[str, list[float]]:

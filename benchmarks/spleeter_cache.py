@@ -11,19 +11,10 @@ from pathlib import Path
 
 from spleeter.audio.adapter import AudioAdapter
 from spleeter.dataset import DatasetBuilder
+from spleeter_setup import AUDIO
 
 CHUNK_S = 20.0
 CHUNKS_PER_SONG = 6
-AUDIO = {
-    "mix_name": "mix",
-    "instrument_list": ["vocals", "drums", "bass", "other"],
-    "sample_rate": 44100,
-    "frame_length": 4096,
-    "frame_step": 1024,
-    "T": 512,
-    "F": 1024,
-    "n_channels": 2,
-}
 
 
 def main() -> None:

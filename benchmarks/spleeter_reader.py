@@ -5,26 +5,16 @@ Runs in Spleeter's environment, not ours (benchmarks/reader.py calls it):
     python benchmarks/spleeter_reader.py TRAIN_CSV CACHE_FOLDER
 """
 
-import os
 import sys
 import time
 from pathlib import Path
 
 from spleeter.audio.adapter import AudioAdapter
 from spleeter.dataset import DatasetBuilder
+from spleeter_setup import AUDIO, drop
 
 CHUNKS_PER_SONG = 12
 BATCH, BATCHES, RUNS = 4, 40, 5
-AUDIO = {
-    "mix_name": "mix",
-    "instrument_list": ["vocals", "drums", "bass", "other"],
-    "sample_rate": 44100,
-    "frame_length": 4096,
-    "frame_step": 1024,
-    "T": 512,
-    "F": 1024,
-    "n_channels": 2,
-}
 
 
 def main() -> None:
@@ -52,14 +42,6 @@ def main() -> None:
             for _ in range(BATCHES):
                 next(batches)
             print(state, time.perf_counter() - started, flush=True)
-
-
-def drop(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 if __name__ == "__main__":

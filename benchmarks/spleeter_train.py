@@ -17,16 +17,10 @@ import tensorflow as tf
 from spleeter.audio.adapter import AudioAdapter
 from spleeter.dataset import DatasetBuilder
 from spleeter.model import EstimatorSpecBuilder
+from spleeter_setup import AUDIO
 
 PARAMS = {
-    "mix_name": "mix",
-    "instrument_list": ["vocals", "drums", "bass", "other"],
-    "sample_rate": 44100,
-    "frame_length": 4096,
-    "frame_step": 1024,
-    "T": 512,
-    "F": 1024,
-    "n_channels": 2,
+    **AUDIO,
     "separation_exponent": 2,
     "mask_extension": "zeros",
     "learning_rate": 1e-4,

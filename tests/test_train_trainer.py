@@ -216,7 +216,7 @@ trainer = make(Path(sys.argv[2]), KILLED)
 trainer.fit(dataset(FeatureSet.open(sys.argv[1])),
             report=lambda report: print(report.state.step, flush=True))
 """
-KILLED = dataclasses.replace(CONFIG, steps=40, checkpoint_every_steps=2, keep_best=3)
+KILLED = dataclasses.replace(CONFIG, steps=80, checkpoint_every_steps=2, keep_best=3)
 Moment = Callable[[int, Path], bool]  # of the steps done and the work folder
 
 
@@ -298,7 +298,7 @@ def test_fifty_kills_at_random_moments(
         work = tmp_path / str(number)
         draw = np.random.default_rng(number)
         kills = 0
-        for step in sorted(draw.integers(1, 38, 5)):
+        for step in sorted(draw.integers(1, 76, 5)):
             kind = draw.integers(3)
             if kind == 0:
                 moment = after_seconds(float(draw.uniform(0, 8)))  # also while it starts

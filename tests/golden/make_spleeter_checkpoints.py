@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from spleeter.model import EstimatorSpecBuilder
-from spleeter_rules import BINS, FRAMES, batch, initial, random
+from spleeter_rules import ACTIVATIONS, CONFIGURATION, batch, initial, random
 
 MODELS = {
     "spleeter-4stems": ("unet.unet", ["vocals", "drums", "bass", "other"]),
@@ -27,24 +27,9 @@ FILTERS = [1, 2, 4, 8, 16, 32]  # a sixteenth of the released models' width
 
 def configuration(kind: str, stems: list[str]) -> dict[str, object]:
     return {
-        "mix_name": "mix",
+        **CONFIGURATION,
         "instrument_list": stems,
-        "sample_rate": 44100,
-        "frame_length": 4096,
-        "frame_step": 1024,
-        "T": FRAMES,
-        "F": BINS,
-        "n_channels": 2,
-        "separation_exponent": 2,
-        "mask_extension": "zeros",
-        "model": {
-            "type": kind,
-            "params": {
-                "conv_activation": "ELU",
-                "deconv_activation": "ELU",
-                "conv_n_filters": FILTERS,
-            },
-        },
+        "model": {"type": kind, "params": {**ACTIVATIONS, "conv_n_filters": FILTERS}},
     }
 
 

@@ -14,31 +14,23 @@ import numpy as np
 import tensorflow as tf
 from spleeter.model import EstimatorSpecBuilder
 from spleeter_rules import (
+    ACTIVATIONS,
+    CONFIGURATION,
     SEPARATION_BINS,
     SEPARATION_FILTERS,
     SEPARATION_FRAMES,
     SEPARATIONS,
-    STEMS,
     initial,
     waveform,
 )
 
 PARAMS = {
-    "mix_name": "mix",
-    "instrument_list": list(STEMS),
-    "sample_rate": 44100,
-    "frame_length": 4096,
-    "frame_step": 1024,
+    **CONFIGURATION,
     "T": SEPARATION_FRAMES,
     "F": SEPARATION_BINS,
-    "n_channels": 2,
     "model": {
         "type": "unet.unet",
-        "params": {
-            "conv_activation": "ELU",
-            "deconv_activation": "ELU",
-            "conv_n_filters": SEPARATION_FILTERS,
-        },
+        "params": {**ACTIVATIONS, "conv_n_filters": SEPARATION_FILTERS},
     },
 }
 

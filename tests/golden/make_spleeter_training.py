@@ -17,8 +17,10 @@ import spleeter.model
 import tensorflow as tf
 from spleeter.model import EstimatorSpecBuilder
 from spleeter_rules import (
+    ACTIVATIONS,
     BATCH,
     BINS,
+    CONFIGURATION,
     FRAMES,
     LEARNING_RATES,
     STEMS,
@@ -28,20 +30,6 @@ from spleeter_rules import (
     initial,
     summary,
 )
-
-PARAMS = {
-    "mix_name": "mix",
-    "instrument_list": list(STEMS),
-    "sample_rate": 44100,
-    "frame_length": 4096,
-    "frame_step": 1024,
-    "T": FRAMES,
-    "F": BINS,
-    "n_channels": 2,
-    "separation_exponent": 2,
-    "mask_extension": "zeros",
-}
-ACTIVATIONS = {"conv_activation": "ELU", "deconv_activation": "ELU"}
 
 
 class Tensorflow1Names:
@@ -65,7 +53,7 @@ def run(variant: str) -> dict[str, np.ndarray]:
         name: tf.compat.v1.placeholder(tf.float32, shape, name=name) for name in ("mix", *STEMS)
     }
     params = {
-        **PARAMS,
+        **CONFIGURATION,
         "model": {"type": model, "params": ACTIVATIONS},
         "loss_type": loss_type,
         "optimizer": optimizer,

@@ -20,6 +20,21 @@ VARIANTS = {
 }
 
 
+CONFIGURATION = {
+    "mix_name": "mix",
+    "instrument_list": list(STEMS),
+    "sample_rate": 44100,
+    "frame_length": 4096,
+    "frame_step": 1024,
+    "T": FRAMES,
+    "F": BINS,
+    "n_channels": 2,
+    "separation_exponent": 2,
+    "mask_extension": "zeros",
+}
+ACTIVATIONS = {"conv_activation": "ELU", "deconv_activation": "ELU"}
+
+
 def random(name: str) -> np.random.Generator:
     """Numbers that depend on a name alone."""
     return np.random.default_rng(zlib.crc32(name.encode()))
