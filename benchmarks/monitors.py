@@ -59,7 +59,7 @@ def main() -> None:
         (project / "work").mkdir()
         trainer = Trainer(net, config, stems=("vocals",), work=project / "work")
         batch = next(dataset.training(sampling="songs", seed=1, start_step=0, steps=1))
-        steps = [seconds(lambda: float(trainer._train_step(*batch)[0])) for _ in range(RUNS + 1)]
+        steps = [seconds(lambda: float(trainer.train_step(*batch)[0])) for _ in range(RUNS + 1)]
         print(f"\nstep of one stem: {statistics.median(steps[1:]):.2f} s\n")
         print("| switched on | a row, ms | a row with validation, ms |\n| --- | --- | --- |")
         for name, values in SWITCHES.items():

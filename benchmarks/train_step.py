@@ -98,12 +98,12 @@ def our_turn(features: FeatureSet, precision: unet.Precision, batch: int) -> Cal
     dataset = Dataset(features, stems=STEMS[:1], window_frames=net.frames, batch_size=batch)
     batches = dataset.training(sampling="songs", seed=1, start_step=0, steps=10**6)
     for _ in range(2):
-        float(trainer._train_step(*next(batches))[0])
+        float(trainer.train_step(*next(batches))[0])
 
     def turn() -> float:
         started = time.perf_counter()
         for _ in range(STEPS * len(STEMS)):
-            float(trainer._train_step(*next(batches))[0])
+            float(trainer.train_step(*next(batches))[0])
         return (time.perf_counter() - started) / STEPS
 
     return turn

@@ -79,7 +79,7 @@ def test_three_steps_are_spleeters(
                 found = rules.summary(name, np.asarray(gradient))
                 np.testing.assert_allclose(found, golden[key], atol=1e-5, rtol=1e-5)
         for step in range(rules.STEPS):
-            total[step] += float(trainer._train_step(*batch(step))[0])
+            total[step] += float(trainer.train_step(*batch(step))[0])
         for number, variable in enumerate(trainer.model.trainable_variables):
             name = rules.official(variable.path, stems)
             found = rules.summary(name, np.asarray(variable))
@@ -105,12 +105,12 @@ def test_three_steps_are_spleeters(
 def test_joint_training_is_separate_training(tmp_path: Path) -> None:
     joint = make_trainer(rules.STEMS, "adam", tmp_path)
     for step in range(5):
-        joint._train_step(*(rules.batch(source, step) for source in ("mix", *rules.STEMS)))
+        joint.train_step(*(rules.batch(source, step) for source in ("mix", *rules.STEMS)))
     together = unet.weights(joint.model)
     for stem in rules.STEMS:
         alone = make_trainer((stem,), "adam", tmp_path)
         for step in range(5):
-            alone._train_step(rules.batch("mix", step), rules.batch(stem, step))
+            alone.train_step(rules.batch("mix", step), rules.batch(stem, step))
         for path, values in unet.weights(alone.model).items():
             np.testing.assert_allclose(values, together[f"{stem}_{path}"], atol=1e-6)
 

@@ -153,7 +153,7 @@ def test_one_batch_can_be_overfitted(features: FeatureSet, tmp_path: Path) -> No
     batch = next(dataset(features).training(sampling="windows", seed=1, start_step=0, steps=1))
     net = dataclasses.replace(NET, width=8, dropout=0.0)
     trainer = make(tmp_path, optimization(learning_rate=3e-3), net)
-    losses = [float(trainer._train_step(*batch)[0]) for _ in range(300)]
+    losses = [float(trainer.train_step(*batch)[0]) for _ in range(300)]
     # Far below the best that a net which ignores its input could do: one mask value everywhere.
     mixture, target = batch
     shares = np.linspace(0, 1, 101, dtype=np.float32)

@@ -82,7 +82,7 @@ class Trainer:
         self._name = stems[0] if len(stems) == 1 else JOINT
         self._config = config
         self.checkpoints = Checkpoints(work)
-        self._train_step = tf.function(self._step)
+        self.train_step = tf.function(self._step)
         self._valid_step = tf.function(self._loss, reduce_retracing=True)
         self.state = State()
         self._restore()
@@ -131,7 +131,7 @@ class Trainer:
                 plateaus=self.state.plateaus,
             )
             self.optimizer.learning_rate.assign(rate)
-            loss, norm = map(float, self._train_step(*batch))
+            loss, norm = map(float, self.train_step(*batch))
             if not np.isfinite(loss):
                 raise self._not_finite(f"loss is {loss}", dataset, step=self.state.step)
             row = self._after_step(loss, rate, dataset)
