@@ -15,7 +15,13 @@ from tests.test_dvc_repro import environment
 def test_the_default_nets_beat_the_mixture_on_held_out_songs(tmp_path: Path) -> None:
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "repro", "-q"]):
+    someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    for command in (
+        ["git", "init", "-q"],
+        ["git", *someone, "commit", "-q", "--allow-empty", "-m", "start"],  # dvclive wants one
+        ["dvc", "init", "-q"],
+        ["dvc", "repro", "-q"],
+    ):
         subprocess.run(command, cwd=tmp_path, check=True, env=environment())
     tracks = pd.read_csv(tmp_path / "leaderboard" / "tracks.csv")
     generated = tracks[tracks["track"].str.startswith("Starter")]
