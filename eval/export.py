@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from train.unet import Model
+from eval.inference import Deconvolution, estimate, fold
+from eval.litert import SIGNATURE, with_interface
+from train.unet import Model, weights
 
 Format = Literal["saved_model", "tflite_float32", "tflite_float16"]
 FORMATS: tuple[Format, ...] = ("saved_model", "tflite_float32", "tflite_float16")
-SIGNATURE = "estimate"
 Magnitudes = NDArray[np.float32]
 
 
@@ -38,31 +39,37 @@ def write_export(model: Model, path: Path, kind: Format) -> None:
         kind: which format.
     """
     if kind == "saved_model":
-        _write_saved_model(model, path, batch=None)
+        _write_saved_model(model, path, batch=None, deconvolution="transposed")
         return
     # By way of a SavedModel: converted from a bare function, the file computes NaN.
     with tempfile.TemporaryDirectory() as folder:
-        _write_saved_model(model, Path(folder), batch=1)
+        _write_saved_model(model, Path(folder), batch=1, deconvolution="phases")
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         if kind == "tflite_float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-        path.write_bytes(converter.convert())
+        path.write_bytes(with_interface(converter.convert(), model.interface))
 
 
-def _write_saved_model(model: Model, path: Path, *, batch: int | None) -> None:
+def _write_saved_model(
+    model: Model, path: Path, *, batch: int | None, deconvolution: Deconvolution
+) -> None:
     net = model.net
     spec = tf.TensorSpec((batch, net.frames, net.bins, 2), tf.float32, name="mixture")
-
-    @tf.function(input_signature=[spec])  # type: ignore[untyped-decorator]
-    def estimate(mixture: Any) -> dict[str, Any]:
-        found: dict[str, Any] = model.keras_model(mixture, training=False)
-        return found
-
-    # A module of our own: Keras' export writes every variable twice (Keras 3.15).
     module = tf.Module()
-    module.weights = [variable.value for variable in model.keras_model.variables]
-    tf.saved_model.save(module, str(path), signatures={SIGNATURE: estimate})
+    module.weights = [
+        {name: tf.Variable(value) for name, value in values.items()}
+        for values in fold(
+            weights(model.keras_model), net, model.stems, deconvolution=deconvolution
+        )
+    ]
+
+    @tf.function(input_signature=[spec], autograph=False)  # type: ignore[untyped-decorator]
+    def run(mixture: Any) -> dict[str, Any]:
+        found = estimate(mixture, module.weights, net=net, deconvolution=deconvolution)
+        return dict(zip(model.stems, found, strict=True))
+
+    tf.saved_model.save(module, str(path), signatures={SIGNATURE: run})
 
 
 def run_export(path: Path, kind: Format, mixture: Magnitudes) -> dict[str, Magnitudes]:

@@ -1,22 +1,37 @@
 """Separating a waveform into stems with trained nets, as Spleeter does it."""
 
+import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from eval.filters import Estimates, Filter, Mask, MaskExtension, MaskFilter, WienerFilter
 from eval.streaming import Resampler, StereoSeparation
 from features.audio import as_stereo
 from features.errors import UserError
-from features.masks import direct_mask, ratio_masks
-from features.stft import Framing, Spectrum, Waveform
-from train.unet import Model, load_model
+from features.models import Interface
+from features.stft import Waveform
 
 BLOCK_SAMPLES = 2**18  # 6 s: how often a whole song reports its progress
-Mask = Literal["ratio", "direct"]
-MaskExtension = Literal["zeros", "average"]
+VOCALS = "vocals"
+RESIDUAL = "residual"
+INSTRUMENTAL = "instrumental"
+Runtime = Literal["tensorflow", "litert"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class Nets(Protocol):
+    """One model's nets, ready to run: eval.inference's or eval.litert's."""
+
+    interface: Interface
+
+    def __call__(self, mixture: Estimates) -> dict[str, Estimates]:
+        """From float32 [frames, bins, 2], magnitudes, to the same for each stem."""
+        ...
 
 
 class Separator:
@@ -32,65 +47,117 @@ class Separator:
         exponent: of the estimates in a ratio mask, positive.
         mask_extension: what the mask is above the nets' highest bin: "zeros", or its "average"
             over their bins, as Spleeter's mask_extension.
+        mwf_window_frames: length of the windows of a multichannel Wiener filter, which takes
+            the place of the mask and runs every net; None: no such filter.
+        overlap_frames: how far the parts of a song overlap that the nets see one by one; there
+            the estimates fade over from one to the next. 0 as in Spleeter; at most half a part.
+        residual: also return "residual", the mixture minus the wanted stems.
+        instrumental: also return "instrumental", the mixture minus the vocals.
 
     Raises:
         UserError: no model, two for one stem, models of different STFTs, a stem that no model
-            has, or a ratio mask of one stem.
+            has, a ratio mask of one stem, or options that exclude each other.
     """
 
     def __init__(
         self,
-        models: Sequence[Model],
+        models: Sequence[Nets],
         *,
         stems: Sequence[str] | None = None,
         mask: Mask | None = None,
         exponent: float = 2.0,
         mask_extension: MaskExtension = "zeros",
+        mwf_window_frames: int | None = None,
+        overlap_frames: int = 0,
+        residual: bool = False,
+        instrumental: bool = False,
     ) -> None:
-        if not models:
-            raise UserError("no model to separate with")
-        known = tuple(stem for model in models for stem in model.stems)
-        if len(set(known)) < len(known):
-            raise UserError(f"two models for one stem among {', '.join(known)}")
-        self.stems = known if stems is None else tuple(stems)
-        for stem in self.stems:
-            if stem not in known or self.stems.count(stem) > 1:
-                raise UserError(f"stem {stem!r}: name once each of {', '.join(known)} at most")
-        if not self.stems:
-            raise UserError(f"no stem to separate: name some of {', '.join(known)}")
-        self._mask: Mask = mask or ("ratio" if len(known) > 1 else "direct")
-        if self._mask == "ratio" and len(known) < 2:
+        interface = _common_interface(models)
+        self._known = tuple(stem for model in models for stem in model.interface.stems)
+        wanted = self._known if stems is None else tuple(stems)
+        _check_stems(self._known, wanted)
+        if instrumental and VOCALS not in self._known:
+            raise UserError(f"no {INSTRUMENTAL}: the models have no {VOCALS} to leave out")
+        self._wanted = wanted  # subtracted from the mixture for the residual
+        self._inner = (
+            wanted if VOCALS in wanted or not instrumental else (*wanted, VOCALS)
+        )  # what the nets' estimates are turned into
+        self._extras = (RESIDUAL,) * residual + (INSTRUMENTAL,) * instrumental
+        self.stems = wanted + self._extras
+        several = len(self._known) > 1
+        if mwf_window_frames is not None:
+            if mask is not None or exponent != 2.0 or mask_extension != "zeros":
+                raise UserError("a Wiener filter has no mask, exponent or mask_extension")
+            if mwf_window_frames < 1:
+                raise UserError(f"mwf_window_frames={mwf_window_frames}: must be 1 or more")
+        elif mask is None:
+            mask = "ratio" if several else "direct"
+        if mask != "direct" and not several:
+            what = "ratio mask" if mask else "Wiener filter"
             raise UserError(
-                f"a ratio mask of {known[0]} alone is 1 everywhere: use mask=direct or more models"
+                f"a {what} of {self._known[0]} alone lets all through: use mask=direct or more "
+                "models"
             )
         if exponent <= 0.0:
             raise UserError(f"exponent={exponent}: must be positive")
+        if not 0 <= overlap_frames <= interface.frames // 2:
+            raise UserError(
+                f"overlap_frames={overlap_frames}: must be 0 to {interface.frames // 2}, half of "
+                "what the nets see at once"
+            )
+        self._mask = mask
         self._exponent = exponent
         self._mask_extension = mask_extension
-        first = models[0]
-        for model in models[1:]:
-            for name in ("frame_length_samples", "frame_step_samples", "sample_rate_hz"):
-                ours, theirs = getattr(first, name), getattr(model, name)
-                if ours != theirs:
-                    raise UserError(
-                        f"models differ: {name} is {ours} for {first.name}, "
-                        f"{theirs} for {model.name}"
-                    )
-            if (first.net.frames, first.net.bins) != (model.net.frames, model.net.bins):
-                raise UserError(
-                    f"models differ: {first.name} takes {first.net.frames} x {first.net.bins}, "
-                    f"{model.name} {model.net.frames} x {model.net.bins}"
-                )
-        self.sample_rate_hz = first.sample_rate_hz
-        self._framing = Framing(first.frame_length_samples, first.frame_step_samples)
-        self._frames, self._bins = first.net.frames, first.net.bins
-        wanted = set(known if self._mask == "ratio" else self.stems)
-        self._models = [model for model in models if wanted & set(model.stems)]
+        self._mwf_window_frames = mwf_window_frames
+        self._overlap_frames = overlap_frames
+        self._interface = interface
+        needed = set(self._inner if mask == "direct" else self._known)
+        self._models = [model for model in models if needed & set(model.interface.stems)]
+        self._threads = ThreadPoolExecutor(max_workers=min(len(self._models), os.cpu_count() or 1))
+        self._estimated = [stem for model in self._models for stem in model.interface.stems]
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """The rate that songs are separated at."""
+        return self._interface.sample_rate_hz
 
     @classmethod
-    def load(cls, folders: Iterable[Path], **options: Any) -> "Separator":
-        """Loads model directories; the options are the constructor's."""
-        return cls([load_model(folder) for folder in folders], **options)
+    def load(
+        cls,
+        folders: Iterable[Path],
+        *,
+        runtime: Runtime = "tensorflow",
+        precision: Precision = "float32",
+        max_frequency_hz: float | None = None,
+        **options: Any,
+    ) -> "Separator":
+        """Loads models.
+
+        Args:
+            folders: model directories, or .tflite files for runtime "litert".
+            runtime: "tensorflow", or "litert", which needs and loads no TensorFlow.
+            precision: that TensorFlow computes in: "float32" or "bfloat16".
+            max_frequency_hz: up to where the nets look, rounded up to what they can take; None:
+                as they were trained. For TensorFlow alone: a .tflite file's shape is fixed.
+            options: the constructor's.
+
+        Raises:
+            UserError: a folder or file is no model, or see the constructor.
+        """
+        if runtime == "litert":
+            if precision != "float32" or max_frequency_hz is not None:
+                raise UserError("runtime=litert: precision and frequencies are those of the files")
+            from eval.litert import LiteRTNets
+
+            paths = list(folders)
+            threads = max(1, (os.cpu_count() or 1) // max(1, len(paths)))
+            return cls([LiteRTNets(path, threads=threads) for path in paths], **options)
+        from eval.inference import load_nets
+
+        return cls(
+            [load_nets(f, precision=precision, max_frequency_hz=max_frequency_hz) for f in folders],
+            **options,
+        )
 
     def separate(
         self,
@@ -167,63 +234,96 @@ class Separator:
 
     def start(self) -> StereoSeparation:
         """Begins a song at the models' rate, in stereo."""
+        interface = self._interface
+        wanted = [self._estimated.index(stem) for stem in self._inner]
+        found: Filter
+        if self._mwf_window_frames is not None:
+            found = WienerFilter(wanted, window_frames=self._mwf_window_frames)
+        else:
+            assert self._mask is not None
+            found = MaskFilter(
+                wanted,
+                mask=self._mask,
+                exponent=self._exponent,
+                extension=self._mask_extension,
+            )
         return StereoSeparation(
-            self._estimate, stems=len(self.stems), frames=self._frames, framing=self._framing
+            self._estimate,
+            found,
+            wanted=len(wanted),
+            frames=interface.frames,
+            bins=interface.bins,
+            overlap_frames=self._overlap_frames,
+            framing=interface.framing,
         )
 
-    def _estimate(self, spectrum: Spectrum) -> list[Spectrum]:
-        """Masked spectra of the wanted stems, complex64 [frames, bins, 2]."""
-        low, high = spectrum[:, : self._bins], spectrum[:, self._bins :]
-        mixture = np.abs(low)
-        estimates = {stem: e[0] for stem, e in self.magnitudes(mixture[None]).items()}
-        if self._mask == "ratio":
-            shares = ratio_masks(np.stack(list(estimates.values())), exponent=self._exponent)
-            masks = dict(zip(estimates, shares, strict=True))
-        else:
-            masks = {stem: direct_mask(estimates[stem], mixture) for stem in self.stems}
-        out = []
-        for stem in self.stems:
-            mask = masks[stem]
-            masked = np.zeros_like(spectrum)
-            masked[:, : self._bins] = mask * low
-            if self._mask_extension == "average":
-                masked[:, self._bins :] = mask.mean(axis=1, keepdims=True) * high
-            out.append(masked)
+    def _estimate(self, mixture: Estimates) -> Estimates:
+        """Runs the nets that are needed: [frames, bins, 2] to [stems, frames, bins, 2]."""
+        estimates = np.empty((len(self._estimated), *mixture.shape), np.float32)
+
+        def run(model: Nets) -> None:
+            for stem, found in model(mixture).items():
+                estimates[self._estimated.index(stem)] = found
+
+        # Side by side: a net alone keeps several cores less busy than several nets do.
+        list(self._threads.map(run, self._models))
+        return estimates
+
+    def named(self, mixture: Waveform, inner: Sequence[Waveform]) -> dict[str, Waveform]:
+        """Outputs by name, from the mixture and what the nets' estimates were turned into."""
+        found = dict(zip(self._inner, inner, strict=True))
+        out = {stem: found[stem] for stem in self._wanted}
+        if RESIDUAL in self._extras:
+            out[RESIDUAL] = mixture - np.sum([found[stem] for stem in self._wanted], axis=0)
+        if INSTRUMENTAL in self._extras:
+            out[INSTRUMENTAL] = mixture - found[VOCALS]
         return out
 
-    def magnitudes(self, mixture: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Runs the nets that the masks need.
 
-        Args:
-            mixture: float32 [batch, frames, bins, 2], magnitudes, T and F of the nets.
+def _common_interface(models: Sequence[Nets]) -> Interface:
+    """The first model's, which all others must share but for the stems."""
+    if not models:
+        raise UserError("no model to separate with")
+    first = models[0].interface
+    for model in models[1:]:
+        other = model.interface
+        for field in dataclasses.fields(Interface):
+            ours, theirs = getattr(first, field.name), getattr(other, field.name)
+            if ours != theirs and field.name != "stems":
+                raise UserError(
+                    f"models differ: {field.name} is {ours} for {first.name}, {theirs} for "
+                    f"{other.name}"
+                )
+    return first
 
-        Returns:
-            float32 [batch, frames, bins, 2] per stem.
-        """
-        estimates: dict[str, NDArray[np.float32]] = {}
-        for model in self._models:
-            found = model.keras_model(mixture, training=False)
-            estimates |= {stem: np.asarray(found[stem]) for stem in model.stems}
-        return estimates
+
+def _check_stems(known: Sequence[str], wanted: Sequence[str]) -> None:
+    if len(set(known)) < len(known):
+        raise UserError(f"two models for one stem among {', '.join(known)}")
+    for stem in wanted:
+        if stem not in known or wanted.count(stem) > 1:
+            raise UserError(f"stem {stem!r}: name once each of {', '.join(known)} at most")
+    if not wanted:
+        raise UserError(f"no stem to separate: name some of {', '.join(known)}")
 
 
 class _Song:
-    """Rates and channels around a StereoSeparation."""
+    """Rates, channels and outputs around a StereoSeparation."""
 
     def __init__(self, separator: Separator, *, channels: int, sample_rate_hz: int) -> None:
         inside_hz = separator.sample_rate_hz
-        self._stems = separator.stems
-        self._mono = channels == 1
+        self._separator = separator
+        self._channels = channels
         self._into = Resampler(from_hz=sample_rate_hz, to_hz=inside_hz, channels=2)
         self._separation = separator.start()
         self._out = [
-            Resampler(from_hz=inside_hz, to_hz=sample_rate_hz, channels=2) for _ in self._stems
+            Resampler(from_hz=inside_hz, to_hz=sample_rate_hz, channels=2)
+            for _ in range(self._separation.wanted)
         ]
-        self._samples = 0  # in
-        self._done = 0  # out
+        self._mixture = [np.zeros((0, channels), np.float32)]  # not separated yet
 
     def push(self, block: Waveform) -> dict[str, Waveform]:
-        self._samples += len(block)
+        self._mixture.append(block)
         ready = self._separation.push(self._into.push(as_stereo(block)))
         return self._named([r.push(part) for r, part in zip(self._out, ready, strict=True)])
 
@@ -238,8 +338,10 @@ class _Song:
         return self._named(ends)
 
     def _named(self, parts: list[Waveform]) -> dict[str, Waveform]:
-        parts = [part[: self._samples - self._done] for part in parts]  # resampling rounds up
-        self._done += len(parts[0])
-        if self._mono:
+        mixture = np.concatenate(self._mixture)
+        samples = min(len(parts[0]), len(mixture))  # resampling rounds up
+        self._mixture = [mixture[samples:]]
+        parts = [part[:samples] for part in parts]
+        if self._channels == 1:
             parts = [part.mean(axis=1, keepdims=True) for part in parts]
-        return dict(zip(self._stems, parts, strict=True))
+        return self._separator.named(mixture[:samples], parts)

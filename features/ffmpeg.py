@@ -86,7 +86,7 @@ def run_ffmpeg(*command: str | Path) -> bytes:
         stdin=subprocess.DEVNULL,
     )
     if done.returncode:
-        raise AudioError(_last_line(program, done.stderr, done.returncode))
+        raise AudioError(last_line(program, done.stderr, done.returncode))
     return done.stdout
 
 
@@ -97,7 +97,7 @@ def probe_streams(path: Path) -> list[AudioInfo]:
         AudioError: the file is not a readable container.
     """
     answer = run_ffmpeg(
-        "ffprobe", "-show_streams", "-select_streams", "a", "-of", "json", _file_url(path)
+        "ffprobe", "-show_streams", "-select_streams", "a", "-of", "json", file_url(path)
     )
     streams = []
     for stream in json.loads(answer)["streams"]:
@@ -123,7 +123,7 @@ def decode_stream(path: Path, stream: int, info: AudioInfo) -> Iterator[Waveform
         AudioError: ffmpeg failed, or the stream ends early.
     """
     find_ffmpeg()
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-i", _file_url(path)]
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-i", file_url(path)]
     command += ["-map", f"0:a:{stream}", "-f", "f32le", "pipe:"]
     frame_bytes = 4 * info.channels
     samples = 0
@@ -142,18 +142,20 @@ def decode_stream(path: Path, stream: int, info: AudioInfo) -> Iterator[Waveform
             process.wait()
         if process.returncode:
             errors.seek(0)
-            raise AudioError(_last_line("ffmpeg", errors.read(), process.returncode))
+            raise AudioError(last_line("ffmpeg", errors.read(), process.returncode))
     if info.samples >= 0 and samples < info.samples - MAX_DECODER_SLACK_SAMPLES:
         raise AudioError(
             f"stream {stream} ends after {samples} of {info.samples} samples: truncated?"
         )
 
 
-def _last_line(program: str, errors: bytes, code: int) -> str:
+def last_line(program: str, errors: bytes, code: int) -> str:
+    """What a failed program said last, for an error message."""
     lines = errors.decode(errors="replace").strip().splitlines()
     return f"{program}: {lines[-1] if lines else f'exit {code}'}"
 
 
-def _file_url(path: Path) -> str:
+def file_url(path: Path) -> str:
+    """A path as ffmpeg's programs take it."""
     # A protocol and an absolute path: no name is taken for an option or another protocol.
     return f"file:{path.resolve()}"

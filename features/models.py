@@ -1,13 +1,64 @@
-"""Model directories: finding them and reading model.json, without loading a net."""
+"""Model directories: finding them and reading what is in them, without building a net."""
 
 import json
 import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from features.errors import UserError
+from features.stft import Framing
 
 MODEL_VERSION = 2
+JOINT = "joint"  # name of a model of several stems
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What goes into a model's nets and what comes out.
+
+    Attributes:
+        stems: what they estimate: one stem, or all that share a softmax.
+        frames: frames in and out, T.
+        bins: lowest bins of the STFT in and out, F.
+        frame_length_samples: of the STFT.
+        frame_step_samples: of the STFT.
+        sample_rate_hz: of the audio.
+    """
+
+    stems: tuple[str, ...]
+    frames: int
+    bins: int
+    frame_length_samples: int
+    frame_step_samples: int
+    sample_rate_hz: int
+
+    @property
+    def name(self) -> str:
+        """The stem's, or "joint": what the model's folder and stage are called."""
+        return self.stems[0] if len(self.stems) == 1 else JOINT
+
+    @property
+    def framing(self) -> Framing:
+        """The STFT's."""
+        return Framing(self.frame_length_samples, self.frame_step_samples)
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> "Interface":
+        """From model.json's values."""
+        return cls(
+            stems=tuple(card["stems"]),
+            frames=card["net"]["frames"],
+            bins=card["net"]["bins"],
+            frame_length_samples=card["frame_length_samples"],
+            frame_step_samples=card["frame_step_samples"],
+            sample_rate_hz=card["sample_rate_hz"],
+        )
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -29,6 +80,20 @@ def read_card(folder: Path) -> dict[str, Any]:
             "import it again"
         )
     return card
+
+
+def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Reads weights.npz: "encoder_0/kernel" and so on, float32.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    path = folder / "weights.npz"
+    try:
+        with np.load(path) as values:
+            return dict(values)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not readable: {error}") from None
 
 
 def find_models(folder: Path) -> list[Path]:

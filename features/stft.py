@@ -71,10 +71,11 @@ def stft(waveform: Waveform, framing: Framing) -> Spectrum:
     Raises:
         ValueError: the waveform is not [samples, channels].
     """
-    spectra = [spectrum for _, spectrum in _spectra(waveform, framing)]
-    if not spectra:
-        return np.zeros((0, framing.bins, waveform.shape[1]), np.complex64)
-    return np.moveaxis(np.concatenate(spectra, axis=1), 0, -1)
+    frames = framing.count(len(waveform))
+    out = np.empty((waveform.shape[-1], frames, framing.bins), np.complex64)
+    for first, spectrum in _spectra(waveform, framing):
+        out[:, first : first + spectrum.shape[1]] = spectrum
+    return np.moveaxis(out, 0, -1)
 
 
 def magnitude_stft(waveform: Waveform, framing: Framing, *, bins: int) -> NDArray[np.float32]:

@@ -3,12 +3,12 @@
 import argparse
 import importlib.metadata
 import json
-import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines import separate_songs
 from pipelines.console import progress, run_main, say
 
 # Heavy imports wait until a command runs: help answers within a second.
@@ -28,70 +28,12 @@ def build_parser() -> argparse.ArgumentParser:
     version = importlib.metadata.version("stemforge")
     parser.add_argument("--version", action="version", version=f"stemforge {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_separate(commands)
+    separate_songs.add_to(commands)
     _add_info(commands)
     _add_verify(commands)
     _add_import_spleeter(commands)
     _add_import_config(commands)
     return parser
-
-
-def _add_separate(commands: Any) -> None:
-    separate = commands.add_parser(
-        "separate",
-        help="split songs into stems",
-        description="Writes OUTPUT/<song>/<stem>.wav for each song, at its own rate, length and "
-        "number of channels.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    separate.add_argument(
-        "songs",
-        nargs="+",
-        type=Path,
-        metavar="SONG",
-        help="audio files: wav, flac, mp3, m4a, ogg or whatever ffmpeg reads",
-    )
-    separate.add_argument(
-        "--model",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="a model directory, or a folder of them (such as models/), one per stem",
-    )
-    separate.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for the results"
-    )
-    separate.add_argument(
-        "--stems", metavar="A,B,...", help="only these, in this order (default: all of the models)"
-    )
-    separate.add_argument(
-        "--mask",
-        choices=("ratio", "direct"),
-        help="ratio shares the mixture out among all models' stems, direct takes each net's own "
-        "mask (default: ratio, or direct for a single stem)",
-    )
-    separate.add_argument(
-        "--exponent", type=float, default=2.0, help="of the estimates in a ratio mask"
-    )
-    separate.add_argument(
-        "--mask-extension",
-        choices=("zeros", "average"),
-        default="zeros",
-        help="what the mask is above the nets' highest frequency: nothing, or its average below",
-    )
-    separate.add_argument(
-        "--offset", type=float, default=0.0, metavar="S", help="seconds to leave out at the start"
-    )
-    separate.add_argument(
-        "--duration", type=float, metavar="S", help="seconds to separate (default: to the end)"
-    )
-    separate.add_argument(
-        "--subtype",
-        choices=("PCM_16", "PCM_24", "FLOAT"),
-        default="PCM_16",
-        help="sample format of the WAV files",
-    )
-    separate.set_defaults(run=separate_songs)
 
 
 def _add_info(commands: Any) -> None:
@@ -178,85 +120,6 @@ def _add_import_config(commands: Any) -> None:
         help="where everything else is taken from",
     )
     command.set_defaults(run=import_configuration)
-
-
-def separate_songs(arguments: argparse.Namespace) -> None:
-    """`stemforge separate`."""
-    from features.errors import UserError
-    from features.models import find_models
-
-    if not 0.0 <= arguments.offset < math.inf:
-        raise UserError(f"--offset {arguments.offset}: must be 0 or more")
-    if arguments.duration is not None and not 0.0 < arguments.duration < math.inf:
-        raise UserError(f"--duration {arguments.duration}: must be more than 0")
-    songs: list[Path] = arguments.songs
-    output: Path = arguments.output
-    folders = {song: output / song_name(song) for song in songs}
-    missing = [song for song in songs if not song.is_file()]
-    if missing:
-        raise UserError(f"{missing[0]}: no such file")
-    for folder in folders.values():
-        twins = [str(other) for other in songs if folders[other] == folder]
-        if len(twins) > 1:
-            raise UserError(f"{' and '.join(twins[:2])} would both be written to {folder}")
-    models = find_models(arguments.model)
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output}: it is a file, not a folder")
-
-    import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
-    from eval.separation import Separator
-
-    separator = Separator.load(
-        models,
-        stems=arguments.stems.split(",") if arguments.stems else None,
-        mask=arguments.mask,
-        exponent=arguments.exponent,
-        mask_extension=arguments.mask_extension,
-    )
-    for song, folder in folders.items():
-        try:
-            _separate_song(separator, song, folder, arguments)
-        except UserError as error:
-            text = str(error)
-            raise UserError(text if str(song) in text else f"{song}: {text}") from None
-        say(f"{folder}: {', '.join(f'{stem}.wav' for stem in separator.stems)}")
-
-
-def _separate_song(separator: Any, song: Path, folder: Path, arguments: argparse.Namespace) -> None:
-    from features.audio import cut, stream_song
-    from features.errors import UserError
-    from pipelines.separate import write_estimates
-
-    info, blocks = stream_song(song)
-    rate_hz = info.sample_rate_hz
-    start = round(arguments.offset * rate_hz)
-    if start and start >= info.samples:
-        raise UserError(f"--offset {arguments.offset}: it lasts {info.samples / rate_hz:.2f} s")
-    left = info.samples - start
-    wanted = left if arguments.duration is None else round(arguments.duration * rate_hz)
-    part = cut(blocks, start=start, samples=None if arguments.duration is None else max(1, wanted))
-    seconds = min(left, wanted) / rate_hz
-    with progress(round(seconds), label=song.name[:30], unit="audio-s") as bar:
-
-        def watched() -> Iterator[Any]:
-            done = 0
-            for block in part:
-                yield block
-                done += len(block)
-                bar.update(round(done / rate_hz) - bar.n)
-
-        write_estimates(
-            folder,
-            separator.separate_stream(watched(), sample_rate_hz=rate_hz),
-            channels=info.channels,
-            sample_rate_hz=rate_hz,
-            subtype=arguments.subtype,
-        )
-
-
-def song_name(song: Path) -> str:
-    """Name of a song's folder: the file's name without its ending, .stem.mp4 included."""
-    return song.name.removesuffix(".stem.mp4") if song.name.endswith(".stem.mp4") else song.stem
 
 
 def print_info(arguments: argparse.Namespace) -> None:

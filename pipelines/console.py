@@ -55,8 +55,8 @@ def say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
-def progress(total: float, *, label: str, unit: str) -> Any:
-    """A progress bar on standard error; a line now and then where that is no terminal."""
+def progress(total: float | None, *, label: str, unit: str) -> Any:
+    """A progress bar on standard error (total None: unknown); lines where that is no terminal."""
     interactive = sys.stderr.isatty()
     return tqdm(
         total=total,

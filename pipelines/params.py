@@ -10,8 +10,9 @@ from ruamel.yaml.error import YAMLError
 from features.audio import Subtype
 from features.encoding import Encoding, PhaseEncoding
 from features.errors import UserError
+from features.models import JOINT
 from pipelines.console import run_main
-from train.config import JOINT, Activation, Head, Loss, Norm, OptimizerName, Precision, Schedule
+from train.config import Activation, Head, Loss, Norm, OptimizerName, Precision, Schedule
 from train.sampler import Sampling
 
 PARAMS = Path("params.yaml")

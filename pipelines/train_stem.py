@@ -15,13 +15,14 @@ from eval.export import write_export
 from features import storage
 from features.errors import UserError
 from features.feature_set import FeatureSet
+from features.models import JOINT
 from pipelines.console import progress, run_main, say
 from pipelines.monitor import RunMonitor
 from pipelines.params import SPLEETER, Params, Train, read_params
 from pipelines.paths import FEATURES, MODELS, RUNS
 from pipelines.work import file_sha256, publish, work_folder
 from train import unet
-from train.config import JOINT, Net, Optimization, TrainConfig
+from train.config import Net, Optimization, TrainConfig
 from train.dataset import Dataset
 from train.trainer import Report, Trainer, history_csv
 

@@ -1,22 +1,48 @@
 """Streams against the whole: however a song is cut, the same comes out."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.separation import Separator
 from eval.streaming import Resampler, StereoSeparation
 from features.stft import Framing
 from tests.conftest import RATE_HZ
-from tests.test_eval_separation import model
+from tests.test_eval_separation import model, separator_of
 
 CUTS = st.lists(st.integers(0, 30_000), max_size=6)
 
 
 def blocks(waveform: np.ndarray, cuts: list[int]) -> list[np.ndarray]:
     return np.split(waveform, sorted(min(cut, len(waveform)) for cut in cuts))
+
+
+class Shares:
+    """A filter that lets the same share of all bins through."""
+
+    def __init__(self, shares: list[float]) -> None:
+        self._shares = shares
+
+    def push(self, spectrum: np.ndarray, estimates: np.ndarray) -> list[list[Any]]:
+        return [[lambda share=share: np.float32(share) * spectrum for share in self._shares]]
+
+    def finish(self) -> list[list[Any]]:
+        return []
+
+
+def shares_stream(shares: list[float], *, frames: int, framing: Framing) -> StereoSeparation:
+    return StereoSeparation(
+        lambda mixture: mixture[None],
+        Shares(shares),
+        wanted=len(shares),
+        frames=frames,
+        bins=framing.bins,
+        overlap_frames=0,
+        framing=framing,
+    )
 
 
 @settings(deadline=None, max_examples=40)
@@ -53,9 +79,7 @@ def test_resampling_keeps_a_tone() -> None:
 def test_what_is_not_masked_comes_back(cuts: list[int], samples: int, frames: int) -> None:
     waveform = np.random.default_rng(samples).uniform(-1, 1, (samples, 2)).astype(np.float32)
     framing = Framing(512, 128)
-    stream = StereoSeparation(
-        lambda spectrum: (spectrum, 0.5 * spectrum), stems=2, frames=frames, framing=framing
-    )
+    stream = shares_stream([1.0, 0.5], frames=frames, framing=framing)
     parts = [stream.push(block) for block in blocks(waveform, cuts)] + [stream.finish()]
     whole, half = (np.concatenate(stem) for stem in zip(*parts, strict=True))
     assert whole.shape == half.shape == waveform.shape
@@ -72,7 +96,7 @@ def test_a_stream_is_separated_as_the_whole(
     rate_hz: int, channels: int, cuts: list[int], samples: int
 ) -> None:
     waveform = np.random.default_rng(3).uniform(-1, 1, (samples, channels)).astype(np.float32)
-    separator = Separator([model("a", seed=1), model("b", seed=2)])
+    separator = separator_of([model("a", seed=1), model("b", seed=2)])
     whole = separator.separate(waveform, sample_rate_hz=rate_hz)
     parts = list(separator.separate_stream(blocks(waveform, cuts), sample_rate_hz=rate_hz))
     for stem in ("a", "b"):
@@ -84,7 +108,7 @@ def test_a_stream_is_separated_as_the_whole(
 def test_a_long_stream_holds_little() -> None:
     """What is pending never exceeds a part, a window and a block."""
     framing = Framing(4096, 1024)
-    stream = StereoSeparation(lambda spectrum: (spectrum,), stems=1, frames=16, framing=framing)
+    stream = shares_stream([1.0], frames=16, framing=framing)
     pushed = ready = 0
     for _ in range(40):
         (out,) = stream.push(np.zeros((10_000, 2), np.float32))

@@ -11,11 +11,11 @@ import pytest
 
 from tests.conftest import ROOT
 
-# eval may import train.unet and nothing else of train.
+# Of train, eval may import the nets alone: train.unet, and train.config that describes them.
 ALLOWED = {
     "features": {"features"},
     "train": {"train", "features"},
-    "eval": {"eval", "features", "train.unet"},
+    "eval": {"eval", "features", "train.unet", "train.config"},
     "pipelines": {"pipelines", "eval", "train", "features"},
 }
 

@@ -10,7 +10,6 @@ Norm = Literal["affine", "batch"]
 Activation = Literal["elu", "relu", "leaky_relu"]
 Head = Literal["sigmoid", "softmax"]
 Precision = Literal["float32", "mixed_bfloat16"]
-JOINT = "joint"  # name of a model of several stems
 Loss = Literal["l1", "weighted_l1"]
 OptimizerName = Literal["adam", "adamw", "adadelta", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]

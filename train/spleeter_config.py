@@ -9,7 +9,8 @@ from typing import Any
 
 from features.audio import SAMPLE_RATE_HZ
 from features.errors import UserError
-from train.config import JOINT, Activation, Head, Net
+from features.models import JOINT
+from train.config import Activation, Head, Net
 
 DEPTH = 6
 FILTERS = [16, 32, 64, 128, 256, 512]

@@ -14,9 +14,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from features.errors import Interrupted, UserError
+from features.models import JOINT
 from train import unet
 from train.checkpoints import Checkpoints, State
-from train.config import JOINT, Net, TrainConfig
+from train.config import Net, TrainConfig
 from train.dataset import Batch, Dataset
 from train.losses import LOSSES
 from train.optimization import MovingAverage, learning_rate, make_optimizer

@@ -18,8 +18,8 @@ from keras import layers
 from numpy.typing import NDArray
 
 from features.errors import UserError
-from features.models import MODEL_VERSION, read_card
-from train.config import JOINT, Activation, Net, Precision
+from features.models import MODEL_VERSION, Interface, read_card, read_weights
+from train.config import Activation, Net, Precision
 
 KERNEL = 5
 DROPOUT_LEVELS = 3  # dropout follows the first three decoder blocks
@@ -193,6 +193,8 @@ def set_weights(model: keras.Model, values: Mapping[str, NDArray[np.float32]]) -
         odd = sorted(set(paths) ^ set(values))
         raise UserError(f"weights do not fit the net: {odd[0]} is only on one side")
     for weight in model.weights:
+        if weight.shape != values[weight.path].shape:
+            raise UserError(f"weights do not fit the net: {weight.path} is of another shape")
         weight.assign(values[weight.path])
 
 
@@ -219,9 +221,21 @@ class Model:
     keras_model: keras.Model
 
     @property
+    def interface(self) -> Interface:
+        """What goes in and what comes out."""
+        return Interface(
+            stems=self.stems,
+            frames=self.net.frames,
+            bins=self.net.bins,
+            frame_length_samples=self.frame_length_samples,
+            frame_step_samples=self.frame_step_samples,
+            sample_rate_hz=self.sample_rate_hz,
+        )
+
+    @property
     def name(self) -> str:
         """The stem's, or "joint": what its folder and stage are called."""
-        return self.stems[0] if len(self.stems) == 1 else JOINT
+        return self.interface.name
 
     def with_provenance(self, provenance: Mapping[str, Any]) -> "Model":
         """The same model, with another account of how it was made."""
@@ -255,9 +269,5 @@ def load_model(folder: Path) -> Model:
     del card["version"]
     net, stems = Net(**card.pop("net")), tuple(card.pop("stems"))
     keras_model = build(net, stems)
-    try:
-        with np.load(folder / "weights.npz") as values:
-            set_weights(keras_model, dict(values))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'weights.npz'}: not readable: {error}") from None
+    set_weights(keras_model, read_weights(folder))
     return Model(stems=stems, net=net, keras_model=keras_model, **card)
