@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from eval.inference import Deconvolution, estimate, fold
+from eval.inference import Library, estimate, fold
 from eval.litert import SIGNATURE, with_interface
 from train.unet import Model, weights
 
@@ -39,11 +39,11 @@ def write_export(model: Model, path: Path, kind: Format) -> None:
         kind: which format.
     """
     if kind == "saved_model":
-        _write_saved_model(model, path, batch=None, deconvolution="transposed")
+        _write_saved_model(model, path, batch=None, library="onednn")
         return
     # By way of a SavedModel: converted from a bare function, the file computes NaN.
     with tempfile.TemporaryDirectory() as folder:
-        _write_saved_model(model, Path(folder), batch=1, deconvolution="phases")
+        _write_saved_model(model, Path(folder), batch=1, library="xnnpack")
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         if kind == "tflite_float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -51,22 +51,18 @@ def write_export(model: Model, path: Path, kind: Format) -> None:
         path.write_bytes(with_interface(converter.convert(), model.interface))
 
 
-def _write_saved_model(
-    model: Model, path: Path, *, batch: int | None, deconvolution: Deconvolution
-) -> None:
+def _write_saved_model(model: Model, path: Path, *, batch: int | None, library: Library) -> None:
     net = model.net
     spec = tf.TensorSpec((batch, net.frames, net.bins, 2), tf.float32, name="mixture")
     module = tf.Module()
     module.weights = [
         {name: tf.Variable(value) for name, value in values.items()}
-        for values in fold(
-            weights(model.keras_model), net, model.stems, deconvolution=deconvolution
-        )
+        for values in fold(weights(model.keras_model), net, model.stems, library=library)
     ]
 
     @tf.function(input_signature=[spec], autograph=False)  # type: ignore[untyped-decorator]
     def run(mixture: Any) -> dict[str, Any]:
-        found = estimate(mixture, module.weights, net=net, deconvolution=deconvolution)
+        found = estimate(mixture, module.weights, net=net, library=library)
         return dict(zip(model.stems, found, strict=True))
 
     tf.saved_model.save(module, str(path), signatures={SIGNATURE: run})

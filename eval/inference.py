@@ -7,8 +7,10 @@ of one shape share one compiled function, and one copy of their values is in mem
 A 5x5 transposed convolution of stride 2 is four convolutions, one for each phase of its
 output: output row 2i + r sees input row i + d through tap r + 1 - 2d, for d in -1, 0, 1, where
 taps reach from 0 to 4. XNNPACK runs the four as fast as its matrix products, and oneDNN the
-transposed one. The last decoder and the mask stay in phases, as channels of half the size,
-until depth_to_space interleaves them: a single channel keeps neither library busy.
+transposed one. Where one or two channels would keep neither library busy, in the last decoder,
+the mask and, for XNNPACK, the first encoder, the phases of an image are its channels:
+space_to_depth and depth_to_space go to and fro. XNNPACK also keeps a pointer for each tap
+of each output pixel, which made up half of its memory.
 """
 
 import functools
@@ -28,7 +30,7 @@ from features.models import Interface, read_card, read_weights
 from train.config import Activation, Net
 from train.unet import NORM_EPSILON
 
-Deconvolution = Literal["transposed", "phases"]
+Library = Literal["onednn", "xnnpack"]  # of TensorFlow, of LiteRT
 Weights = dict[str, NDArray[np.float32]]
 
 
@@ -37,7 +39,7 @@ def fold(
     net: Net,
     stems: Sequence[str],
     *,
-    deconvolution: Deconvolution,
+    library: Library,
 ) -> list[Weights]:
     """Weights by name, as a model directory holds them, made ready to run.
 
@@ -45,8 +47,7 @@ def fold(
         weights: "encoder_0/kernel" and so on, float32; of several stems with their prefix.
         net: their shape.
         stems: what they estimate.
-        deconvolution: "transposed" leaves all but the last decoder's kernels as they are;
-            "phases" makes four kernels of each.
+        library: that will run them, each by the kernels that it is fastest with.
 
     Returns:
         For each stem its layers' "kernel" and "bias", and "scale" and "shift" of its norms.
@@ -73,14 +74,18 @@ def fold(
                 mean, variance = np.zeros_like(shift), np.ones_like(scale)
             scale = scale / np.sqrt(variance + np.float32(NORM_EPSILON))
             folded |= {f"{norm}/scale": scale, f"{norm}/shift": shift - mean * scale}
-        if deconvolution == "phases":
+        if library == "xnnpack":
+            folded["encoder_0/kernel"] = _first_phases(folded["encoder_0/kernel"])
             for level in range(net.depth - 1):
                 kernel = folded.pop(f"decoder_{level}/kernel")
                 folded |= {f"decoder_{level}/{n}": k for n, k in phase_kernels(kernel).items()}
         last = f"decoder_{net.depth - 1}"
         folded[f"{last}/kernel"] = _one_filter_phases(folded[f"{last}/kernel"])
         folded["mask/kernel"] = _mask_phases(folded["mask/kernel"])
-        folded |= {f"{name}/bias": np.tile(folded[f"{name}/bias"], 4) for name in (last, "mask")}
+        folded |= {
+            f"{name}/bias": np.tile(folded[f"{name}/bias"], n)
+            for name, n in ((last, 4), ("mask", 16))
+        }
         found.append(folded)
     return found
 
@@ -129,6 +134,19 @@ def phase_kernels(kernel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]
     }
 
 
+def _first_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[5, 5, inputs, outputs] of stride 2 to [3, 3, 4 inputs, outputs] behind space_to_depth.
+
+    Output row i sees rows 2i - 1 + k, for k = 0 to 4 ("same" padding of an even size).
+    """
+    inputs, outputs = kernel.shape[2:]
+    out = np.zeros((3, 3, 2, 2, inputs, outputs), np.float32)
+    for k, m in np.ndindex(5, 5):
+        (dy, row), (dx, column) = divmod(k - 1, 2), divmod(m - 1, 2)
+        out[dy + 1, dx + 1, row, column] = kernel[k, m]
+    return out.reshape(3, 3, 4 * inputs, outputs)
+
+
 def _one_filter_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     """[5, 5, 1, inputs] to [3, 3, inputs, 4]: the phases as channels, absent taps zero."""
     out = np.zeros((3, 3, kernel.shape[3], 4), np.float32)
@@ -140,23 +158,22 @@ def _one_filter_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _mask_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[4, 4, 1, 2] of dilation 2 to [5, 5, 4, 8]: the same from phases to phases.
+    """[4, 4, 1, 2] of dilation 2 to [3, 3, 16, 32]: the same from 4 x 4 phases to such phases.
 
-    Output row y sees rows y - 3 + 2k, for k = 0 to 3 ("same" padding): of the other phase.
+    Output row y sees rows y - 3 + 2k, for k = 0 to 3 ("same" padding). Row 4i + 2a + b comes as
+    phase b of row 2i + a of the last decoder, so that space_to_depth puts a before b.
     """
-    out = np.zeros((5, 5, 2, 2, 2, 2, 2), np.float32)  # [.., phases in, phases out, channel]
-    for row, column in np.ndindex(2, 2):
-        for k, m in np.ndindex(4, 4):
-            (dy, from_row), (dx, from_column) = (
-                divmod(row - 3 + 2 * k, 2),
-                divmod(column - 3 + 2 * m, 2),
-            )
-            out[dy + 2, dx + 2, from_row, from_column, row, column] = kernel[k, m, 0]
-    return out.reshape(5, 5, 4, 8)
+    out = np.zeros((3, 3, 2, 2, 2, 2, 4, 4, 2), np.float32)  # [.., a, a, b, b, row, column, 2]
+    for row, column, k, m in np.ndindex(4, 4, 4, 4):
+        dy, from_row = divmod(row - 3 + 2 * k, 4)
+        dx, from_column = divmod(column - 3 + 2 * m, 4)
+        (ay, by), (ax, bx) = divmod(from_row, 2), divmod(from_column, 2)
+        out[dy + 1, dx + 1, ay, ax, by, bx, row, column] = kernel[k, m, 0]
+    return out.reshape(3, 3, 16, 32)
 
 
 def estimate(
-    mixture: Any, weights: Sequence[Mapping[str, Any]], *, net: Net, deconvolution: Deconvolution
+    mixture: Any, weights: Sequence[Mapping[str, Any]], *, net: Net, library: Library
 ) -> list[Any]:
     """Runs the nets of one model.
 
@@ -165,14 +182,12 @@ def estimate(
             2 ** depth, and need not be the net's own.
         weights: what `fold` returned, of one floating-point type, which is computed in.
         net: their shape.
-        deconvolution: what `fold` was given.
+        library: what `fold` was given.
 
     Returns:
         float32 magnitudes of the mixture's shape for each stem.
     """
-    logits = [
-        tf.cast(_logits(mixture, values, net, deconvolution), tf.float32) for values in weights
-    ]
+    logits = [tf.cast(_logits(mixture, values, net, library), tf.float32) for values in weights]
     if net.head == "softmax":
         masks = tf.unstack(tf.nn.softmax(tf.stack(logits, axis=-1), axis=-1), axis=-1)
     else:
@@ -180,7 +195,7 @@ def estimate(
     return [mask * mixture for mask in masks]
 
 
-def _logits(mixture: Any, weights: Mapping[str, Any], net: Net, deconvolution: str) -> Any:
+def _logits(mixture: Any, weights: Mapping[str, Any], net: Net, library: Library) -> Any:
     """One stem's net up to its mask's logits: train.unet's, which says the shapes."""
 
     def convolution(x: Any, layer: str, stride: int) -> Any:
@@ -201,7 +216,10 @@ def _logits(mixture: Any, weights: Mapping[str, Any], net: Net, deconvolution: s
 
     x, skips = tf.cast(mixture, weights["mask/kernel"].dtype), []
     for level in range(net.depth):
-        x = convolution(x, f"encoder_{level}", 2)
+        if library == "xnnpack" and level == 0:
+            x = convolution(tf.nn.space_to_depth(x, 2), "encoder_0", 1)
+        else:
+            x = convolution(x, f"encoder_{level}", 2)
         skips.append(x)
         if level < net.depth - 1:
             x = _activation(net.encoder_activation)(norm(x, f"encoder_norm_{level}"))
@@ -209,7 +227,7 @@ def _logits(mixture: Any, weights: Mapping[str, Any], net: Net, deconvolution: s
     activation = _activation(net.decoder_activation)
     for level in range(net.depth - 1):
         layer = f"decoder_{level}"
-        if deconvolution == "phases":
+        if library == "xnnpack":
             x = tf.nn.depth_to_space(activation(_phases(x, weights, layer)), 2)
         else:
             kernel = weights[f"{layer}/kernel"]
@@ -224,18 +242,17 @@ def _logits(mixture: Any, weights: Mapping[str, Any], net: Net, deconvolution: s
     # One scale and one shift for all four phases.
     scale, shift = (tf.cast(weights[f"{norm_name}/{n}"], x.dtype) for n in ("scale", "shift"))
     x = x * scale + shift
-    return tf.nn.depth_to_space(convolution(x, "mask", 1), 2)
+    return tf.nn.depth_to_space(convolution(tf.nn.space_to_depth(x, 2), "mask", 1), 4)
 
 
 def _phases(x: Any, weights: Mapping[str, Any], layer: str) -> Any:
     """The four phases of a transposed convolution, as channels for depth_to_space."""
-    _, rows, columns, _ = x.shape
-    padded = tf.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     phases = []
     for row in (0, 1):
         for column in (0, 1):
-            seen = padded[:, : rows + 1 + row, : columns + 1 + column]
-            phase = tf.nn.conv2d(seen, weights[f"{layer}/kernel_{row}{column}"], 1, "VALID")
+            # Each with a padding of its own, which XNNPACK makes part of the convolution.
+            padded = tf.pad(x, [(0, 0), (1, row), (1, column), (0, 0)])
+            phase = tf.nn.conv2d(padded, weights[f"{layer}/kernel_{row}{column}"], 1, "VALID")
             phases.append(tf.nn.bias_add(phase, weights[f"{layer}/bias"]))
     return tf.concat(phases, axis=-1)
 
@@ -249,7 +266,7 @@ def _activation(name: Activation) -> Any:
 @functools.cache
 def _compiled(net: Net) -> Any:
     def run(mixture: Any, weights: Any) -> list[Any]:
-        return estimate(mixture, weights, net=net, deconvolution="transposed")
+        return estimate(mixture, weights, net=net, library="onednn")
 
     return tf.function(run, autograph=False)
 
@@ -278,7 +295,7 @@ class TensorFlowNets:
         self.interface = interface
         self._net = net
         kind = tf.float32 if precision == "float32" else tf.bfloat16
-        folded = fold(weights, net, interface.stems, deconvolution="transposed")
+        folded = fold(weights, net, interface.stems, library="onednn")
         # The fused norm takes its parameters in float32, whatever it computes in.
         self._weights = [
             {
