@@ -65,7 +65,9 @@ def test_a_softmax_model_is_one_export(
         check_parity(stem, kind, export.compare(found[stem], np.asarray(truth[stem])), BOUNDS)
 
 
-def test_float16_is_half_the_size(model: Model, tmp_path: Path) -> None:
+def test_float16_is_half_the_size(tmp_path: Path) -> None:
+    net = dataclasses.replace(NET, width=16)
+    model = Model(("vocals",), net, 4096, 1024, RATE_HZ, {}, unet.build(net, ["vocals"]))
     sizes = {}
     for kind in ("tflite_float32", "tflite_float16"):
         export.write_export(model, tmp_path / kind, kind)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from eval.inference import TensorFlowNets
 from eval.separation import Separator
 from features.errors import UserError
+from features.models import Interface
 from tests.conftest import RATE_HZ, ROOT
 from tests.golden import spleeter_rules as rules
 from train import unet
@@ -186,6 +187,67 @@ def test_a_direct_mask_is_the_nets_own(random: np.random.Generator) -> None:
     both = separator_of(models, mask="direct").separate(waveform, sample_rate_hz=RATE_HZ)
     alone = separator_of(models[1:]).separate(waveform, sample_rate_hz=RATE_HZ)
     np.testing.assert_array_equal(both["b"], alone["b"])
+
+
+class Ramp:
+    """Nets whose estimate is the number of the frame in the part times the mixture."""
+
+    interface = Interface(("vocals",), 16, 64, 4096, 1024, RATE_HZ)
+
+    def __call__(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+        share = np.arange(16, dtype=np.float32) / 16
+        return {"vocals": share[:, None, None] * mixture}
+
+
+def test_overlapping_parts_fade_over() -> None:
+    """Two parts of 16 frames, 4 of them shared: weights 1/8, 3/8, 5/8, 7/8 of the second."""
+    t = np.arange(24 * 1024) / RATE_HZ  # 28 frames
+    tone = np.sin(2 * np.pi * 10 * RATE_HZ / 4096 * t).astype(np.float32)
+    waveform = np.stack([tone, tone], 1)
+    separator = Separator([Ramp()], overlap_frames=4)
+    (found,) = separator.separate(waveform, sample_rate_hz=RATE_HZ).values()
+    first, second = np.arange(16) / 16, np.arange(16) / 16
+    fade = np.array([1, 3, 5, 7]) / 8
+    shares = np.concatenate([first[:12], (1 - fade) * first[12:] + fade * second[:4], second[4:]])
+    # By tf.signal, frame by frame, the low band alone.
+    padded = np.concatenate([np.zeros(4096), tone, np.zeros(4096)]).astype(np.float32)
+    spectrum = tf.signal.stft(padded, 4096, 1024).numpy()[:28]
+    spectrum[:, 64:] = 0
+    window = lambda n, dtype: tf.signal.hann_window(n, dtype=dtype) * 2 / 3  # noqa: E731
+    masked = (shares[:, None] * spectrum).astype(np.complex64)
+    wave = tf.signal.inverse_stft(masked, 4096, 1024, window_fn=window).numpy()
+    np.testing.assert_allclose(found[:, 0], wave[4096 : 4096 + len(tone)], atol=1e-5)
+    with pytest.raises(UserError, match="overlap_frames=9: must be 0 to 8"):
+        Separator([Ramp()], overlap_frames=9)
+
+
+@pytest.mark.parametrize(("rate_hz", "channels"), [(RATE_HZ, 2), (48000, 1)])
+def test_residual_and_instrumental(
+    random: np.random.Generator, rate_hz: int, channels: int
+) -> None:
+    waveform = random.uniform(-1, 1, (20_000, channels)).astype(np.float32)
+    models = [model(stem, seed=n) for n, stem in enumerate(("vocals", "drums", "bass"))]
+    plain = separator_of(models).separate(waveform, sample_rate_hz=rate_hz)
+    found = separator_of(
+        models, stems=["drums", "bass"], residual=True, instrumental=True
+    ).separate(waveform, sample_rate_hz=rate_hz)
+    assert list(found) == ["drums", "bass", "residual", "instrumental"]
+    np.testing.assert_array_equal(found["bass"], plain["bass"])
+    total = found["drums"] + found["bass"] + found["residual"]
+    np.testing.assert_allclose(total, waveform, atol=1e-6)
+    np.testing.assert_allclose(found["instrumental"] + plain["vocals"], waveform, atol=1e-6)
+    with pytest.raises(UserError, match="no instrumental: the models have no vocals"):
+        separator_of(models[1:], instrumental=True)
+
+
+def test_a_wiener_filter_excludes_masks() -> None:
+    pair = [model("a"), model("b")]
+    with pytest.raises(UserError, match="has no mask, exponent or mask_extension"):
+        separator_of(pair, mwf_window_frames=300, exponent=1.0)
+    with pytest.raises(UserError, match="mwf_window_frames=0: must be 1 or more"):
+        separator_of(pair, mwf_window_frames=0)
+    with pytest.raises(UserError, match="a Wiener filter of a alone lets all through"):
+        separator_of(pair[:1], mwf_window_frames=300)
 
 
 GOLDEN = ROOT / "tests" / "golden" / "spleeter-separation.npz"

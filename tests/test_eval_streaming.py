@@ -90,16 +90,20 @@ def test_what_is_not_masked_comes_back(cuts: list[int], samples: int, frames: in
 
 @pytest.mark.parametrize("rate_hz", [RATE_HZ, 48000])
 @pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"overlap_frames": 5, "residual": True}, {"mwf_window_frames": 7, "overlap_frames": 8}],
+)
 @settings(deadline=None, max_examples=4)
 @given(cuts=CUTS, samples=st.sampled_from([1, 4095, 12 * 1024 + 1, 30_000]))
 def test_a_stream_is_separated_as_the_whole(
-    rate_hz: int, channels: int, cuts: list[int], samples: int
+    rate_hz: int, channels: int, options: dict[str, Any], cuts: list[int], samples: int
 ) -> None:
     waveform = np.random.default_rng(3).uniform(-1, 1, (samples, channels)).astype(np.float32)
-    separator = separator_of([model("a", seed=1), model("b", seed=2)])
+    separator = separator_of([model("a", seed=1), model("b", seed=2)], **options)
     whole = separator.separate(waveform, sample_rate_hz=rate_hz)
     parts = list(separator.separate_stream(blocks(waveform, cuts), sample_rate_hz=rate_hz))
-    for stem in ("a", "b"):
+    for stem in separator.stems:
         found = np.concatenate([part[stem] for part in parts])
         assert found.shape == waveform.shape
         np.testing.assert_allclose(found, whole[stem], atol=1e-6)
