@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import stempeg
 
 from features.ffmpeg import find_ffmpeg
 
@@ -43,7 +42,6 @@ def main() -> None:
     parser.add_argument("models", type=Path, help="of vocals and accompaniment")
     parser.add_argument("corpus", type=Path, help="folder of MUSDB18 stem files")
     arguments = parser.parse_args()
-    find_ffmpeg()
     songs = sorted(arguments.corpus.glob("*/*.stem.mp4"))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -71,6 +69,9 @@ def main() -> None:
 
 
 def read(song: Path) -> dict[str, np.ndarray]:
+    find_ffmpeg()
+    import stempeg  # which looks for ffmpeg as it loads
+
     stems, _ = stempeg.read_stems(str(song), start=START_S, duration=SECONDS, dtype=np.float32)
     _, drums, bass, other, vocals = stems
     return {"vocals": vocals, "accompaniment": drums + bass + other}

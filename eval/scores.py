@@ -1,4 +1,4 @@
-"""BSSEval v4 scores of a track, by museval, and the table that holds them."""
+"""BSSEval v4 scores of a track, museval's JSON of them, and the table that holds them."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from eval.bss_eval import bss_eval
 from features.ffmpeg import find_ffmpeg
 from features.stft import Waveform
 
@@ -30,11 +31,12 @@ def score_track(
     sample_rate_hz: int,
     window_s: float,
     hop_s: float,
+    workers: int | None = None,
 ) -> tuple[dict[str, dict[str, list[float]]], dict[str, str]]:
-    """Scores all targets of a track together, as museval does.
+    """Scores all targets of a track together, as museval does (see eval.bss_eval).
 
-    A target whose reference or estimate is silent throughout is left out of the call,
-    which museval would refuse as a whole; it gets a note instead of scores.
+    A target whose reference or estimate is silent throughout gets a note instead of scores;
+    museval would refuse the track as a whole.
 
     Args:
         references: true stems, float32 [samples, channels].
@@ -42,6 +44,7 @@ def score_track(
         sample_rate_hz: of both.
         window_s: length of a scored frame.
         hop_s: distance of scored frames.
+        workers: threads to use; None: as many as there are cores.
 
     Returns:
         Scores in dB per target and metric, a value a frame (NaN where any target is silent
@@ -53,19 +56,18 @@ def score_track(
             notes[target] = "silent reference"
         elif not np.any(estimates[target]):
             notes[target] = "silent estimate"
-    scored = [target for target in references if target not in notes]
-    if not scored:
-        return {}, notes
-    sdr, isr, sir, sar = _museval().evaluate(
-        [references[target] for target in scored],
-        [estimates[target] for target in scored],
-        win=round(window_s * sample_rate_hz),
+    found = bss_eval(
+        np.stack(list(references.values())),
+        np.stack([estimates[target] for target in references]),
+        window=round(window_s * sample_rate_hz),
         hop=round(hop_s * sample_rate_hz),
+        workers=workers,
     )
-    by_metric = {"SDR": sdr, "SIR": sir, "ISR": isr, "SAR": sar}
+    by_metric = {"SDR": found.sdr, "SIR": found.sir, "ISR": found.isr, "SAR": found.sar}
     values = {
         target: {metric: by_metric[metric][row].tolist() for metric in METRICS}
-        for row, target in enumerate(scored)
+        for row, target in enumerate(references)
+        if target not in notes
     }
     return values, notes
 

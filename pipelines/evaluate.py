@@ -1,4 +1,4 @@
-"""Stage evaluate: estimates/ and two oracles -> scores/ (museval JSON, scores.parquet)."""
+"""Stage evaluate: estimates/ and the oracles -> scores/ (museval JSON, scores.parquet)."""
 
 import json
 import os
@@ -71,7 +71,10 @@ def _score_once(
     windows = config.model_dump()
     if not done.exists():
         values, notes = scores.score_track(
-            *_read_pair(manifest, track, method), sample_rate_hz=SAMPLE_RATE_HZ, **windows
+            *_read_pair(manifest, track, method),
+            sample_rate_hz=SAMPLE_RATE_HZ,
+            workers=1,
+            **windows,
         )
         notes_path.write_text(json.dumps(notes), encoding="utf-8")
         temporary = done.with_name(f".{done.name}.tmp")

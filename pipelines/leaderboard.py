@@ -12,8 +12,9 @@ from pipelines.paths import CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
 from pipelines.work import publish, work_folder
 
 METHOD_NOTES = (
-    "`MIX` is the unprocessed mixture as estimate, the floor; `IRM1` is the ideal ratio mask, "
-    "a ceiling that knows the truth."
+    "`MIX` is the unprocessed mixture as estimate, the floor. The ceilings know the truth: `IRM1` "
+    "and `IRM2` are ideal ratio masks, `IBM1` and `IBM2` ideal binary ones, of magnitudes and of "
+    "energies, `MWF` is a multichannel Wiener filter; all as in SiSEC 2018."
 )
 
 
@@ -25,8 +26,8 @@ def main() -> None:
     table = leaderboard.aggregate(scores)
     remarks = [
         card["remark"],
-        f"Corpus `{card['root']}`, {scores['track'].nunique()} test tracks. BSSEval v4 by museval, "
-        f"{leaderboard.AGGREGATION}.",
+        f"Corpus `{card['root']}`, {scores['track'].nunique()} test tracks. BSSEval v4 as museval "
+        f"has it, {leaderboard.AGGREGATION}.",
         METHOD_NOTES,
     ]
     page = leaderboard.to_markdown(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval import leaderboard, oracles, scores
+from eval import leaderboard, scores
 from tests.conftest import RATE_HZ
 
 WINDOWS = {"window_s": 1.0, "hop_s": 1.0}
@@ -34,10 +34,10 @@ def test_scores_are_musevals(stems: dict[str, np.ndarray], random: np.random.Gen
     assert notes == {}
     assert list(values) == list(stems)
     for row, target in enumerate(stems):
-        np.testing.assert_array_equal(values[target]["SDR"], sdr[row])
-        np.testing.assert_array_equal(values[target]["SIR"], sir[row])
-        np.testing.assert_array_equal(values[target]["ISR"], isr[row])
-        np.testing.assert_array_equal(values[target]["SAR"], sar[row])
+        np.testing.assert_allclose(values[target]["SDR"], sdr[row], atol=1e-6)
+        np.testing.assert_allclose(values[target]["SIR"], sir[row], atol=1e-6)
+        np.testing.assert_allclose(values[target]["ISR"], isr[row], atol=1e-6)
+        np.testing.assert_allclose(values[target]["SAR"], sar[row], atol=1e-6)
     # Noise 20 dB below the stem, and 512 filter taps cannot undo it.
     assert 19 < np.median(values["vocals"]["SDR"]) < 22
 
@@ -119,31 +119,3 @@ def test_page_and_metrics() -> None:
     assert lines[4] == "| SDR, dB | vocals (2 tracks) | bass (1 track, 1 silent) |"
     assert lines[6:8] == ["| m | 8.50 | 7.00 |", "| MIX | -0.50 | 3.00 |"]
     assert leaderboard.metrics(found, "m")["vocals"]["SDR"] == 8.5
-
-
-def test_mix_is_the_mixture(stems: dict[str, np.ndarray]) -> None:
-    mixture = sum(stems.values())
-    estimates = oracles.mixture_as_estimate(mixture, stems)
-    assert list(estimates) == list(stems)
-    assert all(estimate is mixture for estimate in estimates.values())
-
-
-def test_ideal_ratio_mask(stems: dict[str, np.ndarray]) -> None:
-    t = np.arange(2 * RATE_HZ)[:, None] / RATE_HZ
-    tones = {
-        "low": np.repeat(np.sin(2 * np.pi * 200 * t), 2, axis=1).astype(np.float32),
-        "high": np.repeat(np.sin(2 * np.pi * 3000 * t), 2, axis=1).astype(np.float32),
-    }
-    mixture = tones["low"] + tones["high"]
-    estimates = oracles.ideal_ratio_mask(mixture, tones)
-    for name, tone in tones.items():  # apart in frequency: the mask is exact
-        np.testing.assert_allclose(estimates[name][4096:-4096], tone[4096:-4096], atol=1e-3)
-    mixture = sum(stems.values())
-    total = sum(oracles.ideal_ratio_mask(mixture, stems).values())
-    np.testing.assert_allclose(total, mixture, atol=1e-5)  # masks sum to 1
-
-
-def test_ideal_ratio_mask_keeps_odd_lengths(random: np.random.Generator) -> None:
-    stems = {name: random.normal(size=(5001, 2)).astype(np.float32) for name in ("a", "b")}
-    estimates = oracles.ideal_ratio_mask(stems["a"] + stems["b"], stems)
-    assert all(estimate.shape == (5001, 2) for estimate in estimates.values())

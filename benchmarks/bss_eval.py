@@ -1,0 +1,99 @@
+"""BSSEval v4 of a whole track against museval.
+
+    python -m benchmarks.bss_eval [--seconds 240] [--turns 3]
+
+A stereo track of coloured noise is scored as museval.eval_mus_track scores one: four targets
+together, then vocals and accompaniment. Each in a process of its own, with all cores, turn by
+turn; medians. Then the largest difference of any score, and what fifty tracks would take.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.separate import measure, quiet
+
+RATE_HZ = 44100
+SCORERS = ("museval", "stemforge")
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["run"]:
+        run(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=240)
+    parser.add_argument("--turns", type=int, default=3)
+    arguments = parser.parse_args()
+    seconds: dict[str, list[float]] = {name: [] for name in SCORERS}
+    memory: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(arguments.turns):
+            for name in SCORERS:
+                out = Path(folder) / f"{name}.npz"
+                command = [sys.executable, "-m", "benchmarks.bss_eval", "run", name]
+                _, memory[name] = measure([*command, arguments.seconds, out], quiet())
+                seconds[name].append(float(np.load(out)["seconds"]))
+        scores = [np.load(Path(folder) / f"{name}.npz")["scores"] for name in SCORERS]
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    print("| scorer | seconds | times real time | ratio | peak memory | 50 tracks |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, value in medians.items():
+        ratio = f"{medians['museval'] / value:.1f}x"
+        speed = f"{arguments.seconds / value:.1f}"
+        fifty = f"{value * 50 / 60:.0f} min"
+        print(f"| {name} | {value:.1f} | {speed} | {ratio} | {memory[name]:.0f} MB | {fifty} |")
+    print(f"\nlargest difference of a score: {np.abs(scores[0] - scores[1]).max():.1e} dB")
+
+
+def run(scorer: str, seconds: int, out: Path) -> None:
+    references, estimates = track(seconds)
+    pairs = [(references, estimates)]
+    pairs.append(
+        (
+            np.stack([references[0], references[1:].sum(axis=0)]),
+            np.stack([estimates[0], estimates[1:].sum(axis=0)]),
+        )
+    )
+    if scorer == "museval":
+        from features.ffmpeg import find_ffmpeg
+
+        find_ffmpeg()
+        import museval.metrics
+
+        def score(*pair: np.ndarray) -> np.ndarray:
+            return np.stack(museval.metrics.bss_eval(*pair, window=RATE_HZ, hop=RATE_HZ)[:4])
+    else:
+        from eval.bss_eval import bss_eval
+
+        def score(*pair: np.ndarray) -> np.ndarray:
+            found = bss_eval(*pair, window=RATE_HZ, hop=RATE_HZ)
+            return np.stack([found.sdr, found.isr, found.sir, found.sar])
+
+    started = time.perf_counter()
+    scores = [score(*pair) for pair in pairs]
+    took = time.perf_counter() - started
+    np.savez(out, seconds=took, scores=np.concatenate(scores, axis=1))
+
+
+def track(seconds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Four stems of coloured noise and estimates with errors of each kind, float32."""
+    random = np.random.default_rng(0)
+    samples = seconds * RATE_HZ
+    references = np.empty((4, samples, 2), np.float32)
+    for stem in references:
+        white = random.normal(0.0, 0.1, (samples + 4, 2)).astype(np.float32)
+        stem[:] = sum(white[lag : lag + samples] / (lag + 1) for lag in range(4))
+    estimates = 0.8 * references + 0.1 * references.sum(axis=0)
+    estimates[:, 1:] += 0.3 * references[:, :-1]
+    estimates += random.normal(0.0, 0.01, references.shape).astype(np.float32)
+    return references, estimates
+
+
+if __name__ == "__main__":
+    main()
