@@ -72,46 +72,36 @@ class Separator:
         residual: bool = False,
         instrumental: bool = False,
     ) -> None:
-        interface = _common_interface(models)
-        self._known = tuple(stem for model in models for stem in model.interface.stems)
-        wanted = self._known if stems is None else tuple(stems)
-        _check_stems(self._known, wanted)
-        if instrumental and VOCALS not in self._known:
+        self._interface = _common_interface(models)
+        known = tuple(stem for model in models for stem in model.interface.stems)
+        self._wanted = known if stems is None else tuple(stems)
+        _check_stems(known, self._wanted)
+        if instrumental and VOCALS not in known:
             raise UserError(f"no {INSTRUMENTAL}: the models have no {VOCALS} to leave out")
-        self._wanted = wanted  # subtracted from the mixture for the residual
-        self._inner = (
-            wanted if VOCALS in wanted or not instrumental else (*wanted, VOCALS)
-        )  # what the nets' estimates are turned into
+        # What the nets' estimates are turned into, which is more than what is returned where
+        # the vocals are only left out.
+        left_out = instrumental and VOCALS not in self._wanted
+        self._inner = (*self._wanted, VOCALS) if left_out else self._wanted
         self._extras = (RESIDUAL,) * residual + (INSTRUMENTAL,) * instrumental
-        self.stems = wanted + self._extras
-        several = len(self._known) > 1
-        if mwf_window_frames is not None:
-            if mask is not None or exponent != 2.0 or mask_extension != "zeros":
-                raise UserError("a Wiener filter has no mask, exponent or mask_extension")
-            if mwf_window_frames < 1:
-                raise UserError(f"mwf_window_frames={mwf_window_frames}: must be 1 or more")
-        elif mask is None:
-            mask = "ratio" if several else "direct"
-        if mask != "direct" and not several:
+        self.stems = self._wanted + self._extras
+        if mask is None and mwf_window_frames is None:
+            mask = "ratio" if len(known) > 1 else "direct"
+        elif mwf_window_frames is not None and (
+            mask is not None or exponent != 2.0 or mask_extension != "zeros"
+        ):
+            raise UserError("a Wiener filter has no mask, exponent or mask_extension")
+        if mask != "direct" and len(known) < 2:
             what = "ratio mask" if mask else "Wiener filter"
             raise UserError(
-                f"a {what} of {self._known[0]} alone lets all through: use mask=direct or more "
-                "models"
+                f"a {what} of {known[0]} alone lets all through: use mask=direct or more models"
             )
-        if exponent <= 0.0:
-            raise UserError(f"exponent={exponent}: must be positive")
-        if not 0 <= overlap_frames <= interface.frames // 2:
-            raise UserError(
-                f"overlap_frames={overlap_frames}: must be 0 to {interface.frames // 2}, half of "
-                "what the nets see at once"
-            )
+        _check_numbers(exponent, mwf_window_frames, overlap_frames, self._interface.frames)
         self._mask = mask
         self._exponent = exponent
         self._mask_extension = mask_extension
         self._mwf_window_frames = mwf_window_frames
         self._overlap_frames = overlap_frames
-        self._interface = interface
-        needed = set(self._inner if mask == "direct" else self._known)
+        needed = set(self._inner if mask == "direct" else known)
         self._models = [model for model in models if needed & set(model.interface.stems)]
         self._threads = ThreadPoolExecutor(max_workers=min(len(self._models), os.cpu_count() or 1))
         self._estimated = [stem for model in self._models for stem in model.interface.stems]
@@ -305,6 +295,18 @@ def _check_stems(known: Sequence[str], wanted: Sequence[str]) -> None:
             raise UserError(f"stem {stem!r}: name once each of {', '.join(known)} at most")
     if not wanted:
         raise UserError(f"no stem to separate: name some of {', '.join(known)}")
+
+
+def _check_numbers(exponent: float, mwf_window: int | None, overlap: int, frames: int) -> None:
+    if exponent <= 0.0:
+        raise UserError(f"exponent={exponent}: must be positive")
+    if mwf_window is not None and mwf_window < 1:
+        raise UserError(f"mwf_window_frames={mwf_window}: must be 1 or more")
+    if not 0 <= overlap <= frames // 2:
+        raise UserError(
+            f"overlap_frames={overlap}: must be 0 to {frames // 2}, half of what the nets see "
+            "at once"
+        )
 
 
 class _Song:

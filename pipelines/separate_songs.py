@@ -42,7 +42,6 @@ def add_to(commands: Any) -> None:
         help="split songs into stems",
         description="Writes OUTPUT/<song>/<stem>.wav for each song, at its own rate, length and "
         "number of channels.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     option = parser.add_argument
     option(
@@ -61,16 +60,24 @@ def add_to(commands: Any) -> None:
         ".tflite file, or a folder of them (such as exports/)",
     )
     option("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
-    nets = parser.add_argument_group("the nets")
-    option = nets.add_argument
+    _add_net_options(parser.add_argument_group("the nets").add_argument)
+    _add_mask_options(parser.add_argument_group("the masks").add_argument)
+    _add_file_options(parser.add_argument_group("the files").add_argument)
+    parser.set_defaults(run=separate_songs)
+
+
+def _add_net_options(option: Any) -> None:
     option(
-        "--runtime", choices=("tensorflow", "litert"), default="tensorflow", help="what runs them"
+        "--runtime",
+        choices=("tensorflow", "litert"),
+        default="tensorflow",
+        help="what they run on (default: %(default)s)",
     )
     option(
         "--precision",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="that TensorFlow computes in",
+        help="that TensorFlow computes in (default: %(default)s)",
     )
     option(
         "--max-frequency-hz",
@@ -84,10 +91,11 @@ def add_to(commands: Any) -> None:
         default=0,
         metavar="FRAMES",
         help="how far the parts of a song overlap that they see one by one, faded over from one "
-        "to the next: against audible seams",
+        "to the next: against audible seams (default: none)",
     )
-    masks = parser.add_argument_group("the masks")
-    option = masks.add_argument
+
+
+def _add_mask_options(option: Any) -> None:
     option(
         "--stems", metavar="A,B,...", help="only these, in this order (default: all of the models)"
     )
@@ -97,18 +105,20 @@ def add_to(commands: Any) -> None:
         help="ratio shares the mixture out among all models' stems, direct takes each net's own "
         "mask (default: ratio, or direct for a single stem)",
     )
-    option("--exponent", type=float, default=2.0, help="of the estimates in a ratio mask")
+    option(
+        "--exponent",
+        type=float,
+        default=2.0,
+        help="of the estimates in a ratio mask (default: %(default)s)",
+    )
     option(
         "--mask-extension",
         choices=("zeros", "average"),
         default="zeros",
-        help="what the mask is above the nets' highest frequency: nothing, or its average below",
+        help="what the mask is above the nets' highest frequency: nothing, or its average below "
+        "(default: %(default)s)",
     )
-    option(
-        "--mwf",
-        action="store_true",
-        help="a multichannel Wiener filter instead of the mask: about a third slower",
-    )
+    option("--mwf", action="store_true", help="a multichannel Wiener filter instead of the mask")
     option(
         "--mwf-window",
         type=int,
@@ -117,13 +127,12 @@ def add_to(commands: Any) -> None:
     )
     option("--residual", action="store_true", help="also write the mixture minus all these stems")
     option("--instrumental", action="store_true", help="also write the mixture minus the vocals")
-    files = parser.add_argument_group("the files")
-    option = files.add_argument
-    option(
-        "--offset", type=float, default=0.0, metavar="S", help="seconds to leave out at the start"
-    )
+
+
+def _add_file_options(option: Any) -> None:
+    option("--offset", type=float, default=0.0, metavar="S", help="seconds to leave out first")
     option("--duration", type=float, metavar="S", help="seconds to separate (default: to the end)")
-    option("--codec", choices=CODECS, default="wav", help="of the results")
+    option("--codec", choices=CODECS, default="wav", help="of the results (default: %(default)s)")
     option(
         "--subtype",
         choices=("PCM_16", "PCM_24", "FLOAT"),
@@ -134,11 +143,11 @@ def add_to(commands: Any) -> None:
         "--filename-format",
         default=FILENAME_FORMAT,
         metavar="TEXT",
-        help="where results go in OUTPUT; {filename} and {foldername} are the song's",
+        help="where results go in OUTPUT; {filename} and {foldername} are the song's "
+        "(default: %(default)s)",
     )
     option("--overwrite", action="store_true", help="replace results that are there")
     option("--json", action="store_true", help="print what was done as JSON")
-    parser.set_defaults(run=separate_songs)
 
 
 def separate_songs(arguments: argparse.Namespace) -> None:

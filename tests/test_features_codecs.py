@@ -7,6 +7,7 @@ import soundfile
 from features.audio import load_song
 from features.codecs import CODECS, Codec, check_codec, open_output
 from features.errors import UserError
+from pipelines import separate_songs
 
 # Signal to error ratios in dB that a codec keeps at least, of a tone with some noise.
 FIDELITY_DB = {"wav": 85, "flac": 85, "mp3": 20, "m4a": 20, "ogg": 20, "opus": 10}
@@ -87,6 +88,10 @@ def test_what_a_codec_does_not_have(
 ) -> None:
     with pytest.raises(UserError, match=problem):
         check_codec(codec, subtype=subtype, bitrate=bitrate)
+
+
+def test_the_command_names_them_all() -> None:
+    assert separate_songs.CODECS == CODECS  # twice, so that help need not load an audio library
 
 
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:
