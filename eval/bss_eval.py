@@ -17,6 +17,7 @@ energies of a frame are taken on its spectra (Parseval), which never return to t
 
 import math
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,7 +33,7 @@ Signals = NDArray[Any]  # float32 or float64 [sources, samples, channels]
 Values = NDArray[np.float64]
 Spectra = NDArray[np.complex128]
 BLOCK = 2**14  # FFT length of the correlations
-BLOCKS_AT_ONCE = 32
+BLOCKS_AT_ONCE = 16
 MAX_CONDITION = 1e12
 
 
@@ -98,7 +99,8 @@ def bss_eval(
     scores = np.full((4, len(references), len(parts)), np.nan)
     fallbacks = 0
     if heard:
-        refs, ests = references[heard], estimates[heard]
+        some = len(heard) < len(references)  # a selection is a copy
+        refs, ests = (s[heard] if some else s for s in (references, estimates))
         longest = max(part.stop - part.start for part in parts)
         size = scipy.fft.next_fast_len(longest + filters_len - 1, real=True)
         track = None if framewise_filters else _Filters.of(refs, ests, filters_len, size, workers)
@@ -157,11 +159,11 @@ class _Filters:
         cls, references: Signals, estimates: Signals, taps: int, size: int, workers: int
     ) -> "_Filters":
         """Computes them from whole signals; `size` is the length of a frame's FFT."""
-        sources, samples, channels = references.shape
+        sources, _, channels = references.shape
         count = sources * channels
-        left = np.moveaxis(references, 2, 1).reshape(count, samples)
-        right = np.moveaxis(estimates, 2, 1).reshape(count, samples)
-        lags = correlations(left, np.concatenate([left, right]), reach=taps - 1, workers=workers)
+        left = [source[:, channel] for source in references for channel in range(channels)]
+        right = [source[:, channel] for source in estimates for channel in range(channels)]
+        lags = correlations(left, left + right, reach=taps - 1, workers=workers)
         gram = np.empty((count, taps, count, taps))
         for p in range(count):
             for q in range(count):
@@ -182,19 +184,21 @@ class _Filters:
         return cls(_response(everyone.reshape(count, taps, count), size), own, fell)
 
 
-def correlations(left: Signals, right: Signals, *, reach: int, workers: int = 1) -> Values:
+def correlations(
+    left: Sequence[NDArray[Any]], right: Sequence[NDArray[Any]], *, reach: int, workers: int = 1
+) -> Values:
     """Sums over n of left[p, n] * right[q, n + lag], zeros outside.
 
     Args:
-        left: float [signals, samples].
-        right: float [other signals, samples].
+        left: float [samples] each.
+        right: float [samples] each, as long.
         reach: the largest lag.
         workers: threads to use.
 
     Returns:
         float64 [signals, other signals, 2 reach + 1], lags from -reach to reach.
     """
-    samples = left.shape[1]
+    samples = len(left[0])
     size = max(BLOCK, scipy.fft.next_fast_len(4 * reach + 4, real=True))
     step = size - 2 * reach
     starts = range(0, samples, step)
@@ -204,12 +208,14 @@ def correlations(left: Signals, right: Signals, *, reach: int, workers: int = 1)
         a = np.zeros((len(left), len(group), size))
         b = np.zeros((len(right), len(group), size))
         for number, start in enumerate(group):
-            piece = left[:, start : start + step]
-            a[:, number, reach : reach + piece.shape[1]] = piece
+            for p, signal in enumerate(left):
+                piece = signal[start : start + step]
+                a[p, number, reach : reach + len(piece)] = piece
             begin = max(0, start - reach)
-            piece = right[:, begin : start + step + reach]
             offset = begin - (start - reach)
-            b[:, number, offset : offset + piece.shape[1]] = piece
+            for q, signal in enumerate(right):
+                piece = signal[begin : start + step + reach]
+                b[q, number, offset : offset + len(piece)] = piece
         spectra_a = scipy.fft.rfft(a, axis=-1, workers=workers).transpose(2, 0, 1)
         spectra_b = scipy.fft.rfft(b, axis=-1, workers=workers).transpose(2, 1, 0)
         # One small matrix product a frequency, over the blocks.
