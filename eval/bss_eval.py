@@ -33,7 +33,7 @@ Signals = NDArray[Any]  # float32 or float64 [sources, samples, channels]
 Values = NDArray[np.float64]
 Spectra = NDArray[np.complex128]
 BLOCK = 2**14  # FFT length of the correlations
-BLOCKS_AT_ONCE = 16
+BLOCKS_AT_ONCE = 8
 MAX_CONDITION = 1e12
 
 
@@ -136,8 +136,14 @@ def frames(samples: int, *, window: float, hop: float) -> list[slice]:
 
 
 def _silent(reference: Signals, estimate: Signals) -> bool:
-    # museval's definition: the channels cancel in every sample.
-    return any(not np.any(signal.sum(axis=-1)) for signal in (reference, estimate))
+    """Whether a source is silent by museval's definition: its channels cancel throughout."""
+    return not (_heard(reference) and _heard(estimate))
+
+
+def _heard(signal: Signals) -> bool:
+    # Most signals are in their first few samples.
+    parts = (signal[n : n + BLOCK] for n in range(0, len(signal), BLOCK))
+    return any(np.any(part.sum(axis=-1)) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ class _Filters:
         count = sources * channels
         left = [source[:, channel] for source in references for channel in range(channels)]
         right = [source[:, channel] for source in estimates for channel in range(channels)]
-        lags = correlations(left, left + right, reach=taps - 1, workers=workers)
+        lags = correlations(left, right, reach=taps - 1, workers=workers)
         gram = np.empty((count, taps, count, taps))
         for p in range(count):
             for q in range(count):
@@ -187,7 +193,7 @@ class _Filters:
 def correlations(
     left: Sequence[NDArray[Any]], right: Sequence[NDArray[Any]], *, reach: int, workers: int = 1
 ) -> Values:
-    """Sums over n of left[p, n] * right[q, n + lag], zeros outside.
+    """Sums over n of left[p, n] * (left and right)[q, n + lag], zeros outside.
 
     Args:
         left: float [samples] each.
@@ -196,48 +202,64 @@ def correlations(
         workers: threads to use.
 
     Returns:
-        float64 [signals, other signals, 2 reach + 1], lags from -reach to reach.
+        float64 [left, left and right, 2 reach + 1], lags from -reach to reach.
     """
-    samples = len(left[0])
+    samples, count = len(left[0]), len(left)
+    signals = [*left, *right]
     size = max(BLOCK, scipy.fft.next_fast_len(4 * reach + 4, real=True))
     step = size - 2 * reach
     starts = range(0, samples, step)
-    total = np.zeros((size // 2 + 1, len(left), len(right)), np.complex128)
-    for first in range(0, len(starts), BLOCKS_AT_ONCE):
-        group = starts[first : first + BLOCKS_AT_ONCE]
-        a = np.zeros((len(left), len(group), size))
-        b = np.zeros((len(right), len(group), size))
+
+    def spectra_of(group: Sequence[int]) -> Spectra:
+        """Cross spectra of a few blocks, [left, left and right, bins]."""
+        a = np.zeros((count, len(group), size))
+        b = np.zeros((len(signals), len(group), size))
         for number, start in enumerate(group):
-            for p, signal in enumerate(left):
-                piece = signal[start : start + step]
-                a[p, number, reach : reach + len(piece)] = piece
             begin = max(0, start - reach)
             offset = begin - (start - reach)
-            for q, signal in enumerate(right):
+            for q, signal in enumerate(signals):
                 piece = signal[begin : start + step + reach]
                 b[q, number, offset : offset + len(piece)] = piece
-        spectra_a = scipy.fft.rfft(a, axis=-1, workers=workers).transpose(2, 0, 1)
-        spectra_b = scipy.fft.rfft(b, axis=-1, workers=workers).transpose(2, 1, 0)
-        # One small matrix product a frequency, over the blocks.
-        total += np.ascontiguousarray(spectra_a.conj()) @ np.ascontiguousarray(spectra_b)
-    lags = scipy.fft.irfft(total, n=size, axis=0, workers=workers)
-    return np.moveaxis(np.concatenate([lags[size - reach :], lags[: reach + 1]]), 0, -1)
+                if q < count:
+                    length = min(step, samples - start)
+                    a[q, number, reach : reach + length] = signal[start : start + length]
+        conjugate, other = scipy.fft.rfft(a).conj(), scipy.fft.rfft(b)
+        found = np.zeros((count, len(signals), size // 2 + 1), np.complex128)
+        for p in range(count):  # the rest by symmetry
+            np.einsum("bf,qbf->qf", conjugate[p], other[p:], out=found[p, p:])
+        return found
+
+    groups = [starts[n : n + BLOCKS_AT_ONCE] for n in range(0, len(starts), BLOCKS_AT_ONCE)]
+    with ThreadPoolExecutor(workers) as threads:
+        total = np.zeros((count, len(signals), size // 2 + 1), np.complex128)
+        for found in threads.map(spectra_of, groups):
+            total += found
+    circular = scipy.fft.irfft(total, n=size)
+    lags = np.concatenate([circular[..., size - reach :], circular[..., : reach + 1]], axis=-1)
+    for p in range(count):
+        lags[p + 1 :, p] = lags[p, p + 1 : count, ::-1]
+    return lags
 
 
 def _solve(gram: Values, cross: Values) -> tuple[Values, int]:
     """Solves (gram + eps I) x = cross; also whether Cholesky's factorisation did not do."""
-    gram = gram + np.finfo(float).eps * np.eye(len(gram))  # museval's regularisation
-    norm = float(np.abs(gram).sum(axis=0).max())
-    factor, failed = scipy.linalg.lapack.dpotrf(gram, lower=True)
+    epsilon = np.finfo(float).eps  # museval's regularisation
+    factor = np.array(gram)
+    factor.flat[:: len(gram) + 1] += epsilon
+    # By blocks of rows: a matrix of absolute values would be as large as itself.
+    rows = (factor[n : n + 256] for n in range(0, len(factor), 256))
+    norm = max(float(np.abs(block).sum(axis=1).max()) for block in rows)
+    # A symmetric matrix is its transpose, whose memory is laid out as LAPACK wants it.
+    factor, failed = scipy.linalg.lapack.dpotrf(factor.T, lower=True, overwrite_a=True)
     if not failed:
         reciprocal, _ = scipy.linalg.lapack.dpocon(factor, norm, uplo="L")
         if reciprocal * MAX_CONDITION >= 1.0:
             return scipy.linalg.cho_solve((factor, True), cross), 0
     try:
-        found = np.asarray(np.linalg.solve(gram, cross), np.float64)
+        found = np.linalg.solve(gram + epsilon * np.eye(len(gram)), cross)
     except np.linalg.LinAlgError:
-        found = np.asarray(np.linalg.lstsq(gram, cross, rcond=None)[0], np.float64)
-    return found, 1
+        found = np.linalg.lstsq(gram, cross, rcond=None)[0]
+    return np.asarray(found, np.float64), 1
 
 
 def _score_frame(references: Signals, estimates: Signals, filters: _Filters, size: int) -> Values:
@@ -278,7 +300,8 @@ def _response(taps: Values, size: int) -> Spectra:
 
 
 def _energy(spectra: Spectra) -> float:
-    return float(np.vdot(spectra, spectra).real)
+    values = np.ascontiguousarray(spectra).view(np.float64).ravel()
+    return float(np.einsum("n,n->", values, values))  # BLAS would start threads for it
 
 
 def _decibels(signal: float, error: float) -> float:

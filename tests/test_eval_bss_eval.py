@@ -113,9 +113,10 @@ def test_correlations_are_scipys(samples: int, reach: int) -> None:
     random = np.random.default_rng(samples)
     left, right = random.normal(size=(2, samples)), random.normal(size=(3, samples))
     found = correlations(left, right, reach=reach)
+    assert found.shape == (2, 5, 2 * reach + 1)
     for p in range(2):
-        for q in range(3):
-            full = scipy.signal.correlate(right[q], left[p])  # lags from -(samples - 1)
+        for q, other in enumerate([*left, *right]):
+            full = scipy.signal.correlate(other, left[p])  # lags from -(samples - 1)
             padded = np.pad(full, reach)
             middle = samples - 1 + reach
             expected = padded[middle - reach : middle + reach + 1]
