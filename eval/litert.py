@@ -84,13 +84,13 @@ class LiteRTNets:
 
     def __init__(self, path: Path, *, threads: int) -> None:
         self.interface = read_interface(path)
-        self._path = path
-        self._packed = False  # LiteRT copies the weights when it first runs
         try:
             interpreter = Interpreter(str(path), num_threads=threads)
+            interpreter.allocate_tensors()
             self._run = interpreter.get_signature_runner(SIGNATURE)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{path}: not readable as a TFLite file: {error}") from None
+        _release_pages(path)
 
     def __call__(self, mixture: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Estimates the stems' magnitudes.
@@ -102,17 +102,14 @@ class LiteRTNets:
             float32 [frames, bins, 2] per stem.
         """
         found = self._run(mixture=mixture[None])
-        if not self._packed:
-            self._packed = True
-            _release_pages(self._path)
         return {stem: np.asarray(found[stem])[0] for stem in self.interface.stems}
 
 
 def _release_pages(path: Path) -> None:
     """Takes a mapped file out of this process' memory; what is read again comes from disk.
 
-    XNNPACK has copied the weights into an order of its own, and LiteRT keeps the file mapped:
-    35 MB a net that would lie idle.
+    XNNPACK has copied the weights into an order of its own by then, and LiteRT keeps the file
+    mapped: 35 MB a net that would lie idle.
     """
     if sys.platform != "linux":
         return

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import UserError
-from pipelines.console import progress, say
+from pipelines.console import progress, quiet_stderr, say
 
 if TYPE_CHECKING:
     from eval.separation import Separator
@@ -241,9 +241,11 @@ def _spool_stdin(stack: ExitStack) -> Path:
 
 
 def _load(arguments: argparse.Namespace) -> "Separator":
-    mwf_window = arguments.mwf_window or MWF_WINDOW_FRAMES
-    if arguments.mwf_window is not None and not arguments.mwf:
+    mwf_window = arguments.mwf_window
+    if mwf_window is not None and not arguments.mwf:
         raise UserError(f"--mwf-window {mwf_window}: it belongs to --mwf")
+    if mwf_window is None and arguments.mwf:
+        mwf_window = MWF_WINDOW_FRAMES
     if arguments.runtime == "litert":
         from eval.litert import find_tflite
 
@@ -257,20 +259,21 @@ def _load(arguments: argparse.Namespace) -> "Separator":
         import pipelines.tensorflow_quietly  # noqa: F401
     from eval.separation import Separator
 
-    return Separator.load(
-        models,
-        runtime=arguments.runtime,
-        precision=arguments.precision,
-        max_frequency_hz=arguments.max_frequency_hz,
-        stems=arguments.stems.split(",") if arguments.stems else None,
-        mask=arguments.mask,
-        exponent=arguments.exponent,
-        mask_extension=arguments.mask_extension,
-        mwf_window_frames=mwf_window if arguments.mwf else None,
-        overlap_frames=arguments.overlap,
-        residual=arguments.residual,
-        instrumental=arguments.instrumental,
-    )
+    with quiet_stderr():  # LiteRT tells what it runs on
+        return Separator.load(
+            models,
+            runtime=arguments.runtime,
+            precision=arguments.precision,
+            max_frequency_hz=arguments.max_frequency_hz,
+            stems=arguments.stems.split(",") if arguments.stems else None,
+            mask=arguments.mask,
+            exponent=arguments.exponent,
+            mask_extension=arguments.mask_extension,
+            mwf_window_frames=mwf_window,
+            overlap_frames=arguments.overlap,
+            residual=arguments.residual,
+            instrumental=arguments.instrumental,
+        )
 
 
 def song_name(song: Path) -> str:

@@ -110,6 +110,7 @@ def test_a_part_of_a_song_and_some_of_its_stems(tmp_path: Path, models: Path) ->
         (["--filename-format", "{song}.wav"], "--filename-format {song}.wav: 'song' is none of"),
         (["--filename-format", "x.wav"], "would both be"),
         (["--mwf-window", "9"], "--mwf-window 9: it belongs to --mwf"),
+        (["--mwf", "--mwf-window", "0"], "mwf_window_frames=0: must be 1 or more"),
         (["--mwf", "--mask", "ratio"], "a Wiener filter has no mask"),
         (["--overlap", "9"], "overlap_frames=9: must be 0 to 8"),
         (["--max-frequency-hz", "30000"], "max_frequency_hz=30000: must be above 0"),
