@@ -52,14 +52,6 @@ def main() -> None:
 
 
 def run(scorer: str, seconds: int, out: Path) -> None:
-    references, estimates = track(seconds)
-    pairs = [(references, estimates)]
-    pairs.append(
-        (
-            np.stack([references[0], references[1:].sum(axis=0)]),
-            np.stack([estimates[0], estimates[1:].sum(axis=0)]),
-        )
-    )
     if scorer == "museval":
         from features.ffmpeg import find_ffmpeg
 
@@ -75,8 +67,11 @@ def run(scorer: str, seconds: int, out: Path) -> None:
             found = bss_eval(*pair, window=RATE_HZ, hop=RATE_HZ)
             return np.stack([found.sdr, found.isr, found.sir, found.sar])
 
+    signals = track(seconds)
     started = time.perf_counter()
-    scores = [score(*pair) for pair in pairs]
+    scores = [score(*signals)]
+    accompanied = [np.stack([s[0], s[1:].sum(axis=0)]) for s in signals]
+    scores.append(score(*accompanied))
     took = time.perf_counter() - started
     np.savez(out, seconds=took, scores=np.concatenate(scores, axis=1))
 

@@ -158,7 +158,7 @@ def test_killed_in_decode_train_and_evaluate_then_finished_then_nothing_to_do(
         assert [int(r["step"]) for r in rows if r["valid_loss"]] == [40, 80, 120]
 
     scores = pd.read_parquet(project / "scores" / "scores.parquet")
-    assert set(scores["method"]) == {"stemforge", "MIX", "IRM1"}
+    assert set(scores["method"]) == {"stemforge", "MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF"}
     median = scores.groupby(["method", "target"])["SDR"].median()
     for stem in ("vocals", "drums"):
         assert median["IRM1", stem] > median["MIX", stem]
