@@ -238,21 +238,3 @@ def open_wav(
         raise UserError(f"{path}: cannot be written: {error.error_string}") from None
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_wav(path: Path, waveform: Waveform, *, sample_rate_hz: int, subtype: Subtype) -> None:
-    """Writes a whole WAV file.
-
-    Args:
-        path: the final name; its folder must exist.
-        waveform: float32 [samples, channels], full scale at 1; clipped there.
-        sample_rate_hz: sampling rate.
-        subtype: "PCM_16", "PCM_24" or "FLOAT".
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    with open_wav(
-        path, channels=waveform.shape[1], sample_rate_hz=sample_rate_hz, subtype=subtype
-    ) as wav:
-        wav.write(waveform)

@@ -12,6 +12,13 @@ from features.errors import UserError
 from tests.conftest import RATE_HZ
 
 
+def write_wav(path: Path, waveform: np.ndarray, subtype: audio.Subtype) -> None:
+    with audio.open_wav(
+        path, channels=waveform.shape[1], sample_rate_hz=RATE_HZ, subtype=subtype
+    ) as wav:
+        wav.write(waveform)
+
+
 def test_decoding_equals_musdb(tiny_corpus: Path) -> None:
     track = musdb.DB(root=str(tiny_corpus), subsets="test")[0]
     path = Path(track.path)
@@ -28,7 +35,7 @@ def test_wav_round_trip(
 ) -> None:
     waveform = random.uniform(-1.1, 1.1, (1000, 2)).astype(np.float32)
     stored, clipped = audio.quantise(waveform, subtype)
-    audio.write_wav(tmp_path / "a.wav", waveform, sample_rate_hz=RATE_HZ, subtype=subtype)
+    write_wav(tmp_path / "a.wav", waveform, subtype)
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
     np.testing.assert_array_equal(audio.read_audio(tmp_path / "a.wav"), stored)
     limit = 0.0 if subtype == "FLOAT" else 2.0**-16
@@ -43,7 +50,7 @@ def test_wav_round_trip(
 
 def test_integers_on_disk_are_the_samples_times_32768(tmp_path: Path) -> None:
     waveform = np.array([[0.5], [-1.0], [1.0], [3.4 / 32768]], np.float32)
-    audio.write_wav(tmp_path / "a.wav", waveform, sample_rate_hz=RATE_HZ, subtype="PCM_16")
+    write_wav(tmp_path / "a.wav", waveform, "PCM_16")
     rate, integers = scipy.io.wavfile.read(tmp_path / "a.wav")
     assert rate == RATE_HZ
     np.testing.assert_array_equal(integers, [16384, -32768, 32767, 3])
@@ -51,7 +58,7 @@ def test_integers_on_disk_are_the_samples_times_32768(tmp_path: Path) -> None:
 
 def test_part_of_a_file(tmp_path: Path) -> None:
     ramp = (np.arange(1000, dtype=np.float32) / 2048)[:, None]
-    audio.write_wav(tmp_path / "a.wav", ramp, sample_rate_hz=RATE_HZ, subtype="FLOAT")
+    write_wav(tmp_path / "a.wav", ramp, "FLOAT")
     np.testing.assert_array_equal(
         audio.read_audio(tmp_path / "a.wav", start=100, samples=7), ramp[100:107]
     )
