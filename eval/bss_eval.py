@@ -29,7 +29,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 NanPolicy = Literal["museval", "per_source"]
-Signals = NDArray[Any]  # float32 or float64 [sources, samples, channels]
+Signal = NDArray[Any]  # float32 or float64 [samples, channels]
+Signals = NDArray[Any] | Sequence[Signal]  # [sources, samples, channels], or one by one
 Values = NDArray[np.float64]
 Spectra = NDArray[np.complex128]
 BLOCK = 2**14  # FFT length of the correlations
@@ -71,7 +72,8 @@ def bss_eval(
     """Scores estimates of all sources of a track.
 
     Args:
-        references: float [sources, samples, channels].
+        references: float [sources, samples, channels], or a sequence of [samples, channels],
+            which need not be copied into one array.
         estimates: of the same shape.
         window: length of a frame in samples; at least `samples`, or infinity: one frame.
         hop: distance of frames in samples.
@@ -88,25 +90,25 @@ def bss_eval(
     Raises:
         ValueError: the shapes differ or are not three-dimensional.
     """
-    if references.ndim != 3 or references.shape != estimates.shape:
+    shapes = [[np.shape(signal) for signal in signals] for signals in (references, estimates)]
+    if shapes[0] != shapes[1] or len({*shapes[0]}) != 1 or len(shapes[0][0]) != 2:
         raise ValueError(
-            f"references {references.shape} and estimates {estimates.shape} must both be "
+            f"references {shapes[0]} and estimates {shapes[1]} must both be "
             "[sources, samples, channels]"
         )
     workers = workers or os.cpu_count() or 1
     heard = [n for n in range(len(references)) if not _silent(references[n], estimates[n])]
-    parts = frames(references.shape[1], window=window, hop=hop)
+    parts = frames(len(references[0]), window=window, hop=hop)
     scores = np.full((4, len(references), len(parts)), np.nan)
     fallbacks = 0
     if heard:
-        some = len(heard) < len(references)  # a selection is a copy
-        refs, ests = (s[heard] if some else s for s in (references, estimates))
+        refs, ests = ([signals[n] for n in heard] for signals in (references, estimates))
         longest = max(part.stop - part.start for part in parts)
         size = scipy.fft.next_fast_len(longest + filters_len - 1, real=True)
         track = None if framewise_filters else _Filters.of(refs, ests, filters_len, size, workers)
 
         def score(part: slice) -> tuple[Values, int]:
-            ref, est = refs[:, part], ests[:, part]
+            ref, est = ([signal[part] for signal in signals] for signals in (refs, ests))
             silent = [_silent(r, e) for r, e in zip(ref, est, strict=True)]
             found = np.full((4, len(refs)), np.nan)
             if all(silent) or (any(silent) and nan_policy == "museval"):
@@ -135,12 +137,12 @@ def frames(samples: int, *, window: float, hop: float) -> list[slice]:
     ]
 
 
-def _silent(reference: Signals, estimate: Signals) -> bool:
+def _silent(reference: Signal, estimate: Signal) -> bool:
     """Whether a source is silent by museval's definition: its channels cancel throughout."""
     return not (_heard(reference) and _heard(estimate))
 
 
-def _heard(signal: Signals) -> bool:
+def _heard(signal: Signal) -> bool:
     # Most signals are in their first few samples.
     parts = (signal[n : n + BLOCK] for n in range(0, len(signal), BLOCK))
     return any(np.any(part.sum(axis=-1)) for part in parts)
@@ -165,7 +167,7 @@ class _Filters:
         cls, references: Signals, estimates: Signals, taps: int, size: int, workers: int
     ) -> "_Filters":
         """Computes them from whole signals; `size` is the length of a frame's FFT."""
-        sources, _, channels = references.shape
+        sources, channels = len(references), references[0].shape[1]
         count = sources * channels
         left = [source[:, channel] for source in references for channel in range(channels)]
         right = [source[:, channel] for source in estimates for channel in range(channels)]
@@ -264,7 +266,7 @@ def _solve(gram: Values, cross: Values) -> tuple[Values, int]:
 
 def _score_frame(references: Signals, estimates: Signals, filters: _Filters, size: int) -> Values:
     """SDR, ISR, SIR and SAR of one frame, float64 [4, sources]."""
-    sources, _, channels = references.shape
+    sources, channels = len(references), references[0].shape[1]
     s, e = (_spectra(signals, size) for signals in (references, estimates))
     flat = s.reshape(sources * channels, -1)
     out = np.empty((4, sources))
@@ -284,7 +286,7 @@ def _score_frame(references: Signals, estimates: Signals, filters: _Filters, siz
 
 def _spectra(signals: Signals, size: int) -> Spectra:
     """[sources, channels, bins], scaled so that energies are sums over bins (Parseval)."""
-    waves = np.ascontiguousarray(np.moveaxis(signals, 2, 1), dtype=np.float64)
+    waves = np.array([signal.T for signal in signals], dtype=np.float64)
     spectra = scipy.fft.rfft(waves, n=size, axis=-1)
     spectra *= math.sqrt(2.0 / size)  # a bin stands for its negative frequency too
     spectra[..., 0] *= math.sqrt(0.5)

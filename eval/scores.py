@@ -1,19 +1,298 @@
-"""BSSEval v4 scores of a track, museval's JSON of them, and the table that holds them."""
+"""Scores of a track, museval's JSON of them, and the tables that hold them."""
 
 import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
+import jsonschema
 import numpy as np
 import pandas as pd
 
-from eval.bss_eval import bss_eval
+from eval import bss_eval as bss
+from eval.bss_eval import NanPolicy
+from eval.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
 from features.ffmpeg import find_ffmpeg
 from features.stft import Waveform
 
-METRICS = ("SDR", "SIR", "ISR", "SAR")
-COLUMNS = ("method", "track", "target", "frame", *METRICS, "note")
+VOCALS = "vocals"
+ACCOMPANIMENT = "accompaniment"
+METRICS = ("SDR", "SIR", "ISR", "SAR")  # a value a frame
+TRACK_METRICS = ("uSDR", "SI_SDR", "PES")  # a value a track: eval.track_metrics
+FRAME_COLUMNS = ("method", "track", "target", "frame", *METRICS, "reason", "note")
+OURS = "stemforge"  # key in the JSON of what museval has no place for
+
+# Why a target or a whole track is not scored, or not as it came. Of these an estimate's maker
+# can mend all but the first.
+Reason = Literal[
+    "silent_reference",  # there is nothing to separate
+    "silent_estimate",
+    "missing",  # the method estimates it for other tracks
+    "too_few",  # BSSEval compares two targets at least
+    "unknown_track",  # no such test track in the corpus
+    "ambiguous",  # two files for one estimate
+    "not_audio",
+    "sample_rate",
+    "channels",
+    "non_finite",
+    "not_scored",  # the track's references cannot be read, or its JSON is broken
+    "mono",  # scored with both channels equal
+    "padded",  # scored with zeros at its end, as museval does
+    "cut",  # scored without its end, as museval does
+]
+HARMLESS = frozenset({"silent_reference"})
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How tracks are scored.
+
+    Attributes:
+        window_s: length of a scored frame.
+        hop_s: distance of scored frames.
+        nan_policy: see eval.bss_eval.bss_eval.
+        accompaniment: also score the sum of all stems but the vocals, where the estimates
+            have no accompaniment of their own.
+    """
+
+    window_s: float
+    hop_s: float
+    nan_policy: NanPolicy
+    accompaniment: bool
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Why a target has no score, or what was done to its estimate before.
+
+    Attributes:
+        target: its name; empty for a whole track.
+        reason: one word.
+        detail: what a user needs to find the cause.
+    """
+
+    target: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class TrackScores:
+    """Scores of one track by one method.
+
+    Attributes:
+        track: its name.
+        frames: per target and metric in dB, a value a frame.
+        whole: per target and metric, one number: TRACK_METRICS.
+        remarks: see Remark.
+        fallbacks: see eval.bss_eval.BssEval.
+    """
+
+    track: str
+    frames: Mapping[str, Mapping[str, Sequence[float]]]
+    whole: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
+    fallbacks: int = 0
+
+
+def score_track(
+    track: str,
+    references: Mapping[str, Waveform],
+    estimates: Mapping[str, Waveform],
+    *,
+    sample_rate_hz: int,
+    scoring: Scoring,
+    remarks: Iterable[Remark] = (),
+    workers: int | None = None,
+) -> TrackScores:
+    """Scores a track as museval.eval_mus_track does.
+
+    All targets together, but for the accompaniment: where there is one, it and the vocals are
+    scored as a pair of their own, and the vocals' scores are those. A target whose reference or
+    estimate is silent throughout has no scores; museval refuses such a track.
+
+    Args:
+        track: its name.
+        references: true stems, float32 [samples, channels].
+        estimates: some or all of the same targets, the same shape.
+        sample_rate_hz: of both.
+        scoring: frames, policy, accompaniment.
+        remarks: what is known of the estimates before.
+        workers: threads to use; None: as many as there are cores.
+
+    Returns:
+        The scores, with a remark for each target that has none. Fewer than two targets
+        cannot be scored.
+    """
+    references, estimates = dict(references), dict(estimates)
+    everything = {*estimates} >= {*references}
+    if set(references) > {VOCALS} and ACCOMPANIMENT not in references:
+        references[ACCOMPANIMENT] = accompaniment(references)
+        if scoring.accompaniment and ACCOMPANIMENT not in estimates and everything:
+            estimates[ACCOMPANIMENT] = accompaniment(estimates)
+    targets = [target for target in references if target in estimates]
+    notes = [*remarks]
+    for target in targets:
+        if not np.any(references[target]):
+            notes.append(Remark(target, "silent_reference", "its reference is silent"))
+        elif not np.any(estimates[target]):
+            notes.append(Remark(target, "silent_estimate", "its estimate is silent"))
+    if len(targets) < 2:
+        detail = "BSSEval compares two targets at least"
+        notes += [Remark(target, "too_few", detail) for target in targets]
+        return TrackScores(track, {}, {}, tuple(notes))
+    silent = {note.target for note in notes if note.reason.startswith("silent_")}
+    window, hop = (round(s * sample_rate_hz) for s in (scoring.window_s, scoring.hop_s))
+    pair = {VOCALS, ACCOMPANIMENT} <= {*targets}
+    groups = [[t for t in targets if t != ACCOMPANIMENT or not pair]]
+    groups += [[VOCALS, ACCOMPANIMENT]] * pair
+    frames: dict[str, dict[str, list[float]]] = {}
+    fallbacks = 0
+    for group in groups:
+        if len(group) < 2:
+            continue
+        found = bss.bss_eval(
+            [references[target] for target in group],
+            [estimates[target] for target in group],
+            window=window,
+            hop=hop,
+            nan_policy=scoring.nan_policy,
+            workers=workers,
+        )
+        fallbacks += found.fallbacks
+        values = {"SDR": found.sdr, "SIR": found.sir, "ISR": found.isr, "SAR": found.sar}
+        for row, target in enumerate(group):
+            if target not in silent:
+                frames.pop(target, None)  # the pair's come last, as in museval's JSON
+                frames[target] = {m: values[m][row].tolist() for m in METRICS}
+    parts = bss.frames(len(references[targets[0]]), window=window, hop=hop)
+    whole = {
+        target: {
+            "uSDR": utterance_sdr(references[target], estimates[target]),
+            "SI_SDR": si_sdr(references[target], estimates[target]),
+            "PES": predicted_energy_at_silence(references[target], estimates[target], parts),
+        }
+        for target in targets
+    }
+    return TrackScores(track, frames, whole, tuple(notes), fallbacks)
+
+
+def accompaniment(stems: Mapping[str, Waveform]) -> Waveform:
+    """All stems but the vocals, as musdb's target of that name.
+
+    Args:
+        stems: float32 [samples, channels] each, one of them besides the vocals at least.
+    """
+    others = [waveform for name, waveform in stems.items() if name != VOCALS]
+    total = others[0].copy()
+    for waveform in others[1:]:
+        total += waveform
+    return total
+
+
+def to_json(scores: TrackScores, *, scoring: Scoring, inputs: str) -> str:
+    """A track's scores in museval's own JSON, which its EvalStore loads.
+
+    What museval has no place for stands under "stemforge", where museval does not look.
+
+    Args:
+        scores: of the track.
+        scoring: how they were made.
+        inputs: a checksum of what they were made from.
+    """
+    store = _museval().TrackStore(scores.track, win=scoring.window_s, hop=scoring.hop_s)
+    for target, metrics in scores.frames.items():
+        store.add_target(target, metrics)
+    data = json.loads(store.json)
+    data[OURS] = {
+        "inputs": inputs,
+        "scoring": asdict(scoring),
+        "whole": {
+            target: {name: round(value, 5) for name, value in values.items()}
+            for target, values in scores.whole.items()
+        },
+        "remarks": [asdict(remark) for remark in scores.remarks],
+        "fallbacks": scores.fallbacks,
+    }
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_inputs(text: str) -> str | None:
+    """The checksum that `to_json` was given; None where the text is none of ours."""
+    try:
+        return str(json.loads(text)[OURS]["inputs"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def from_json(track: str, text: str) -> TrackScores:
+    """Scores from museval's JSON, ours or anyone's.
+
+    Args:
+        track: its name, which museval's JSON does not hold.
+        text: the file's contents.
+
+    Raises:
+        ValueError: not JSON, or not of museval's schema.
+    """
+    data = json.loads(text)
+    try:
+        jsonschema.validate(data, _museval().TrackStore(track).schema)
+        frames = {
+            str(target["name"]): {
+                metric: [float(frame["metrics"][metric]) for frame in target["frames"]]
+                for metric in METRICS
+            }
+            for target in data["targets"]
+        }
+        ours = data.get(OURS, {})
+        remarks = tuple(Remark(**remark) for remark in ours.get("remarks", ()))
+        return TrackScores(track, frames, ours.get("whole", {}), remarks, ours.get("fallbacks", 0))
+    except jsonschema.ValidationError as error:
+        raise ValueError(f"not museval's: {error.message}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not museval's: {error!r}") from None
+
+
+def frame_rows(method: str, scores: TrackScores) -> list[dict[str, Any]]:
+    """Rows of scores.parquet: one a target and frame, NaN for a target without scores."""
+    empty = dict.fromkeys(METRICS, math.nan)
+    rows: list[dict[str, Any]] = []
+    targets = dict.fromkeys([*scores.frames, *(remark.target for remark in scores.remarks)])
+    for target in targets:
+        mine = [remark for remark in scores.remarks if remark.target == target]
+        labels = {
+            "method": method,
+            "track": scores.track,
+            "target": target,
+            "reason": ",".join(remark.reason for remark in mine),
+            "note": "; ".join(remark.detail for remark in mine),
+        }
+        metrics = scores.frames.get(target, {})
+        values = list(zip(*(metrics[m] for m in METRICS), strict=True)) if metrics else []
+        for frame, numbers in enumerate(values):
+            rows.append(labels | {"frame": frame} | dict(zip(METRICS, numbers, strict=True)))
+        if not values:
+            rows.append(labels | {"frame": 0} | empty)
+    return rows
+
+
+def frame_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The table scores.parquet, sorted."""
+    table = pd.DataFrame(list(rows), columns=list(FRAME_COLUMNS))
+    return table.sort_values(["method", "track", "target", "frame"], ignore_index=True)
+
+
+def whole_table(scores: Iterable[tuple[str, TrackScores]]) -> pd.DataFrame:
+    """Whole-track metrics: method, track, target and TRACK_METRICS, sorted."""
+    rows = [
+        {"method": method, "track": found.track, "target": target} | dict(values)
+        for method, found in scores
+        for target, values in found.whole.items()
+    ]
+    table = pd.DataFrame(rows, columns=["method", "track", "target", *TRACK_METRICS])
+    return table.sort_values(["method", "track", "target"], ignore_index=True)
 
 
 def _museval() -> Any:
@@ -22,92 +301,3 @@ def _museval() -> Any:
     import museval
 
     return museval
-
-
-def score_track(
-    references: Mapping[str, Waveform],
-    estimates: Mapping[str, Waveform],
-    *,
-    sample_rate_hz: int,
-    window_s: float,
-    hop_s: float,
-    workers: int | None = None,
-) -> tuple[dict[str, dict[str, list[float]]], dict[str, str]]:
-    """Scores all targets of a track together, as museval does (see eval.bss_eval).
-
-    A target whose reference or estimate is silent throughout gets a note instead of scores;
-    museval would refuse the track as a whole.
-
-    Args:
-        references: true stems, float32 [samples, channels].
-        estimates: the same stems, the same shape.
-        sample_rate_hz: of both.
-        window_s: length of a scored frame.
-        hop_s: distance of scored frames.
-        workers: threads to use; None: as many as there are cores.
-
-    Returns:
-        Scores in dB per target and metric, a value a frame (NaN where any target is silent
-        in the frame), and notes per target that has none.
-    """
-    notes = {}
-    for target in references:
-        if not np.any(references[target]):
-            notes[target] = "silent reference"
-        elif not np.any(estimates[target]):
-            notes[target] = "silent estimate"
-    found = bss_eval(
-        np.stack(list(references.values())),
-        np.stack([estimates[target] for target in references]),
-        window=round(window_s * sample_rate_hz),
-        hop=round(hop_s * sample_rate_hz),
-        workers=workers,
-    )
-    by_metric = {"SDR": found.sdr, "SIR": found.sir, "ISR": found.isr, "SAR": found.sar}
-    values = {
-        target: {metric: by_metric[metric][row].tolist() for metric in METRICS}
-        for row, target in enumerate(references)
-        if target not in notes
-    }
-    return values, notes
-
-
-def museval_json(
-    track: str, values: Mapping[str, Mapping[str, list[float]]], *, window_s: float, hop_s: float
-) -> str:
-    """The track's scores in museval's own JSON, which its EvalStore loads."""
-    store = _museval().TrackStore(track, win=window_s, hop=hop_s)
-    for target, metrics in values.items():
-        store.add_target(target, metrics)
-    return str(store.json)
-
-
-def score_rows(
-    method: str, track: str, text: str, notes: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """Rows of scores.parquet from a track's museval JSON; a noted target is a row of NaN."""
-    rows: list[dict[str, Any]] = []
-    for target in json.loads(text)["targets"]:
-        for frame, values in enumerate(target["frames"]):
-            metrics = {metric: float(values["metrics"][metric]) for metric in METRICS}
-            rows.append(
-                {"method": method, "track": track, "target": target["name"], "frame": frame}
-                | metrics
-                | {"note": ""}
-            )
-    for target, note in notes.items():
-        empty = dict.fromkeys(METRICS, float("nan"))
-        rows.append(
-            {"method": method, "track": track, "target": target, "frame": 0}
-            | empty
-            | {"note": note}
-        )
-    return rows
-
-
-def write_scores(path: Path, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Writes scores.parquet, sorted; returns the table."""
-    table = pd.DataFrame(list(rows), columns=list(COLUMNS))
-    table = table.sort_values(["method", "track", "target", "frame"], ignore_index=True)
-    table.to_parquet(path, index=False)
-    return table

@@ -13,11 +13,12 @@ import soundfile
 from features import audio, ffmpeg, storage
 from features.audio import Subtype
 from features.corpora import CorpusTrack
+from features.errors import UserError
 from features.ffmpeg import CHUNK_SAMPLES, AudioError, AudioInfo
 from features.tracks import MIXTURE, Reject, Source, Track
 
 
-class _Unfit(Exception):
+class Unfit(UserError):
     """Carries a track's reject out of the work on its sources."""
 
     def __init__(self, reason: str, value: float | None, detail: str) -> None:
@@ -61,7 +62,7 @@ def decode_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) 
         with storage.local_copy(track.files[MIXTURE]) as path:
             wavs = decode_stem_file(track, path, out, subtype)
         return _measure(track, wavs, ffmpeg_version=version)
-    except _Unfit as unfit:
+    except Unfit as unfit:
         return Reject(track.name, track.split, None, unfit.reason, unfit.value, str(unfit))
     except AudioError as error:
         return Reject(track.name, track.split, None, "decode_error", None, str(error))
@@ -74,7 +75,7 @@ def decode_stem_file(
     streams = ffmpeg.probe_streams(path)
     needed = max(track.streams.values()) + 1
     if len(streams) < needed:
-        raise _Unfit(
+        raise Unfit(
             "missing_stem",
             float(len(streams)),
             f"{len(streams)} audio streams, {needed} are needed",
@@ -101,7 +102,7 @@ def _own_files(track: CorpusTrack, root: str) -> Iterator[dict[str, _Wav]]:
         wavs = {}
         for name, place in track.files.items():
             if storage.size(place) is None:
-                raise _Unfit("missing_stem", None, f"{place}: no such file")
+                raise Unfit("missing_stem", None, f"{place}: no such file")
             local = stack.enter_context(storage.local_copy(place))
             _check_format(name, audio.file_info(local))
             wavs[name] = _Wav(local, storage.relative(place, root), 0, _file_sha256(local))
@@ -110,14 +111,14 @@ def _own_files(track: CorpusTrack, root: str) -> Iterator[dict[str, _Wav]]:
 
 def _check_format(name: str, info: AudioInfo) -> None:
     if info.sample_rate_hz != audio.SAMPLE_RATE_HZ:
-        raise _Unfit(
+        raise Unfit(
             "sample_rate",
             float(info.sample_rate_hz),
             f"{name} is at {info.sample_rate_hz} Hz, {audio.SAMPLE_RATE_HZ} Hz is needed: "
             "a corpus is never resampled",
         )
     if info.channels > 2:
-        raise _Unfit("decode_error", float(info.channels), f"{name} has {info.channels} channels")
+        raise Unfit("decode_error", float(info.channels), f"{name} has {info.channels} channels")
 
 
 class _Meter:
@@ -154,7 +155,7 @@ def _measure(track: CorpusTrack, wavs: Mapping[str, _Wav], *, ffmpeg_version: st
     for name, wav in wavs.items():
         length = audio.file_info(wav.local).samples
         if length != samples:
-            raise _Unfit(
+            raise Unfit(
                 "length_mismatch",
                 float(length - samples),
                 f"{name} has {length} samples, the mixture {samples}",

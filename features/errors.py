@@ -8,6 +8,13 @@ class UserError(Exception):
     """
 
 
+class IncompleteError(Exception):
+    """Work that was done but for a part of it; exit code 1.
+
+    Its text is one line that says how much was not.
+    """
+
+
 class Interrupted(Exception):
     """Work that a signal ended after it had saved where it was.
 

@@ -57,15 +57,21 @@ class CorpusAudio:
     @contextmanager
     def open(self, track: Track) -> Iterator[Files]:
         """Files by source, in a folder that goes away."""
-        found = self.tracks[track.name]
-        if not found.streams:
-            with _fetch(found.files) as files:
-                yield files
-            return
-        with tempfile.TemporaryDirectory(prefix="stemforge-") as scratch:
-            with storage.local_copy(found.files[MIXTURE]) as stem_file:
-                wavs = decode_stem_file(found, stem_file, Path(scratch), self.subtype)
-            yield {name: wav.local for name, wav in wavs.items()}
+        with open_corpus_track(self.tracks[track.name], self.subtype) as files:
+            yield files
+
+
+@contextmanager
+def open_corpus_track(track: CorpusTrack, subtype: Subtype) -> Iterator[Files]:
+    """A corpus track's files by source; a .stem.mp4 is decoded into a folder that goes away."""
+    if not track.streams:
+        with _fetch(track.files) as files:
+            yield files
+        return
+    with tempfile.TemporaryDirectory(prefix="stemforge-") as scratch:
+        with storage.local_copy(track.files[MIXTURE]) as stem_file:
+            wavs = decode_stem_file(track, stem_file, Path(scratch), subtype)
+        yield {name: wav.local for name, wav in wavs.items()}
 
 
 @contextmanager

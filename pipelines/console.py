@@ -11,8 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from features.errors import Interrupted, UserError
+from features.errors import IncompleteError, Interrupted, UserError
 
+EXIT_INCOMPLETE = 1
 EXIT_USER_ERROR = 2
 
 
@@ -20,14 +21,17 @@ def run_main(main: Callable[[], object]) -> int:
     """Runs a command and turns a user's error into one line.
 
     Returns:
-        The exit code: 0; 2 after a UserError or a failed system call on a user's file; 128
-        and the signal's number after Interrupted.
+        The exit code: 0; 1 after an IncompleteError; 2 after a UserError or a failed system
+        call on a user's file; 128 and the signal's number after Interrupted.
     """
     quiet_libraries()
     try:
         main()
     except UserError as error:
         return fail(str(error))
+    except IncompleteError as error:
+        say(f"stemforge: {' '.join(str(error).split())}")
+        return EXIT_INCOMPLETE
     except Interrupted as error:
         say(str(error))
         return 128 + error.signal

@@ -1,14 +1,23 @@
-"""Stage leaderboard: scores/scores.parquet -> leaderboard/ (Markdown, CSV, metrics, plots)."""
+"""Stage leaderboard: scores/ and comparisons/ -> leaderboard/ (tables, page, plots, metrics)."""
 
+import dataclasses
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from eval import leaderboard
+from eval import leaderboard, published, report
+from eval.leaderboard import Aggregation
+from eval.oracles import METHODS
+from eval.scores import ACCOMPANIMENT, Scoring, whole_table
+from features.errors import UserError
 from features.tracks import read_manifest
-from pipelines.console import run_main
+from pipelines import scoring
+from pipelines.console import run_main, say
 from pipelines.evaluate import MODEL
-from pipelines.paths import CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
+from pipelines.params import read_params
+from pipelines.paths import COMPARISONS, CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
 from pipelines.work import publish, work_folder
 
 METHOD_NOTES = (
@@ -20,33 +29,160 @@ METHOD_NOTES = (
 
 def main() -> None:
     """Aggregates the scores and writes every form of the table."""
-    targets = read_manifest(TRACKS).stems
+    params = read_params()
+    manifest = read_manifest(TRACKS)
     card = json.loads(CORPUS_CARD.read_text(encoding="utf-8"))
-    scores = pd.read_parquet(SCORES / "scores.parquet")
-    table = leaderboard.aggregate(scores)
-    remarks = [
-        card["remark"],
-        f"Corpus `{card['root']}`, {scores['track'].nunique()} test tracks. BSSEval v4 as museval "
-        f"has it, {leaderboard.AGGREGATION}.",
-        METHOD_NOTES,
-    ]
-    page = leaderboard.to_markdown(
-        table,
-        targets,
-        title="Leaderboard",
-        remarks=[line for remark in remarks if remark for line in (remark, "")][:-1],
+    config = params.leaderboard
+    found = scoring.read_scores(str(SCORES), [MODEL, *METHODS])
+    tracks = {track.name for track in manifest.split("test")}
+    found += read_comparisons(tracks, taken=[MODEL, *METHODS])
+    table = Leaderboard(
+        found,
+        stems=manifest.stems,
+        aggregation=Aggregation(**config.model_dump(exclude={"context"})),
+        how=Scoring(**params.evaluate.model_dump(exclude={"strict"})),
+        context=config.context,
     )
+    introduction = [card["remark"], f"Corpus `{card['root']}`."]
     with work_folder("leaderboard") as work:
         out = work / "leaderboard"
         out.mkdir(exist_ok=True)
-        (out / "leaderboard.md").write_text(page, encoding="utf-8")
-        table.to_csv(out / "leaderboard.csv", index=False, float_format="%.4f")
-        tracks = leaderboard.track_medians(scores)
-        tracks.to_csv(out / "tracks.csv", index=False, float_format="%.4f")
-        metrics = json.dumps(leaderboard.metrics(table, MODEL), indent=2)
-        (out / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
+        page = table.write(out, introduction=introduction, metrics_of=[MODEL])
         publish(out, LEADERBOARD)
     print(page)
+
+
+def read_comparisons(tracks: set[str], *, taken: Sequence[str]) -> scoring.Scores:
+    """Others' scores, as `stemforge import-scores` brings them in, on these tracks.
+
+    Raises:
+        UserError: a method has the name of one of ours.
+    """
+    methods = scoring.read_methods(str(COMPARISONS))
+    if clash := set(methods) & set(taken):
+        raise UserError(f"{COMPARISONS}/{min(clash)}: that name is taken: rename the folder")
+    found = scoring.read_scores(str(COMPARISONS), methods)
+    unknown = {(method, scores.track) for method, scores in found if scores.track not in tracks}
+    for method, track in sorted(unknown):
+        say(f"leaderboard: {method}: {track}: unknown_track: not a test track of this corpus")
+    return [(method, scores) for method, scores in found if scores.track in tracks]
+
+
+class Leaderboard:
+    """All tables of a set of scores.
+
+    Args:
+        found: scores by method.
+        stems: the corpus'; columns of the table, with the accompaniment where it is scored.
+        aggregation: how.
+        how: the tracks were scored; SiSEC 2018's figures fit 1 s frames and medians only.
+        context: published.SISEC18 to show SiSEC 2018's systems as another test set's, or None.
+            Where the tracks are MUSDB18's test set they stand beside the others anyway.
+
+    Raises:
+        UserError: nothing was scored, no such baseline, or a context that does not fit.
+    """
+
+    def __init__(
+        self,
+        found: scoring.Scores,
+        *,
+        stems: Sequence[str],
+        aggregation: Aggregation,
+        how: Scoring,
+        context: str | None,
+    ) -> None:
+        self.aggregation = aggregation
+        self.scores = scoring.frame_table(found)
+        self.tracks = leaderboard.track_table(
+            self.scores, whole_table(found), frames=aggregation.frames
+        )
+        methods = sorted(set(self.tracks["method"]))
+        if self.tracks["SDR"].isna().all():
+            raise UserError("no track has a score")
+        if aggregation.baseline not in methods:
+            raise UserError(
+                f"baseline={aggregation.baseline}: no such method among {', '.join(methods)}"
+            )
+        self.targets = [t for t in (*stems, ACCOMPANIMENT) if t in set(self.tracks["target"])]
+        self.joined = published.is_musdb18(self.tracks["track"])
+        fits = how.window_s == how.hop_s == 1.0 and aggregation.frames == "median"
+        if context and not self.joined and not fits:
+            raise UserError(
+                f"{context}: only medians over frames of 1 s are known of it: "
+                "frames=median, window_s=1 and hop_s=1"
+            )
+        self.joined &= fits
+        if self.joined:
+            known = published.sisec18()
+            known = known[known["target"].isin(self.targets)]
+            self.tracks = pd.concat([self.tracks.assign(source=""), known], ignore_index=True)
+        table = leaderboard.aggregate(self.tracks, aggregation)
+        self.context = bool(context) and not self.joined
+        parts = [table]
+        if self.joined:
+            parts.append(leaderboard.published_rows())
+        if self.context:
+            systems = dataclasses.replace(aggregation, baseline="")
+            parts.append(leaderboard.context_rows(systems))
+        table = pd.concat([part.astype(object) for part in parts], ignore_index=True)
+        self.table = table[table["target"].isin(self.targets)].infer_objects()
+
+    def write(self, out: Path, *, introduction: Sequence[str], metrics_of: Sequence[str]) -> str:
+        """Writes leaderboard.md, .csv, .parquet and .tex, tracks.csv, metrics.json, boxplots/.
+
+        Args:
+            out: an existing folder.
+            introduction: first paragraphs of the page; empty ones are left out.
+            metrics_of: methods that metrics.json holds.
+
+        Returns:
+            The page.
+        """
+        table, targets = self.table, self.targets
+        title = "Leaderboard"
+        page = report.to_markdown(
+            table,
+            targets,
+            title=title,
+            remarks=[text for text in (*introduction, *self._notes()) if text],
+            problems=report.problem_rows(self.scores),
+        )
+        (out / "leaderboard.md").write_text(page, encoding="utf-8")
+        table.to_csv(out / "leaderboard.csv", index=False, float_format="%.4f")
+        table.to_parquet(out / "leaderboard.parquet", index=False)
+        latex = report.to_latex(table, targets, caption=" ".join(self._notes()[:1]))
+        (out / "leaderboard.tex").write_text(latex, encoding="utf-8")
+        self.tracks.to_csv(out / "tracks.csv", index=False, float_format="%.4f")
+        metrics = leaderboard.metrics(table, metrics_of)
+        (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        boxes = out / "boxplots"
+        boxes.mkdir(exist_ok=True)
+        for target in targets:
+            paths = [boxes / f"{target}.{ending}" for ending in ("svg", "png")]
+            report.draw_boxes(self.tracks, target, paths)
+        return page
+
+    def _notes(self) -> list[str]:
+        how = self.aggregation
+        ours = self.tracks[self.tracks["frames"].notna()]
+        notes = [
+            f"{ours['track'].nunique()} test tracks. BSSEval v4 as museval has it, "
+            f"{how.statement}. Best in bold, oracles left out; * differs from {how.baseline} "
+            f"(Wilcoxon's signed-rank test over tracks, p < {leaderboard.SIGNIFICANCE_LEVEL} "
+            f"after Holm's correction). Intervals: {how.confidence:.0%}, bootstrap over tracks. "
+            "uSDR, SI-SDR and PES are of whole tracks, their means."
+        ]
+        if set(self.table["method"]) & set(METHODS):
+            notes.append(METHOD_NOTES)
+        if self.joined or self.context:
+            notes.append(published.CAVEAT)
+        if self.context:
+            notes.append(
+                f"**Methods marked {published.TEST_SET} were scored on another test set**: "
+                "context, not competitors."
+            )
+        return notes
 
 
 if __name__ == "__main__":

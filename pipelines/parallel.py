@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pipelines.console import progress, quiet_libraries
 from pipelines.work import end_with_parent
 
+BEAM_ARGS = "STEMFORGE_BEAM_ARGS"  # Beam's flags, for what can run as a Beam job
 Result = TypeVar("Result")
 
 

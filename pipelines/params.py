@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from eval.bss_eval import NanPolicy
+from eval.leaderboard import Average
 from features.audio import Subtype
 from features.encoding import Encoding, PhaseEncoding
 from features.errors import UserError
@@ -239,10 +241,25 @@ class Separate(Section):
 
 
 class Evaluate(Section):
-    """Frames of BSSEval."""
+    """How test tracks are scored."""
 
     window_s: Positive
     hop_s: Positive
+    nan_policy: NanPolicy
+    accompaniment: bool
+    strict: bool
+
+
+class Leaderboard(Section):
+    """How scores become a table."""
+
+    frames: Average
+    tracks: Average
+    baseline: str
+    confidence: Share
+    resamples: Count
+    seed: Annotated[int, Field(ge=0)]
+    context: Literal["sisec18"] | None
 
 
 class Export(Section):
@@ -264,6 +281,7 @@ class Params(Section):
     monitor: Monitor
     separate: Separate
     evaluate: Evaluate
+    leaderboard: Leaderboard
     export: Export
 
     @model_validator(mode="after")

@@ -26,8 +26,8 @@ from apache_beam.runners.runner import PipelineState
 
 from features.errors import UserError
 from pipelines.console import fail
+from pipelines.parallel import BEAM_ARGS
 
-BEAM_ARGS = "STEMFORGE_BEAM_ARGS"
 # In process at once; DirectRunner would first try to download another runner.
 LOCAL_RUNNER = "FnApiRunner"
 # Starting worker processes takes five seconds, which an hour of music is worth.

@@ -1,0 +1,353 @@
+"""Scoring tracks, side by side and resumable: what stage evaluate and `stemforge score` share.
+
+A folder of scores holds, for each method, METHOD/test/TRACK.json (museval's) and, for tracks
+of which nothing could be scored, METHOD/unscored/TRACK.json, which say why. All tables are made
+from these files.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from eval import oracles, scores
+from eval.estimates import read_estimates
+from eval.scores import Remark, Scoring, TrackScores
+from features import audio, storage
+from features.errors import UserError
+from features.stft import Waveform
+from features.tracks import MIXTURE
+from pipelines.console import progress, say
+from pipelines.parallel import BEAM_ARGS, map_tracks
+from pipelines.work import file_sha256
+
+SCORED, UNSCORED = "test", "unscored"
+PROCESS_BYTES = 2 * 2**30  # what scoring a track of five minutes takes, with room to spare
+WATCH_S = 2.0
+Waveforms = dict[str, Waveform]
+Scores = list[tuple[str, TrackScores]]  # with the method's name
+
+
+@dataclass(frozen=True)
+class TrackTruth:
+    """What a track's estimates are compared with.
+
+    Attributes:
+        mixture: float32 [samples, 2].
+        stems: true stems, the same shape.
+        sample_rate_hz: of both.
+    """
+
+    mixture: Waveform
+    stems: Waveforms
+    sample_rate_hz: int
+
+
+class Method(Protocol):
+    """Gives the estimates that are scored."""
+
+    @property
+    def key(self) -> str:
+        """What they depend on beside the truth and `files`."""
+        ...
+
+    @property
+    def files(self) -> Sequence[str]:
+        """Places whose contents they depend on."""
+        ...
+
+    def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
+        """Estimates, float32 [samples, 2] by target, and what is to be said of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class FromFolder:
+    """Estimates that lie in files.
+
+    Attributes:
+        places: of each target.
+        remarks: known before they are read.
+    """
+
+    places: Mapping[str, str]
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """See Method; not where the files lie."""
+        return repr(("folder", [*self.places], self.remarks))
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The estimates."""
+        return [*self.places.values()]
+
+    def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
+        """See Method."""
+        with ExitStack() as stack:
+            files = {t: stack.enter_context(storage.local_copy(p)) for t, p in self.places.items()}
+            estimates, remarks = read_estimates(
+                files, samples=len(truth.mixture), sample_rate_hz=truth.sample_rate_hz
+            )
+        return estimates, [*self.remarks, *remarks]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """One of eval.oracles.
+
+    Attributes:
+        name: its name there.
+    """
+
+    name: str
+
+    @property
+    def key(self) -> str:
+        """See Method."""
+        return repr(("oracle", self.name))
+
+    @property
+    def files(self) -> Sequence[str]:
+        """None: it is made from the truth."""
+        return ()
+
+    def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
+        """See Method."""
+        return oracles.METHODS[self.name](truth.mixture, truth.stems), []
+
+
+@dataclass(frozen=True)
+class Job:
+    """One track to score by one method.
+
+    Attributes:
+        method: its name in the tables.
+        track: its name.
+        open_sources: gives local files of the mixture and the stems for a while.
+        files: places whose contents the sources depend on.
+        estimates: the method at work.
+        scoring: how.
+        out: folder of scores, local or a URL.
+    """
+
+    method: str
+    track: str
+    open_sources: Callable[[], AbstractContextManager[dict[str, Path]]]
+    files: tuple[str, ...]
+    estimates: Method
+    scoring: Scoring
+    out: str
+
+    def place(self, kind: str) -> str:
+        """Where the JSON goes; kind is SCORED or UNSCORED."""
+        return scores_place(self.out, self.method, kind, self.track)
+
+
+def scores_place(out: str, method: str, kind: str, track: str) -> str:
+    """Where a track's JSON lies in a folder of scores; kind is SCORED or UNSCORED."""
+    return storage.join(out, method, kind, f"{track}.json")
+
+
+def score(job: Job, threads: int) -> None:
+    """Scores a track, unless that was done from the same inputs in the same way.
+
+    Args:
+        job: what to do.
+        threads: to use.
+    """
+    inputs = _identity(job)
+    for kind in (SCORED, UNSCORED):
+        place = job.place(kind)
+        if storage.size(place) and scores.read_inputs(_text(place)) == inputs:
+            return
+    try:
+        truth = _read_truth(job)
+    except (UserError, OSError) as error:
+        found = TrackScores(job.track, {}, remarks=(Remark("", "not_scored", str(error)),))
+    else:
+        estimates, remarks = job.estimates.estimate(truth)
+        found = scores.score_track(
+            job.track,
+            truth.stems,
+            estimates,
+            sample_rate_hz=truth.sample_rate_hz,
+            scoring=job.scoring,
+            remarks=remarks,
+            workers=threads,
+        )
+    write_scores(job.out, job.method, found, scoring=job.scoring, inputs=inputs)
+
+
+def write_scores(
+    out: str, method: str, found: TrackScores, *, scoring: Scoring, inputs: str
+) -> None:
+    """Writes a track's JSON into a folder of scores, and removes what it replaces."""
+    text = scores.to_json(found, scoring=scoring, inputs=inputs)
+    kinds = (SCORED, UNSCORED) if found.frames else (UNSCORED, SCORED)
+    new, old = (scores_place(out, method, kind, found.track) for kind in kinds)
+    storage.write_bytes(new, text.encode())
+    storage.remove(old)
+
+
+def _identity(job: Job) -> str:
+    digest = hashlib.sha256(repr((job.estimates.key, job.scoring)).encode())
+    for place in (*job.files, *job.estimates.files):
+        digest.update(_checksum(place).encode())
+    return digest.hexdigest()
+
+
+def _checksum(place: str) -> str:
+    if storage.size(place) is None:
+        return "missing"
+    with storage.local_copy(place) as path:
+        return file_sha256(path)
+
+
+def _read_truth(job: Job) -> TrackTruth:
+    with job.open_sources() as files:
+        missing = [name for name, path in files.items() if not path.is_file()]
+        if missing:
+            raise UserError(f"the corpus has no {missing[0]} of it")
+        rate_hz = audio.file_info(files[MIXTURE]).sample_rate_hz
+        sources = {name: audio.as_stereo(audio.read_audio(path)) for name, path in files.items()}
+    mixture = sources.pop(MIXTURE)
+    for name, waveform in sources.items():
+        if len(waveform) != len(mixture):
+            raise UserError(f"{name} has {len(waveform)} samples, the mixture {len(mixture)}")
+    return TrackTruth(mixture, sources, rate_hz)
+
+
+def score_all(jobs: Sequence[Job], *, label: str, processes: int | None = None) -> None:
+    """Scores tracks side by side: in processes of this machine, or as a Beam job.
+
+    Args:
+        jobs: what to do.
+        label: of the progress bar.
+        processes: how many; by default one a core, as far as the memory goes. Beam is used
+            where STEMFORGE_BEAM_ARGS says how, and then decides itself.
+    """
+    if os.environ.get(BEAM_ARGS):
+        _score_on_beam(jobs, label=label)
+        return
+    cores = os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    count = processes or max(1, min(cores, memory // PROCESS_BYTES, len(jobs)))
+    threads = max(1, cores // count)
+    # More threads of NumPy's in each process would only compete; read when they start.
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+    map_tracks(
+        score,
+        [(f"{job.method} {job.track}", (job, threads)) for job in jobs],
+        label=label,
+        processes=count,
+    )
+
+
+def _score_on_beam(jobs: Sequence[Job], *, label: str) -> None:
+    import apache_beam as beam
+
+    from pipelines.runners import pipeline_options, run_pipeline
+
+    pipeline = beam.Pipeline(options=pipeline_options([]))
+    scored = pipeline | beam.Create(jobs) | beam.Reshuffle()
+    scored | "ScoreTracks" >> beam.Map(score, threads=1)
+    with show_done(jobs, label=label):
+        run_pipeline(pipeline, watch=lambda counters: None)
+
+
+@contextmanager
+def show_done(jobs: Sequence[Job], *, label: str) -> Iterator[None]:
+    """A progress bar over the JSON files that are there, whoever writes them."""
+    done = threading.Event()
+    wanted = {(job.method, f"{job.track}.json") for job in jobs}
+    with progress(len(jobs), label=label, unit="track") as bar:
+
+        def look() -> None:
+            names = [name.split("/") for name in storage.list_files(jobs[0].out)]
+            there = {(n[0], n[2]) for n in names if len(n) == 3 and n[1] in (SCORED, UNSCORED)}
+            bar.update(len(there & wanted) - bar.n)
+
+        def watch() -> None:
+            while not done.wait(WATCH_S):
+                look()
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+            look()
+
+
+def read_methods(folder: str) -> list[str]:
+    """Names of the methods that a folder of scores holds, sorted; none where it is missing."""
+    if not storage.is_folder(folder):
+        return []
+    names = [name.split("/") for name in storage.list_files(folder)]
+    return sorted({n[0] for n in names if len(n) == 3 and n[1] in (SCORED, UNSCORED)})
+
+
+def read_scores(folder: str, methods: Iterable[str]) -> Scores:
+    """All that is in a folder of scores, by method and track.
+
+    Args:
+        folder: of scores.
+        methods: wanted ones.
+
+    Returns:
+        Method and scores; a JSON that is broken is a remark of its track.
+    """
+    wanted = set(methods)
+    found = []
+    for name in storage.list_files(folder):
+        parts = name.split("/")
+        if len(parts) != 3 or parts[0] not in wanted or parts[1] not in (SCORED, UNSCORED):
+            continue
+        method, _, file = parts
+        if not file.endswith(".json") or file.startswith("."):
+            continue
+        track = file.removesuffix(".json")
+        try:
+            track_scores = scores.from_json(track, _text(storage.join(folder, name)))
+        except ValueError as error:
+            remark = Remark("", "not_scored", f"{name}: {error}")
+            track_scores = TrackScores(track, {}, remarks=(remark,))
+        found.append((method, track_scores))
+    return found
+
+
+def frame_table(found: Scores) -> pd.DataFrame:
+    """The table scores.parquet of what `read_scores` has found."""
+    rows: list[dict[str, Any]] = []
+    for method, track_scores in found:
+        rows += scores.frame_rows(method, track_scores)
+    return scores.frame_table(rows)
+
+
+def say_remarks(found: Scores, *, label: str) -> int:
+    """Prints what is to be said of tracks and targets.
+
+    Returns:
+        How many remarks are about something that an estimate's maker can mend.
+    """
+    count = 0
+    for method, track_scores in found:
+        for remark in track_scores.remarks:
+            what = f"{track_scores.track}: {remark.target}".removesuffix(": ")
+            say(f"{label}: {method}: {what}: {remark.reason}: {remark.detail}")
+            count += remark.reason not in scores.HARMLESS
+    return count
+
+
+def _text(place: str) -> str:
+    return storage.read_bytes(place).decode("utf-8", errors="replace")
