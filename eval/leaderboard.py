@@ -169,23 +169,26 @@ def context_rows(aggregation: Aggregation) -> pd.DataFrame:
 
 
 def order_methods(table: pd.DataFrame, targets: Sequence[str]) -> list[str]:
-    """Methods by mean SDR over their targets, best first; those that lack some come last."""
+    """Methods by mean SDR over their targets, best first.
+
+    Those that lack targets come after, and those scored on another test set last.
+    """
     wide = table.pivot(index="method", columns="target", values="SDR").reindex(columns=[*targets])
     keys = pd.DataFrame({"lacks": wide.isna().sum(axis=1), "mean": -wide.mean(axis=1)})
-    return [str(name) for name in keys.sort_values(["lacks", "mean"]).index]
+    keys["elsewhere"] = table.groupby("method")["test_set"].first() != ""
+    return [str(name) for name in keys.sort_values(["elsewhere", "lacks", "mean"]).index]
 
 
 def best_methods(table: pd.DataFrame) -> dict[str, str]:
-    """Per target the method of the highest SDR on this test set, oracles left out."""
-    fair = table[(table["test_set"] == "") & ~table["method"].map(is_oracle)]
+    """Per target the method of the highest SDR on this test set; no oracle, nor the mixture."""
+    fair = table[(table["test_set"] == "") & ~table["method"].map(is_reference)]
     fair = fair.dropna(subset="SDR").sort_values("SDR")
     return dict(zip(fair["target"], fair["method"], strict=True))  # the last one stays
 
 
-def is_oracle(method: str) -> bool:
-    """Whether a method, ours or SiSEC 2018's, knows the true stems."""
-    name = method.split(" (")[0]
-    return name in METHODS and name != "MIX"
+def is_reference(method: str) -> bool:
+    """Whether a method is one of eval.oracles, ours or SiSEC 2018's, and separates nothing."""
+    return method.split(" (")[0] in METHODS
 
 
 def metrics(table: pd.DataFrame, methods: Iterable[str]) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import separate_songs
+from pipelines import score_estimates, separate_songs
 from pipelines.console import progress, run_main, say
 
 # Heavy imports wait until a command runs: help answers within a second.
 
 EPILOG = """\
-Training, scoring and exporting are DVC stages: run `dvc repro` in a checkout.
+Training and exporting are DVC stages: run `dvc repro` in a checkout.
 """
 
 
@@ -22,13 +22,14 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="stemforge",
-        description="Separates music into stems with trained U-Nets.",
+        description="Separates music into stems with trained U-Nets, and scores separations.",
         epilog=EPILOG,
     )
     version = importlib.metadata.version("stemforge")
     parser.add_argument("--version", action="version", version=f"stemforge {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     separate_songs.add_to(commands)
+    score_estimates.add_to(commands)
     _add_info(commands)
     _add_verify(commands)
     _add_import_spleeter(commands)

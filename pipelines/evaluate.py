@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eval.estimates import find_estimates
 from eval.oracles import METHODS
-from eval.scores import Scoring, whole_table
+from eval.scores import Scoring
 from features.errors import UserError
 from features.track_audio import DecodedAudio
 from features.tracks import read_manifest
@@ -30,7 +30,7 @@ def main() -> None:
         problems = scoring.say_remarks(found, label="evaluate")
         if problems and config.strict:
             raise UserError(f"evaluate.strict=true: {problems} estimates are not as they should be")
-        write_tables(out, found)
+        scoring.write_tables(str(out), found)
         publish(out, SCORES)
 
 
@@ -59,12 +59,6 @@ def list_jobs(out: Path, how: Scoring) -> list[Job]:
             for name, method in methods.items()
         ]
     return jobs
-
-
-def write_tables(out: Path, found: scoring.Scores) -> None:
-    """Writes scores.parquet (frames) and whole.parquet (whole tracks) of a folder of scores."""
-    scoring.frame_table(found).to_parquet(out / "scores.parquet", index=False)
-    whole_table(found).to_parquet(out / "whole.parquet", index=False)
 
 
 if __name__ == "__main__":

@@ -166,12 +166,13 @@ class Leaderboard:
     def _notes(self) -> list[str]:
         how = self.aggregation
         ours = self.tracks[self.tracks["frames"].notna()]
+        level = leaderboard.SIGNIFICANCE_LEVEL
         notes = [
             f"{ours['track'].nunique()} test tracks. BSSEval v4 as museval has it, "
-            f"{how.statement}. Best in bold, oracles left out; * differs from {how.baseline} "
-            f"(Wilcoxon's signed-rank test over tracks, p < {leaderboard.SIGNIFICANCE_LEVEL} "
-            f"after Holm's correction). Intervals: {how.confidence:.0%}, bootstrap over tracks. "
-            "uSDR, SI-SDR and PES are of whole tracks, their means."
+            f"{how.statement}. Best in bold, but for oracles and mixture; * differs from "
+            f"{how.baseline} (Wilcoxon's signed-rank test over tracks, p < {level} after Holm's "
+            f"correction). Intervals: {how.confidence:.0%}, bootstrap over tracks. uSDR, SI-SDR "
+            "and PES are of whole tracks, their means."
         ]
         if set(self.table["method"]) & set(METHODS):
             notes.append(METHOD_NOTES)

@@ -6,13 +6,14 @@ from these files.
 """
 
 import hashlib
+import io
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
@@ -29,6 +30,9 @@ from pipelines.work import file_sha256
 
 SCORED, UNSCORED = "test", "unscored"
 PROCESS_BYTES = 2 * 2**30  # what scoring a track of five minutes takes, with room to spare
+if TYPE_CHECKING:
+    from eval.separation import Separator
+
 WATCH_S = 2.0
 Waveforms = dict[str, Waveform]
 Scores = list[tuple[str, TrackScores]]  # with the method's name
@@ -122,6 +126,39 @@ class Oracle:
     def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
         """See Method."""
         return oracles.METHODS[self.name](truth.mixture, truth.stems), []
+
+
+@dataclass(frozen=True)
+class FromModel:
+    """Estimates that are made for it and not kept.
+
+    Attributes:
+        separator: eval.separation.Separator, which cannot be sent to other processes.
+        files: of the models.
+        names: of outputs that are targets of another name.
+        left_out: outputs that are no targets.
+    """
+
+    separator: "Separator"
+    files: tuple[str, ...]
+    names: Mapping[str, str]
+    left_out: frozenset[str]
+
+    @property
+    def key(self) -> str:
+        """See Method."""
+        return repr(("model", self.targets))
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """What is estimated."""
+        return [self.names.get(s, s) for s in self.separator.stems if s not in self.left_out]
+
+    def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
+        """See Method."""
+        found = self.separator.separate(truth.mixture, sample_rate_hz=truth.sample_rate_hz)
+        waveforms = [waveform for stem, waveform in found.items() if stem not in self.left_out]
+        return dict(zip(self.targets, waveforms, strict=True)), []
 
 
 @dataclass(frozen=True)
@@ -332,6 +369,17 @@ def frame_table(found: Scores) -> pd.DataFrame:
     for method, track_scores in found:
         rows += scores.frame_rows(method, track_scores)
     return scores.frame_table(rows)
+
+
+def write_tables(out: str, found: Scores) -> None:
+    """Writes scores.parquet (frames) and whole.parquet (whole tracks) into a folder of scores."""
+    for name, table in (
+        ("scores.parquet", frame_table(found)),
+        ("whole.parquet", scores.whole_table(found)),
+    ):
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        storage.write_bytes(storage.join(out, name), buffer.getvalue())
 
 
 def say_remarks(found: Scores, *, label: str) -> int:
