@@ -13,7 +13,11 @@ from eval.scores import METRICS, TRACK_METRICS
 Rows = list[list[str]]
 BOX_INCHES = 0.3  # height of a method's box
 FONT_POINTS = 9
-LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}"}
+LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+}
 
 
 def to_markdown(
@@ -139,8 +143,7 @@ def to_latex(table: pd.DataFrame, targets: Sequence[str], *, caption: str) -> st
 
 
 def _escape(text: str, also: dict[str, str]) -> str:
-    plain = text.replace("\\", r"\textbackslash{}") if "\\" in text else text
-    return "".join((LATEX_SPECIAL | also).get(letter, letter) for letter in plain)
+    return "".join((LATEX_SPECIAL | also).get(letter, letter) for letter in text)
 
 
 def draw_boxes(tracks: pd.DataFrame, target: str, paths: Sequence[Path]) -> None:
@@ -186,7 +189,7 @@ def draw_boxes(tracks: pd.DataFrame, target: str, paths: Sequence[Path]) -> None
         axes.set_xlim(*inside)
         axes.grid(axis="x", color="0.85")
         axes.set_axisbelow(True)
-        beyond = f" ({outside} points lie beyond)" if outside else ""
+        beyond = f" ({outside} beyond the axis)" if outside else ""
         axes.set_xlabel(f"SDR of each track, dB{beyond}")
         axes.set_title(target)
         for path in paths:

@@ -203,10 +203,11 @@ class _Run:
             nan_policy=arguments.nan_policy,
             accompaniment=arguments.accompaniment,
         )
+        root = _absolute(arguments.corpus)
         try:
-            found = find_tracks(_absolute(arguments.corpus), stems=self.stems)
+            found = find_tracks(root, stems=self.stems)
         except UserError as error:  # its words are those of params.yaml
-            text = str(error).replace("corpus.root=", "--corpus ")
+            text = str(error).replace(f"corpus.root={root}", f"--corpus {arguments.corpus}")
             raise UserError(text.replace("corpus.stems=", "--stems ")) from None
         self.tracks = [track for track in found if track.split == "test"]
         if not self.tracks:

@@ -2,10 +2,15 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
@@ -71,3 +76,42 @@ def set_params(project: Path, **values: object) -> None:
             value.fa.set_flow_style()  # a block would clash with the line's comment
         params[section][key] = value
     yaml.dump(params, path)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def server(port: int, *command: str) -> Iterator[None]:
+    """A server of ours on loopback, until the test is done."""
+    process = subprocess.Popen(
+        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None, f"{command} ended"
+            assert time.monotonic() < deadline, f"{command} does not answer"
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=LIMIT_S)
+
+
+@contextmanager
+def google_storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A gs://bucket of this machine, for this process and those that it starts."""
+    port = free_port()
+    command = str(Path(sys.executable).parent / "gcp-storage-emulator")
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    flags = ("--host", "127.0.0.1", "--port", str(port), "--in-memory")
+    with server(port, command, "start", *flags, "--default-bucket", "bucket"):
+        yield

@@ -43,6 +43,7 @@ def project(tmp_path: Path, tiny_corpus: Path) -> Path:
     root.mkdir()
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, root / name)
+    shutil.copytree(ROOT / "comparisons", root / "comparisons")
     shutil.copytree(tiny_corpus, tmp_path / "corpus")
     shutil.copy(ROOT / "params.yaml", root)
     set_params(

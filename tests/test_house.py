@@ -80,7 +80,9 @@ def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
             (tmp_path / "tree" / name).write_bytes((ROOT / name).read_bytes())
     subprocess.run([*build, "-w", tmp_path, tmp_path / "tree"], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("stemforge-*.whl")
-    packages = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    contents = zipfile.ZipFile(wheel).namelist()
+    assert {"eval/reference/sisec18.parquet", "eval/reference/published.csv"} <= set(contents)
+    packages = {name.split("/")[0] for name in contents}
     assert {name for name in packages if "." not in name} == set(ALLOWED)
 
     # An empty environment that sees this one's libraries, but not its editable stemforge.

@@ -6,7 +6,6 @@ The oracle is byte equality with what the in-process runner makes of decoded fil
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.projects import LIMIT_S, STEMS, environment, make_project, stage
+from tests.projects import (
+    LIMIT_S,
+    STEMS,
+    environment,
+    free_port,
+    google_storage,
+    make_project,
+    server,
+    stage,
+)
 
 TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 
@@ -78,33 +86,6 @@ def test_verify_tells_what_is_wrong(project: Path, tmp_path: Path) -> None:
     assert "no info.json in it: not a finished features folder" in nothing.stderr
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def server(port: int, *command: str) -> Iterator[None]:
-    """A server of ours on loopback, until the test is done."""
-    process = subprocess.Popen(
-        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + LIMIT_S
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None, f"{command} ended"
-            assert time.monotonic() < deadline, f"{command} does not answer"
-            time.sleep(0.1)
-        yield
-    finally:
-        process.terminate()
-        process.wait(timeout=LIMIT_S)
-
-
 @contextmanager
 def portable_runner() -> Iterator[tuple[str, ...]]:
     """Flags for a job service and a worker pool, each a process of its own."""
@@ -156,15 +137,9 @@ def test_decoding_inside_the_job_makes_the_same_bytes(
 def test_from_gs_to_gs_and_into_training(
     project: Path, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = free_port()
-    host = f"http://127.0.0.1:{port}"
-    command = ["gcp-storage-emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
-    command[0] = str(Path(sys.executable).parent / command[0])
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", host)
     from features import storage
 
-    with server(port, *command, "--in-memory", "--default-bucket", "bucket"):
+    with google_storage(monkeypatch):
         for path in tiny_corpus.rglob("*.stem.mp4"):
             name = path.relative_to(tiny_corpus).as_posix()
             storage.upload(path, f"gs://bucket/corpus/{name}")

@@ -15,6 +15,7 @@ from tests.test_dvc_repro import environment
 def test_the_default_nets_beat_the_mixture_on_held_out_songs(tmp_path: Path) -> None:
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "comparisons", tmp_path / "comparisons")
     someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
     for command in (
         ["git", "init", "-q"],
