@@ -164,7 +164,7 @@ def test_killed_in_decode_train_and_evaluate_then_finished_then_nothing_to_do(
     for stem in ("vocals", "drums"):
         assert median["IRM1", stem] > median["MIX", stem]
     metrics = json.loads((project / "leaderboard" / "metrics.json").read_text())
-    assert metrics["drums"]["SDR"] == pytest.approx(median["stemforge", "drums"], abs=1e-3)
+    assert metrics["stemforge"]["drums"]["SDR"] == pytest.approx(median["stemforge", "drums"], abs=1e-3)
     parity = json.loads((project / "exports" / "parity.json").read_text())
     for stem in ("vocals", "drums"):
         assert parity[stem]["tflite_float32"]["relative_difference"] < 1e-4
