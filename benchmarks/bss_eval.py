@@ -9,6 +9,7 @@ turn; medians. Then the largest difference of any score, and what fifty tracks w
 
 import argparse
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +24,9 @@ SCORERS = ("museval", "stemforge")
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["make"]:
+        np.save(sys.argv[3], track(int(sys.argv[2])))
+        return
     if sys.argv[1:2] == ["run"]:
         run(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
         return
@@ -33,14 +37,14 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in SCORERS}
     memory: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        # Made here: what making them takes is no part of a scorer's memory.
+        # In a process of its own: a child's peak memory counts what its parent had at the fork.
         signals = Path(folder) / "signals.npy"
-        np.save(signals, track(arguments.seconds))
+        this = [sys.executable, "-m", "benchmarks.bss_eval"]
+        subprocess.run([*this, "make", str(arguments.seconds), str(signals)], check=True)
         for _ in range(arguments.turns):
             for name in SCORERS:
                 out = Path(folder) / f"{name}.npz"
-                command = [sys.executable, "-m", "benchmarks.bss_eval", "run", name]
-                _, memory[name] = measure([*command, signals, out], quiet())
+                _, memory[name] = measure([*this, "run", name, signals, out], quiet())
                 seconds[name].append(float(np.load(out)["seconds"]))
         scores = [np.load(Path(folder) / f"{name}.npz")["scores"] for name in SCORERS]
     medians = {name: statistics.median(values) for name, values in seconds.items()}
