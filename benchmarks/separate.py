@@ -166,8 +166,8 @@ def make_models(root: Path) -> None:
             (root / folder / stem).mkdir(parents=True)
         made = Model((stem,), full_size(), 4096, 1024, RATE_HZ, {}, model)
         unet.save_model(root / "models" / stem, made)
-        name = export.export_name(stem, "tflite_float32")
-        export.write_export(made, root / "exports" / stem / name, "tflite_float32")
+        name = export.tflite_name(stem, "float32")
+        export.write_tflite(made, root / "exports" / stem / name, "float32")
 
 
 def full_size() -> Net:

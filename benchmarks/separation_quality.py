@@ -86,8 +86,8 @@ def export_models(models: Path, folder: Path) -> None:
     folder.mkdir()
     for place in find_models(models):
         model = load_model(place)
-        path = folder / export.export_name(model.name, "tflite_float32")
-        export.write_export(model, path, "tflite_float32")
+        path = folder / export.tflite_name(model.name, "float32")
+        export.write_tflite(model, path, "float32")
 
 
 def separate(

@@ -1,7 +1,10 @@
-"""SavedModel and TFLite files of a net, and the proof that they compute what Keras does."""
+"""SavedModel and TFLite files of nets."""
 
+import contextlib
+import dataclasses
+import io
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,115 +12,217 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from eval.inference import Library, estimate, fold
+from eval.inference import Library, fold
 from eval.litert import SIGNATURE, with_interface
+from eval.separation import common_interface
+from eval.separation_tf import GraphNets, separate_segment, separate_song
+from features.errors import UserError
 from train.unet import Model, weights
 
-Format = Literal["saved_model", "tflite_float32", "tflite_float16"]
-FORMATS: tuple[Format, ...] = ("saved_model", "tflite_float32", "tflite_float16")
-Magnitudes = NDArray[np.float32]
+SmallFormat = Literal["float16", "int8_weights", "int8_mixed"]
+TFLiteFormat = Literal["float32"] | SmallFormat
+TFLITE_FORMATS: tuple[TFLiteFormat, ...] = ("float32", "float16", "int8_weights", "int8_mixed")
+SAVED_MODEL = "saved_model"
+SEPARATE = "separate"  # signature from waveform to waveforms
 
 
-def export_name(model: str, kind: Format) -> str:
-    """Name of an export's file or folder."""
-    return {
-        "saved_model": "saved_model",
-        "tflite_float32": f"{model}-float32.tflite",
-        "tflite_float16": f"{model}-float16.tflite",
-    }[kind]
+def tflite_name(model: str, kind: TFLiteFormat) -> str:
+    """Name of a TFLite file of one model's nets."""
+    return f"{model}-{kind.replace('_', '-')}.tflite"
 
 
-def write_export(model: Model, path: Path, kind: Format) -> None:
-    """Writes one export: mixture magnitudes in, the stems' magnitudes out.
+def segment_name(frames: int) -> str:
+    """Name of the TFLite file from waveform to waveforms."""
+    return f"separate-{frames}.tflite"
 
-    All carry one signature, "estimate", from "mixture" to one output per stem, which has
-    its name.
+
+def write_saved_model(models: Sequence[Model], path: Path) -> None:
+    """Writes all models' nets as one SavedModel, which TensorFlow runs without our code.
+
+    Two signatures: "estimate", from "mixture", float32 [batch, frames, bins, 2], magnitudes, to
+    the same for each stem by its name; and "separate", from "waveform", float32 [samples, 2] of
+    any length, full scale at 1, to the same for each stem.
+
+    Args:
+        models: nets of all stems.
+        path: a new folder.
+
+    Raises:
+        UserError: the models are of different STFTs or have a stem in common.
+    """
+    interface = common_interface([model.interface for model in models])
+    module = tf.Module()
+    nets = _variables(module, models, library="onednn")
+    mixture = tf.TensorSpec((None, interface.frames, interface.bins, 2), tf.float32, "mixture")
+    waveform = tf.TensorSpec((None, 2), tf.float32, "waveform")
+
+    @tf.function(input_signature=[mixture], autograph=False)  # type: ignore[untyped-decorator]
+    def estimate(mixture: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for net in nets:
+            found |= net(mixture)
+        return found
+
+    @tf.function(input_signature=[waveform], autograph=False)  # type: ignore[untyped-decorator]
+    def separate(waveform: Any) -> dict[str, Any]:
+        return separate_song(waveform, nets)
+
+    tf.saved_model.save(module, str(path), signatures={SIGNATURE: estimate, SEPARATE: separate})
+
+
+def write_tflite(model: Model, path: Path, kind: TFLiteFormat) -> None:
+    """Writes one model's nets as a TFLite file, magnitudes in and out, for a batch of one.
+
+    Its signature is "estimate", from "mixture" to one output per stem, which has its name.
 
     Args:
         model: the trained nets.
-        path: a new folder for "saved_model" (any batch size), a new file for TFLite (batch 1).
-        kind: which format.
+        path: a new file.
+        kind: see `shrink`.
     """
-    if kind == "saved_model":
-        _write_saved_model(model, path, batch=None, library="onednn")
-        return
-    # By way of a SavedModel: converted from a bare function, the file computes NaN.
-    with tempfile.TemporaryDirectory() as folder:
-        _write_saved_model(model, Path(folder), batch=1, library="xnnpack")
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        if kind == "tflite_float16":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        path.write_bytes(with_interface(converter.convert(), model.interface))
-
-
-def _write_saved_model(model: Model, path: Path, *, batch: int | None, library: Library) -> None:
     net = model.net
-    spec = tf.TensorSpec((batch, net.frames, net.bins, 2), tf.float32, name="mixture")
+    spec = tf.TensorSpec((1, net.frames, net.bins, 2), tf.float32, name="mixture")
     module = tf.Module()
-    module.weights = [
-        {name: tf.Variable(value) for name, value in values.items()}
-        for values in fold(weights(model.keras_model), net, model.stems, library=library)
-    ]
+    (nets,) = _variables(module, [model], library="xnnpack")
 
     @tf.function(input_signature=[spec], autograph=False)  # type: ignore[untyped-decorator]
     def run(mixture: Any) -> dict[str, Any]:
-        found = estimate(mixture, module.weights, net=net, library=library)
-        return dict(zip(model.stems, found, strict=True))
+        found: dict[str, Any] = nets(mixture)
+        return found
 
-    tf.saved_model.save(module, str(path), signatures={SIGNATURE: run})
+    file = with_interface(_convert(module, {SIGNATURE: run}), model.interface)
+    path.write_bytes(file if kind == "float32" else shrink(file, kind, depth=net.depth))
 
 
-def run_export(path: Path, kind: Format, mixture: Magnitudes) -> dict[str, Magnitudes]:
-    """Runs an export as its users would: TensorFlow's loader, or LiteRT's interpreter.
+def write_segment_tflite(models: Sequence[Model], path: Path, *, frames: int) -> None:
+    """Writes a TFLite file of all stems' nets, waveform in and waveforms out.
+
+    Its signature is "separate", from "waveform", float32 [(frames - 1) * hop + length, 2], to the
+    same for each stem by its name; see eval.separation_tf.separate_segment. Built-in operators
+    only, weights in float16.
 
     Args:
-        path: the file or folder.
-        kind: its format.
-        mixture: float32 [1, frames, bins, 2].
+        models: nets of all stems.
+        path: a new file.
+        frames: how many the nets see at once.
+
+    Raises:
+        UserError: the nets cannot take so many frames, or the models do not go together.
+    """
+    interface = common_interface([model.interface for model in models])
+    interface = dataclasses.replace(interface, frames=frames)
+    multiple = 2 ** max(model.net.depth for model in models)
+    if frames < 1 or frames % multiple:
+        raise UserError(f"frames={frames}: must be a multiple of {multiple}, the nets' 2 ** depth")
+    module = tf.Module()
+    nets = _variables(module, models, library="xnnpack")
+    shape = (interface.framing.span(frames), 2)
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec(shape, tf.float32, name="waveform")], autograph=False
+    )
+    def run(waveform: Any) -> dict[str, Any]:
+        return separate_segment(waveform, nets, frames=frames)
+
+    file = with_interface(_convert(module, {SEPARATE: run}), interface)
+    path.write_bytes(shrink(file, "float16", depth=models[0].net.depth))
+
+
+def shrink(file: bytes, kind: SmallFormat, *, depth: int) -> bytes:
+    """A float32 TFLite file with smaller weights in its convolutions; all else stays as it is.
+
+    TensorFlow's own converter would make float16 of every constant, and the masks' 1e-10 zero, so
+    that silence became NaN.
+
+    Args:
+        file: of `write_tflite` or `write_segment_tflite`.
+        kind: "float16" and "int8_weights" compute in float32; "int8_mixed" computes the layers of
+            `int8_layers` in 8 bits, and scales their inputs as they come.
+        depth: of the nets.
+    """
+    from ai_edge_quantizer import qtyping, quantizer
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    mixed = kind == "int8_mixed"
+    if kind == "float16":
+        kernels = qtyping.TensorQuantizationConfig(16, dtype=qtyping.TensorDataType.FLOAT)
+        algorithm = AlgorithmName.FLOAT_CASTING
+    else:
+        by_channel = qtyping.QuantGranularity.CHANNELWISE
+        kernels = qtyping.TensorQuantizationConfig(8, symmetric=True, granularity=by_channel)
+        algorithm = AlgorithmName.MIN_MAX_UNIFORM_QUANT
+    precision = qtyping.ComputePrecision.INTEGER if mixed else qtyping.ComputePrecision.FLOAT
+    config = qtyping.OpQuantizationConfig(
+        weight_tensor_config=kernels, compute_precision=precision, explicit_dequantize=not mixed
+    )
+    # Of several nets in one file all but the first have a number behind the layer's name.
+    names = [rf"(^|[;/]){layer}(_\d+)?/" for layer in int8_layers(depth)] if mixed else [".*"]
+    work = quantizer.Quantizer(file)
+    for name in names:
+        work.update_quantization_recipe(
+            regex=name,
+            operation_name=qtyping.TFLOperationName.CONV_2D,
+            op_config=config,
+            algorithm_key=algorithm,
+        )
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return bytes(work.quantize().quantized_model)  # prints sizes and a bar
+
+
+def int8_layers(depth: int) -> list[str]:
+    """Layers that bear to be computed in 8 bits: the inner ones.
+
+    The first two see magnitudes as they are, the last three make the mask, and values of both are
+    heavy-tailed: docs/export.md has the measurement, layer by layer, on Deezer's nets.
+    """
+    encoders = [f"encoder_{level}" for level in range(2, depth)]
+    return encoders + [f"decoder_{level}" for level in range(depth - 3)]
+
+
+def _variables(module: Any, models: Sequence[Model], *, library: Library) -> list[GraphNets]:
+    """Nets whose weights are variables of a module, which a SavedModel must track."""
+    nets = []
+    for model in models:
+        folded = fold(weights(model.keras_model), model.net, model.stems, library=library)
+        variables = [{k: tf.Variable(v) for k, v in values.items()} for values in folded]
+        nets.append(GraphNets(model.interface, model.net, variables, library))
+    module.weights = [net.weights for net in nets]
+    return nets
+
+
+def _convert(module: Any, signatures: Mapping[str, Any]) -> bytes:
+    # By way of a SavedModel: converted from a bare function, the file computes NaN.
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=dict(signatures))
+        keys = [*signatures]
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=keys)
+        return bytes(converter.convert())
+
+
+def runner(path: Path, signature: str) -> Callable[..., dict[str, NDArray[Any]]]:
+    """An export ready to run as its users would: by TensorFlow's loader, or LiteRT.
+
+    Args:
+        path: a SavedModel's folder or a TFLite file.
+        signature: "estimate" or "separate".
 
     Returns:
-        float32 of the same shape, per stem.
+        A function of float32 "mixture" or "waveform", by name, to float32 per stem.
     """
-    if kind == "saved_model":
+    if path.is_dir():
         loaded = tf.saved_model.load(str(path))
-        found = loaded.signatures[SIGNATURE](mixture=tf.constant(mixture))
-        return {stem: np.asarray(values) for stem, values in found.items()}
+
+        def run(**inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+            tensors = {name: tf.constant(value) for name, value in inputs.items()}
+            found = loaded.signatures[signature](**tensors)
+            return {stem: values.numpy() for stem, values in found.items()}
+
+        return run
     from ai_edge_litert.interpreter import Interpreter
 
-    runner = Interpreter(str(path)).get_signature_runner(SIGNATURE)
-    return {stem: np.asarray(values) for stem, values in runner(mixture=mixture).items()}
+    signature_runner = Interpreter(str(path)).get_signature_runner(signature)
 
+    def run_lite(**inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return {stem: np.asarray(v) for stem, v in signature_runner(**inputs).items()}
 
-@dataclass(frozen=True)
-class Parity:
-    """How far an export is from Keras on the same input.
-
-    Attributes:
-        finite: every output value is.
-        max_difference: largest absolute difference, magnitude units.
-        rms_difference: root mean square difference, magnitude units.
-        relative_difference: rms_difference over the rms of Keras' output.
-    """
-
-    finite: bool
-    max_difference: float
-    rms_difference: float
-    relative_difference: float
-
-
-def compare(export: Magnitudes, keras_output: Magnitudes) -> Parity:
-    """Measures the difference of two outputs of the same shape."""
-    difference = export.astype(np.float64) - keras_output
-    rms = _rms(difference)
-    level = _rms(keras_output)
-    return Parity(
-        finite=bool(np.isfinite(export).all()),
-        max_difference=float(np.max(np.abs(difference))),
-        rms_difference=rms,
-        relative_difference=rms / level if level > 0.0 else rms,
-    )
-
-
-def _rms(values: NDArray[Any]) -> float:
-    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+    return run_lite

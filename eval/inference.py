@@ -199,8 +199,9 @@ def _logits(mixture: Any, weights: Mapping[str, Any], net: Net, library: Library
     """One stem's net up to its mask's logits: train.unet's, which says the shapes."""
 
     def convolution(x: Any, layer: str, stride: int) -> Any:
-        x = tf.nn.conv2d(x, weights[f"{layer}/kernel"], stride, "SAME")
-        return tf.nn.bias_add(x, weights[f"{layer}/bias"])
+        with tf.name_scope(layer):  # the name that quantisation knows it by
+            x = tf.nn.conv2d(x, weights[f"{layer}/kernel"], stride, "SAME")
+            return tf.nn.bias_add(x, weights[f"{layer}/bias"])
 
     def norm(x: Any, layer: str) -> Any:
         scale, shift = weights[f"{layer}/scale"], weights[f"{layer}/shift"]
@@ -252,8 +253,9 @@ def _phases(x: Any, weights: Mapping[str, Any], layer: str) -> Any:
         for column in (0, 1):
             # Each with a padding of its own, which XNNPACK makes part of the convolution.
             padded = tf.pad(x, [(0, 0), (1, row), (1, column), (0, 0)])
-            phase = tf.nn.conv2d(padded, weights[f"{layer}/kernel_{row}{column}"], 1, "VALID")
-            phases.append(tf.nn.bias_add(phase, weights[f"{layer}/bias"]))
+            with tf.name_scope(layer):
+                phase = tf.nn.conv2d(padded, weights[f"{layer}/kernel_{row}{column}"], 1, "VALID")
+                phases.append(tf.nn.bias_add(phase, weights[f"{layer}/bias"]))
     return tf.concat(phases, axis=-1)
 
 
@@ -322,7 +324,11 @@ class TensorFlowNets:
 
 
 def load_nets(
-    folder: Path, *, precision: Precision = "float32", max_frequency_hz: float | None = None
+    folder: Path,
+    *,
+    precision: Precision = "float32",
+    max_frequency_hz: float | None = None,
+    frames: int | None = None,
 ) -> TensorFlowNets:
     """Reads a model directory.
 
@@ -331,6 +337,7 @@ def load_nets(
         precision: see TensorFlowNets.
         max_frequency_hz: up to where the nets look; None: as they were trained. Convolutions
             take any number of bins that is a multiple of 2 ** depth: it is rounded up to one.
+        frames: how many the nets see at once, such a multiple; None: as they were trained.
 
     Raises:
         UserError: it is no model directory, its weights do not fit, or the frequency is not
@@ -348,4 +355,6 @@ def load_nets(
         bins = max_frequency_hz * interface.frame_length_samples / interface.sample_rate_hz
         multiple = 2**net.depth
         interface = replace(interface, bins=math.ceil(bins / multiple) * multiple)
+    if frames is not None:
+        interface = replace(interface, frames=frames)
     return TensorFlowNets(interface, net, read_weights(folder), precision=precision)

@@ -72,8 +72,8 @@ class Separator:
         residual: bool = False,
         instrumental: bool = False,
     ) -> None:
-        self._interface = _common_interface(models)
-        known = tuple(stem for model in models for stem in model.interface.stems)
+        self._interface = common_interface([model.interface for model in models])
+        known = self._interface.stems
         self._wanted = known if stems is None else tuple(stems)
         _check_stems(known, self._wanted)
         if instrumental and VOCALS not in known:
@@ -270,13 +270,22 @@ class Separator:
         return out
 
 
-def _common_interface(models: Sequence[Nets]) -> Interface:
-    """The first model's, which all others must share but for the stems."""
-    if not models:
+def common_interface(interfaces: Sequence[Interface]) -> Interface:
+    """What several models' nets take and give together.
+
+    Args:
+        interfaces: theirs, all alike but for the stems.
+
+    Returns:
+        One with all stems, in their order.
+
+    Raises:
+        UserError: no model, two for one stem, or models of different STFTs.
+    """
+    if not interfaces:
         raise UserError("no model to separate with")
-    first = models[0].interface
-    for model in models[1:]:
-        other = model.interface
+    first = interfaces[0]
+    for other in interfaces[1:]:
         for field in dataclasses.fields(Interface):
             ours, theirs = getattr(first, field.name), getattr(other, field.name)
             if ours != theirs and field.name != "stems":
@@ -284,12 +293,13 @@ def _common_interface(models: Sequence[Nets]) -> Interface:
                     f"models differ: {field.name} is {ours} for {first.name}, {theirs} for "
                     f"{other.name}"
                 )
-    return first
+    stems = tuple(stem for interface in interfaces for stem in interface.stems)
+    if len(set(stems)) < len(stems):
+        raise UserError(f"two models for one stem among {', '.join(stems)}")
+    return dataclasses.replace(first, stems=stems)
 
 
 def _check_stems(known: Sequence[str], wanted: Sequence[str]) -> None:
-    if len(set(known)) < len(known):
-        raise UserError(f"two models for one stem among {', '.join(known)}")
     for stem in wanted:
         if stem not in known or wanted.count(stem) > 1:
             raise UserError(f"stem {stem!r}: name once each of {', '.join(known)} at most")

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import score_estimates, separate_songs
+from pipelines import export_models, score_estimates, separate_songs
 from pipelines.console import progress, run_main, say
 
 # Heavy imports wait until a command runs: help answers within a second.
 
 EPILOG = """\
-Training and exporting are DVC stages: run `dvc repro` in a checkout.
+Training is a DVC stage: run `dvc repro` in a checkout.
 """
 
 
@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     separate_songs.add_to(commands)
     score_estimates.add_to(commands)
+    export_models.add_to(commands)
     _add_info(commands)
     _add_verify(commands)
     _add_import_spleeter(commands)

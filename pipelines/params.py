@@ -265,9 +265,15 @@ class Leaderboard(Section):
 class Export(Section):
     """Bounds of parity: rms of the difference over rms of Keras' output."""
 
+    frames: list[Count]
     max_difference_saved_model: Positive
     max_difference_tflite_float32: Positive
     max_difference_tflite_float16: Positive
+    max_difference_tflite_int8_weights: Positive
+    max_difference_segment: Positive
+    max_difference_tflite_int8_mixed: Positive
+    max_sdr_loss_db: Positive
+    max_sdr_loss_int8_mixed_db: Positive
 
 
 class Params(Section):
@@ -294,6 +300,11 @@ class Params(Section):
             if value % unit:
                 raise ValueError(f"{name}={value} is not a multiple of 2 ** train.depth = {unit}")
         self.train.check_models(self.corpus.stems)
+        for frames in self.export.frames:
+            if frames % unit:
+                raise ValueError(
+                    f"export.frames={frames} is not a multiple of 2 ** train.depth = {unit}"
+                )
         if self.monitor.audio and self.features.mixture_phase is None:
             raise ValueError("monitor.audio=true needs phases: set features.mixture_phase=int8")
         return self

@@ -11,7 +11,7 @@ from typing import Any
 
 import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
 
-from eval.export import write_export
+from eval.export import write_saved_model
 from features import storage
 from features.errors import UserError
 from features.feature_set import FeatureSet
@@ -240,7 +240,7 @@ def export_moment(model: unet.Model, step: int) -> None:
     """Writes runs/<model>/saved_model-<step>/."""
     out = RUNS / model.name / f"saved_model-{step:09d}"
     fresh = out.with_name(f".{out.name}.tmp")
-    write_export(model, fresh, "saved_model")
+    write_saved_model([model], fresh)
     publish(fresh, out)
 
 

@@ -18,8 +18,8 @@ from train.unet import Model
 
 def write(folder: Path, model: Model) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / export.export_name(model.name, "tflite_float32")
-    export.write_export(model, path, "tflite_float32")
+    path = folder / export.tflite_name(model.name, "float32")
+    export.write_tflite(model, path, "float32")
     return path
 
 
