@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, quiet_stderr():
         plain, ours = Path(folder) / "plain.tflite", Path(folder) / "ours.tflite"
         convert_as_it_stands(models[0], plain)
-        export.write_tflite(models[0], ours, "float32")
+        ours.write_bytes(export.to_tflite(models[0]))
         interpreter = Interpreter(str(plain), num_threads=os.cpu_count())
         runner = interpreter.get_signature_runner()
         (name,) = runner.get_input_details()

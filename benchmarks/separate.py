@@ -167,7 +167,7 @@ def make_models(root: Path) -> None:
         made = Model((stem,), full_size(), 4096, 1024, RATE_HZ, {}, model)
         unet.save_model(root / "models" / stem, made)
         name = export.tflite_name(stem, "float32")
-        export.write_tflite(made, root / "exports" / stem / name, "float32")
+        (root / "exports" / stem / name).write_bytes(export.to_tflite(made))
 
 
 def full_size() -> Net:

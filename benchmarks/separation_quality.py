@@ -87,7 +87,7 @@ def export_models(models: Path, folder: Path) -> None:
     for place in find_models(models):
         model = load_model(place)
         path = folder / export.tflite_name(model.name, "float32")
-        export.write_tflite(model, path, "float32")
+        path.write_bytes(export.to_tflite(model))
 
 
 def separate(

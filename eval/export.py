@@ -17,10 +17,10 @@ from eval.litert import SIGNATURE, with_interface
 from eval.separation import common_interface
 from eval.separation_tf import GraphNets, separate_segment, separate_song
 from features.errors import UserError
+from features.models import Interface
 from train.unet import Model, weights
 
-SmallFormat = Literal["float16", "int8_weights", "int8_mixed"]
-TFLiteFormat = Literal["float32"] | SmallFormat
+TFLiteFormat = Literal["float32", "float16", "int8_weights", "int8_mixed"]
 TFLITE_FORMATS: tuple[TFLiteFormat, ...] = ("float32", "float16", "int8_weights", "int8_mixed")
 SAVED_MODEL = "saved_model"
 SEPARATE = "separate"  # signature from waveform to waveforms
@@ -67,18 +67,13 @@ def write_saved_model(models: Sequence[Model], path: Path) -> None:
     def separate(waveform: Any) -> dict[str, Any]:
         return separate_song(waveform, nets)
 
-    tf.saved_model.save(module, str(path), signatures={SIGNATURE: estimate, SEPARATE: separate})
+    _save(module, path, {SIGNATURE: estimate, SEPARATE: separate})
 
 
-def write_tflite(model: Model, path: Path, kind: TFLiteFormat) -> None:
-    """Writes one model's nets as a TFLite file, magnitudes in and out, for a batch of one.
+def to_tflite(model: Model) -> bytes:
+    """One model's nets as a float32 TFLite file, magnitudes in and out, for a batch of one.
 
     Its signature is "estimate", from "mixture" to one output per stem, which has its name.
-
-    Args:
-        model: the trained nets.
-        path: a new file.
-        kind: see `shrink`.
     """
     net = model.net
     spec = tf.TensorSpec((1, net.frames, net.bins, 2), tf.float32, name="mixture")
@@ -90,8 +85,20 @@ def write_tflite(model: Model, path: Path, kind: TFLiteFormat) -> None:
         found: dict[str, Any] = nets(mixture)
         return found
 
-    file = with_interface(_convert(module, {SIGNATURE: run}), model.interface)
-    path.write_bytes(file if kind == "float32" else shrink(file, kind, depth=net.depth))
+    return with_interface(_convert(module, {SIGNATURE: run}), model.interface)
+
+
+def check_frames(interface: Interface, frames: int, *, depth: int) -> None:
+    """Refuses a length that the nets cannot take.
+
+    Raises:
+        UserError: it is no multiple of 2 ** depth, or too short for segments to overlap.
+    """
+    multiple = 2**depth
+    if frames < 1 or frames % multiple:
+        raise UserError(f"frames={frames}: must be a multiple of {multiple}, the nets' 2 ** depth")
+    if frames * interface.frame_step_samples < interface.frame_length_samples:
+        raise UserError(f"frames={frames}: fewer than the STFT's frames overlap")
 
 
 def write_segment_tflite(models: Sequence[Model], path: Path, *, frames: int) -> None:
@@ -111,9 +118,8 @@ def write_segment_tflite(models: Sequence[Model], path: Path, *, frames: int) ->
     """
     interface = common_interface([model.interface for model in models])
     interface = dataclasses.replace(interface, frames=frames)
-    multiple = 2 ** max(model.net.depth for model in models)
-    if frames < 1 or frames % multiple:
-        raise UserError(f"frames={frames}: must be a multiple of {multiple}, the nets' 2 ** depth")
+    depth = models[0].net.depth
+    check_frames(interface, frames, depth=depth)
     module = tf.Module()
     nets = _variables(module, models, library="xnnpack")
     shape = (interface.framing.span(frames), 2)
@@ -125,21 +131,27 @@ def write_segment_tflite(models: Sequence[Model], path: Path, *, frames: int) ->
         return separate_segment(waveform, nets, frames=frames)
 
     file = with_interface(_convert(module, {SEPARATE: run}), interface)
-    path.write_bytes(shrink(file, "float16", depth=models[0].net.depth))
+    path.write_bytes(shrink(file, "float16", depth=depth))
 
 
-def shrink(file: bytes, kind: SmallFormat, *, depth: int) -> bytes:
+def shrink(
+    file: bytes, kind: TFLiteFormat, *, depth: int, layers: Sequence[str] | None = None
+) -> bytes:
     """A float32 TFLite file with smaller weights in its convolutions; all else stays as it is.
 
     TensorFlow's own converter would make float16 of every constant, and the masks' 1e-10 zero, so
     that silence became NaN.
 
     Args:
-        file: of `write_tflite` or `write_segment_tflite`.
-        kind: "float16" and "int8_weights" compute in float32; "int8_mixed" computes the layers of
-            `int8_layers` in 8 bits, and scales their inputs as they come.
+        file: of `to_tflite` or `write_segment_tflite`.
+        kind: "float32" changes nothing; "float16" and "int8_weights" compute in float32;
+            "int8_mixed" computes the layers of `int8_layers` in 8 bits, and scales their inputs
+            as they come.
         depth: of the nets.
+        layers: other ones for "int8_mixed".
     """
+    if kind == "float32":
+        return file
     from ai_edge_quantizer import qtyping, quantizer
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
@@ -156,7 +168,8 @@ def shrink(file: bytes, kind: SmallFormat, *, depth: int) -> bytes:
         weight_tensor_config=kernels, compute_precision=precision, explicit_dequantize=not mixed
     )
     # Of several nets in one file all but the first have a number behind the layer's name.
-    names = [rf"(^|[;/]){layer}(_\d+)?/" for layer in int8_layers(depth)] if mixed else [".*"]
+    inner = int8_layers(depth) if layers is None else layers
+    names = [rf"(^|[;/]){layer}(_\d+)?/" for layer in inner] if mixed else [".*"]
     work = quantizer.Quantizer(file)
     for name in names:
         work.update_quantization_recipe(
@@ -190,10 +203,18 @@ def _variables(module: Any, models: Sequence[Model], *, library: Library) -> lis
     return nets
 
 
+def _save(module: Any, path: Path, signatures: Mapping[str, Any]) -> None:
+    try:
+        tf.saved_model.save(module, str(path), signatures=dict(signatures))
+    except tf.errors.OpError as error:  # how TensorFlow tells of a full disk
+        reason = error.message.split(";")[-1].split(" [Op:")[0].strip()
+        raise UserError(f"{path}: cannot be written: {reason}") from None
+
+
 def _convert(module: Any, signatures: Mapping[str, Any]) -> bytes:
     # By way of a SavedModel: converted from a bare function, the file computes NaN.
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures=dict(signatures))
+        _save(module, Path(folder), signatures)
         keys = [*signatures]
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=keys)
         return bytes(converter.convert())

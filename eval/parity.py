@@ -120,7 +120,7 @@ def measure_nets(
         By stem.
     """
     ours, theirs = (_magnitudes(nets, clips) for nets in (exported, keras))
-    ours_sound, theirs_sound = (_sound(nets, clips) for nets in (exported, keras))
+    ours_sound, theirs_sound = (separate_clips(nets, clips) for nets in (exported, keras))
     return {
         stem: compare(
             np.stack(ours[stem]),
@@ -150,7 +150,8 @@ def _magnitudes(models: Sequence[Nets], clips: Sequence[Clip]) -> dict[str, list
     return found
 
 
-def _sound(models: Sequence[Nets], clips: Sequence[Clip]) -> list[Outputs]:
+def separate_clips(models: Sequence[Nets], clips: Sequence[Clip]) -> list[Outputs]:
+    """Separates each clip by these nets: float32 [samples, 2] by stem."""
     separator = Separator(models)
     rate_hz = separator.sample_rate_hz
     return [separator.separate(clip.mixture, sample_rate_hz=rate_hz) for clip in clips]
@@ -181,7 +182,7 @@ def measure_separation(
     Returns:
         By stem.
     """
-    ours, theirs = [separate(clip.mixture) for clip in clips], _sound(keras, clips)
+    ours, theirs = [separate(clip.mixture) for clip in clips], separate_clips(keras, clips)
     return {
         stem: compare(
             np.concatenate([found[stem] for found in ours]),

@@ -105,6 +105,11 @@ def find_models(folder: Path) -> list[Path]:
     if (folder / "model.json").is_file():
         return [folder]
     if not folder.is_dir():
+        if (folder.parent / JOINT / "model.json").is_file():
+            raise UserError(
+                f"{folder}: no such folder: all stems share a softmax in {folder.parent / JOINT}, "
+                "and none can be had alone"
+            )
         raise UserError(f"{folder}: no such folder")
     found = sorted(path.parent for path in folder.glob(f"*{os.sep}model.json"))
     if not found:

@@ -13,8 +13,9 @@ from pipelines.console import run_main
 from pipelines.export_models import CLIP_S
 from pipelines.exporting import Bounds, export_all
 from pipelines.params import Export, read_params
-from pipelines.paths import EXPORTS, MODELS, TRACKS
+from pipelines.paths import EXPORTS, MODELS, RUNS, TRACKS
 from pipelines.separate import models_identity
+from pipelines.timings import write_timings
 from pipelines.work import file_sha256, publish, work_folder
 
 
@@ -38,6 +39,8 @@ def main() -> None:
             frames=params.export.frames,
             bounds=bounds(params.export),
         )
+        # Elsewhere: what a clock says is never twice the same.
+        write_timings(out, RUNS / "exports" / "timings.json")
         publish(out, EXPORTS)
 
 

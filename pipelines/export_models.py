@@ -95,6 +95,12 @@ def _add_common(parser: Any) -> None:
         "that stempeg comes with)",
     )
 
+    parser.add_argument(
+        "--timings",
+        action="store_true",
+        help="also measure start-up, latency and memory of each file on this machine: timings.json",
+    )
+
 
 def export_models(arguments: argparse.Namespace) -> None:
     """`stemforge export`."""
@@ -164,6 +170,7 @@ def _export(folders: Sequence[Path], out: Path, arguments: argparse.Namespace) -
     import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
     from features.models import read_card
     from pipelines.exporting import Bounds, export_all
+    from pipelines.timings import write_timings
 
     try:
         frames = [int(text) for text in arguments.frames.split(",")]
@@ -177,6 +184,8 @@ def _export(folders: Sequence[Path], out: Path, arguments: argparse.Namespace) -
         frames=frames,
         bounds=Bounds(MAX_DIFFERENCE, MAX_SDR_LOSS_DB, MAX_SDR_LOSS_INT8_MIXED_DB),
     )
+    if arguments.timings:
+        write_timings(out, out / "timings.json")
 
 
 def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list["Clip"]:

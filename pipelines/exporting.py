@@ -60,14 +60,18 @@ def export_all(
             its bound.
     """
     models = [load_model(folder) for folder in folders]
-    common_interface([model.interface for model in models])
+    interface = common_interface([model.interface for model in models])
+    for count in frames:
+        for model in models:
+            export.check_frames(interface, count, depth=model.net.depth)
     found: dict[str, dict[str, Any]] = {}
     total = 1 + len(models) * len(export.TFLITE_FORMATS) + len(frames)
     with progress(total, label="export", unit="file") as bar, quiet_stderr():
         work = _Work(folders, models, out, clips, bounds, found, bar)
         work.saved_model()
+        converted = {model.name: export.to_tflite(model) for model in models}
         for kind in export.TFLITE_FORMATS:
-            work.tflite(kind)
+            work.tflite(kind, converted)
         for count in frames:
             work.segments(count)
     if frames:
@@ -110,12 +114,13 @@ class _Work:
         self.prove(f"{path.name}, {export.SEPARATE}", path.name, measured)
         self.bar.update()
 
-    def tflite(self, kind: export.TFLiteFormat) -> None:
+    def tflite(self, kind: export.TFLiteFormat, converted: Mapping[str, bytes]) -> None:
         nets = []
         for model in self.models:
             path = self.out / model.name / export.tflite_name(model.name, kind)
             path.parent.mkdir(exist_ok=True)
-            export.write_tflite(model, path, kind)
+            depth = model.net.depth
+            path.write_bytes(export.shrink(converted[model.name], kind, depth=depth))
             nets.append(LiteRTNets(path, threads=1))
             self.bar.update()
         keras = [KerasNets(model) for model in self.models]

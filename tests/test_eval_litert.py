@@ -19,7 +19,7 @@ from train.unet import Model
 def write(folder: Path, model: Model) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / export.tflite_name(model.name, "float32")
-    export.write_tflite(model, path, "float32")
+    path.write_bytes(export.to_tflite(model))
     return path
 
 
