@@ -87,6 +87,7 @@ class TrackScores:
         whole: per target and metric, one number: TRACK_METRICS.
         remarks: see Remark.
         fallbacks: see eval.bss_eval.BssEval.
+        scoring: how they were made, where that is known: Scoring's fields.
     """
 
     track: str
@@ -94,6 +95,7 @@ class TrackScores:
     whole: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
     fallbacks: int = 0
+    scoring: Mapping[str, Any] = field(default_factory=dict)
 
 
 def score_track(
@@ -248,7 +250,14 @@ def from_json(track: str, text: str) -> TrackScores:
         }
         ours = data.get(OURS, {})
         remarks = tuple(Remark(**remark) for remark in ours.get("remarks", ()))
-        return TrackScores(track, frames, ours.get("whole", {}), remarks, ours.get("fallbacks", 0))
+        return TrackScores(
+            track,
+            frames,
+            ours.get("whole", {}),
+            remarks,
+            ours.get("fallbacks", 0),
+            ours.get("scoring", {}),
+        )
     except jsonschema.ValidationError as error:
         raise ValueError(f"not museval's: {error.message}") from None
     except (KeyError, TypeError, AttributeError) as error:

@@ -6,14 +6,13 @@ By hand it also computes features elsewhere: see docs/features.md and docs/dataf
 import argparse
 import json
 import shutil
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.console import progress, quiet_stderr, run_main, say
+from pipelines.console import progress, quiet_stderr, run_main, say, watched
 
 with quiet_stderr():  # logs while it loads
     import apache_beam as beam
@@ -232,7 +231,6 @@ def show_tracks(tracks: int, notes: Path) -> Iterator[Any]:
     Yields:
         A function that takes a remote job's counters.
     """
-    done = threading.Event()
     with progress(tracks, label="features", unit="track") as bar:
 
         def show(count: int, seconds: float) -> None:
@@ -245,18 +243,8 @@ def show_tracks(tracks: int, notes: Path) -> Iterator[Any]:
                 lines = notes.read_text(encoding="utf-8").splitlines()
                 show(len(lines), sum(map(float, lines)))
 
-        def watch() -> None:
-            while not done.wait(WATCH_S):
-                look()
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
+        with watched(look, every_s=WATCH_S):
             yield lambda found: show(found.get("tracks", 0), found.get("audio_s", 0))
-        finally:
-            done.set()
-            watcher.join()
-            look()
 
 
 def print_account(info: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,6 +75,25 @@ def progress(total: float | None, *, label: str, unit: str) -> Any:
         if interactive
         else "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed}<{remaining}{postfix}\n",
     )
+
+
+@contextmanager
+def watched(look: Callable[[], object], *, every_s: float) -> Iterator[None]:
+    """Calls `look` now and then while something else is at work, and once when it is done."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(every_s):
+            look()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        look()
 
 
 def quiet_libraries() -> None:

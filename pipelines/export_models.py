@@ -3,13 +3,14 @@
 import argparse
 import shutil
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import UserError
 from pipelines.console import say
+from pipelines.corpus_option import find_test_tracks
 
 if TYPE_CHECKING:
     from eval.parity import Clip
@@ -143,27 +144,22 @@ def convert_spleeter(arguments: argparse.Namespace) -> None:
     say(f"{arguments.output}: models/ and exports/")
 
 
-class _new_folder:
+@contextmanager
+def _new_folder(output: Path) -> Iterator[Path]:
     """A folder that gets its name when all that goes into it is there."""
-
-    def __init__(self, output: Path) -> None:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise UserError(f"--output {output}: it is there already, and not an empty folder")
-        self._output = output
-        self._fresh = output.with_name(f".{output.name}.tmp")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self._fresh, ignore_errors=True)
-        self._fresh.mkdir(parents=True)
-        return self._fresh
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self._fresh, ignore_errors=True)
-            return
-        if self._output.exists():
-            self._output.rmdir()
-        self._fresh.rename(self._output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"--output {output}: it is there already, and not an empty folder")
+    fresh = output.with_name(f".{output.name}.tmp")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    if output.exists():
+        output.rmdir()
+    fresh.rename(output)
 
 
 def _export(folders: Sequence[Path], out: Path, arguments: argparse.Namespace) -> None:
@@ -194,7 +190,7 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list["Clip"]:
     Raises:
         UserError: no test track, or one at another rate.
     """
-    from features.corpora import MUSDB_STREAMS, CorpusTrack, find_tracks
+    from features.corpora import MUSDB_STREAMS, CorpusTrack
     from features.ffmpeg import find_ffmpeg
     from features.tracks import MIXTURE
 
@@ -208,9 +204,7 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list["Clip"]:
             CorpusTrack("example", "test", dict.fromkeys(MUSDB_STREAMS, place), MUSDB_STREAMS, True)
         ]
     else:
-        tracks = [t for t in find_tracks(corpus, stems=stems) if t.split == "test"]
-        if not tracks:
-            raise UserError(f"--corpus {corpus}: no tracks in its test/")
+        tracks = find_test_tracks(corpus, stems)
     return [_read_clip(track, sample_rate_hz) for track in tracks]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from features import storage
 from features.errors import IncompleteError, UserError
 from pipelines.console import progress, quiet_stderr, say
+from pipelines.corpus_option import absolute, find_test_tracks
 
 if TYPE_CHECKING:
     from features.corpora import CorpusTrack
@@ -77,8 +78,9 @@ def _add_score(commands: Any) -> None:
 
 
 def _add_scoring_options(option: Any) -> None:
-    option("--window-s", type=float, default=1.0, help="length of a frame (default: %(default)s)")
-    option("--hop-s", type=float, default=1.0, help="distance of frames (default: %(default)s)")
+    number: dict[str, Any] = {"type": float, "metavar": "S"}
+    option("--window-s", **number, default=1.0, help="length of a frame (default: %(default)s)")
+    option("--hop-s", **number, default=1.0, help="distance of frames (default: %(default)s)")
     option(
         "--nan-policy",
         choices=("museval", "per_source"),
@@ -99,12 +101,19 @@ def _add_scoring_options(option: Any) -> None:
 
 def _add_table_options(option: Any) -> None:
     averages = ("median", "mean")
-    option("--frames", choices=averages, default="median", help="(default: %(default)s)")
-    option("--tracks", choices=averages, default="median", help="(default: %(default)s)")
+    option("--frames", choices=averages, default="median", help="of a track (default: %(default)s)")
+    option("--tracks", choices=averages, default="median", help="of all (default: %(default)s)")
     option("--baseline", metavar="METHOD", help="to test all others against (default: the scored)")
-    option("--confidence", type=float, default=0.95, help="of intervals (default: %(default)s)")
-    option("--resamples", type=int, default=9999, help="of the bootstrap (default: %(default)s)")
-    option("--seed", type=int, default=1, help="of the bootstrap (default: %(default)s)")
+    option(
+        "--confidence",
+        type=float,
+        default=0.95,
+        metavar="SHARE",
+        help="of intervals (default: %(default)s)",
+    )
+    whole: dict[str, Any] = {"type": int, "metavar": "N"}
+    option("--resamples", **whole, default=9999, help="of the bootstrap (default: %(default)s)")
+    option("--seed", **whole, default=1, help="of the bootstrap (default: %(default)s)")
     option(
         "--with",
         dest="context",
@@ -147,7 +156,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     from pipelines import scoring
     from pipelines.leaderboard import Leaderboard
 
-    out = _absolute(arguments.output)
+    out = absolute(arguments.output)
     _check_numbers(arguments)
     name = _method_name(arguments)
     oracles = _oracles(arguments.oracles)
@@ -167,6 +176,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     run.score(oracles)
     found = scoring.read_scores(out, scoring.read_methods(out))
     mine = [(method, scores) for method, scores in found if method in (name, *oracles)]
+    scoring.say_differences(found, run.how, label="score")
     problems = scoring.say_remarks(mine, label="score")
     if not any(scores.frames for method, scores in mine if method == name):
         raise UserError(f"{name}: nothing could be scored (see above)")
@@ -193,7 +203,6 @@ class _Run:
 
     def __init__(self, arguments: argparse.Namespace, name: str, out: str) -> None:
         from eval.scores import Scoring
-        from features.corpora import find_tracks
 
         self.arguments, self.name, self.out = arguments, name, out
         self.stems = arguments.stems.split(",")
@@ -203,15 +212,7 @@ class _Run:
             nan_policy=arguments.nan_policy,
             accompaniment=arguments.accompaniment,
         )
-        root = _absolute(arguments.corpus)
-        try:
-            found = find_tracks(root, stems=self.stems)
-        except UserError as error:  # its words are those of params.yaml
-            text = str(error).replace(f"corpus.root={root}", f"--corpus {arguments.corpus}")
-            raise UserError(text.replace("corpus.stems=", "--stems ")) from None
-        self.tracks = [track for track in found if track.split == "test"]
-        if not self.tracks:
-            raise UserError(f"--corpus {arguments.corpus}: no tracks in its test/")
+        self.tracks = find_test_tracks(arguments.corpus, self.stems)
 
     def score(self, oracles: Sequence[str]) -> None:
         """Scores the method and the oracles, and forgets tracks that are no longer there."""
@@ -243,7 +244,7 @@ class _Run:
         from pipelines import scoring
 
         found = find_estimates(
-            _absolute(self.arguments.estimates),
+            absolute(self.arguments.estimates),
             tracks=[track.name for track in self.tracks],
             stems=self.stems,
         )
@@ -369,7 +370,7 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 def _method_name(arguments: argparse.Namespace) -> str:
     place = str(arguments.model) if arguments.model else arguments.estimates
-    name: str = arguments.name or storage.name(_absolute(place))
+    name: str = arguments.name or storage.name(absolute(place))
     _check_name(name)
     if name in ORACLES:
         raise UserError(f"--name {name}: that is an oracle: choose another")
@@ -387,7 +388,3 @@ def _oracles(text: str | None) -> list[str]:
         if name not in ORACLES:
             raise UserError(f"--oracles {name}: none of all, {', '.join(ORACLES)}")
     return names
-
-
-def _absolute(place: str) -> str:
-    return str(Path(place).resolve()) if storage.is_local(place) else place

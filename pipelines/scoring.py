@@ -8,7 +8,6 @@ from these files.
 import hashlib
 import io
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from features import audio, storage
 from features.errors import UserError
 from features.stft import Waveform
 from features.tracks import MIXTURE
-from pipelines.console import progress, say
+from pipelines.console import progress, say, watched
 from pipelines.parallel import BEAM_ARGS, map_tracks
 from pipelines.work import file_sha256
 
@@ -303,7 +302,6 @@ def _score_on_beam(jobs: Sequence[Job], *, label: str) -> None:
 @contextmanager
 def show_done(jobs: Sequence[Job], *, label: str) -> Iterator[None]:
     """A progress bar over the JSON files that are there, whoever writes them."""
-    done = threading.Event()
     wanted = {(job.method, f"{job.track}.json") for job in jobs}
     with progress(len(jobs), label=label, unit="track") as bar:
 
@@ -312,18 +310,8 @@ def show_done(jobs: Sequence[Job], *, label: str) -> Iterator[None]:
             there = {(n[0], n[2]) for n in names if len(n) == 3 and n[1] in (SCORED, UNSCORED)}
             bar.update(len(there & wanted) - bar.n)
 
-        def watch() -> None:
-            while not done.wait(WATCH_S):
-                look()
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
+        with watched(look, every_s=WATCH_S):
             yield
-        finally:
-            done.set()
-            watcher.join()
-            look()
 
 
 def read_methods(folder: str) -> list[str]:
@@ -380,6 +368,16 @@ def write_tables(out: str, found: Scores) -> None:
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
         storage.write_bytes(storage.join(out, name), buffer.getvalue())
+
+
+def say_differences(found: Scores, how: Scoring, *, label: str) -> None:
+    """Prints which methods' frames are not those that are scored now."""
+    for name in ("window_s", "hop_s", "nan_policy"):
+        wanted = getattr(how, name)
+        other = {(method, s.scoring[name]) for method, s in found if name in s.scoring}
+        for method, value in sorted(other):
+            if value != wanted:
+                say(f"{label}: {method}: scored with {name}={value}, not {wanted}: do not compare")
 
 
 def say_remarks(found: Scores, *, label: str) -> int:

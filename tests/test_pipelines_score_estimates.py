@@ -165,7 +165,9 @@ def test_nothing_to_score(
     assert "mine: nothing could be scored" in refused(estimates, *here)
 
 
-def test_a_track_that_is_scored_is_not_scored_again(estimates: Path, corpus: Path) -> None:
+def test_a_track_that_is_scored_is_not_scored_again(
+    estimates: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     score(estimates, corpus)
     paths = {track: Path(f"scores/mine/test/{track}.json") for track in TRACKS}
     before = {track: (path.stat().st_mtime_ns, path.read_bytes()) for track, path in paths.items()}
@@ -179,8 +181,12 @@ def test_a_track_that_is_scored_is_not_scored_again(estimates: Path, corpus: Pat
     assert after["A - One"][1] == before["A - One"][1]
     assert after["B - Two"][1] != before["B - Two"][1]
     assert not paths["C - Three"].with_name("Gone.json").exists()
-    # Another policy is another score.
+    # Another policy is another score, and not one to compare with.
+    capsys.readouterr()
     score(estimates, corpus, "--hop-s", "0.5")
+    assert "scored with" not in capsys.readouterr().err
+    score(estimates, corpus, "--name", "again")
+    assert "score: mine: scored with hop_s=0.5, not 1.0" in capsys.readouterr().err
     assert paths["C - Three"].read_bytes() != before["C - Three"][1]
 
 
