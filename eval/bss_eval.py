@@ -97,7 +97,8 @@ def bss_eval(
             "[sources, samples, channels]"
         )
     workers = workers or os.cpu_count() or 1
-    heard = [n for n in range(len(references)) if not _silent(references[n], estimates[n])]
+    pairs = [*zip(references, estimates, strict=True)]
+    heard = [n for n, pair in enumerate(pairs) if not any(map(is_silent, pair))]
     parts = frames(len(references[0]), window=window, hop=hop)
     scores = np.full((4, len(references), len(parts)), np.nan)
     fallbacks = 0
@@ -109,7 +110,7 @@ def bss_eval(
 
         def score(part: slice) -> tuple[Values, int]:
             ref, est = ([signal[part] for signal in signals] for signals in (refs, ests))
-            silent = [_silent(r, e) for r, e in zip(ref, est, strict=True)]
+            silent = [is_silent(r) or is_silent(e) for r, e in zip(ref, est, strict=True)]
             found = np.full((4, len(refs)), np.nan)
             if all(silent) or (any(silent) and nan_policy == "museval"):
                 return found, 0
@@ -137,15 +138,15 @@ def frames(samples: int, *, window: float, hop: float) -> list[slice]:
     ]
 
 
-def _silent(reference: Signal, estimate: Signal) -> bool:
-    """Whether a source is silent by museval's definition: its channels cancel throughout."""
-    return not (_heard(reference) and _heard(estimate))
+def is_silent(signal: Signal) -> bool:
+    """Whether a signal is silent by museval's definition: its channels cancel throughout.
 
-
-def _heard(signal: Signal) -> bool:
+    Args:
+        signal: float [samples, channels].
+    """
     # Most signals are in their first few samples.
     parts = (signal[n : n + BLOCK] for n in range(0, len(signal), BLOCK))
-    return any(np.any(part.sum(axis=-1)) for part in parts)
+    return not any(np.any(part.sum(axis=-1)) for part in parts)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import jsonschema
-import numpy as np
 import pandas as pd
 
 from eval import bss_eval as bss
@@ -127,33 +126,24 @@ def score_track(
         The scores, with a remark for each target that has none. Fewer than two targets
         cannot be scored.
     """
-    references, estimates = dict(references), dict(estimates)
-    everything = {*estimates} >= {*references}
-    if set(references) > {VOCALS} and ACCOMPANIMENT not in references:
-        references[ACCOMPANIMENT] = accompaniment(references)
-        if scoring.accompaniment and ACCOMPANIMENT not in estimates and everything:
-            estimates[ACCOMPANIMENT] = accompaniment(estimates)
+    references, estimates = _with_accompaniment(references, estimates, scoring)
     targets = [target for target in references if target in estimates]
     notes = [*remarks]
     for target in targets:
-        if not np.any(references[target]):
+        if bss.is_silent(references[target]):
             notes.append(Remark(target, "silent_reference", "its reference is silent"))
-        elif not np.any(estimates[target]):
+        elif bss.is_silent(estimates[target]):
             notes.append(Remark(target, "silent_estimate", "its estimate is silent"))
     if len(targets) < 2:
         detail = "BSSEval compares two targets at least"
         notes += [Remark(target, "too_few", detail) for target in targets]
         return TrackScores(track, {}, {}, tuple(notes))
     silent = {note.target for note in notes if note.reason.startswith("silent_")}
-    window, hop = (round(s * sample_rate_hz) for s in (scoring.window_s, scoring.hop_s))
-    pair = {VOCALS, ACCOMPANIMENT} <= {*targets}
-    groups = [[t for t in targets if t != ACCOMPANIMENT or not pair]]
-    groups += [[VOCALS, ACCOMPANIMENT]] * pair
+    # Cut to whole samples, as museval does.
+    window, hop = (int(s * sample_rate_hz) for s in (scoring.window_s, scoring.hop_s))
     frames: dict[str, dict[str, list[float]]] = {}
     fallbacks = 0
-    for group in groups:
-        if len(group) < 2:
-            continue
+    for group in _groups(targets):
         found = bss.bss_eval(
             [references[target] for target in group],
             [estimates[target] for target in group],
@@ -178,6 +168,29 @@ def score_track(
         for target in targets
     }
     return TrackScores(track, frames, whole, tuple(notes), fallbacks)
+
+
+def _with_accompaniment(
+    references: Mapping[str, Waveform], estimates: Mapping[str, Waveform], scoring: Scoring
+) -> tuple[Mapping[str, Waveform], Mapping[str, Waveform]]:
+    """Adds what is derived: the true accompaniment, and the estimated one where it is wanted."""
+    if not set(references) > {VOCALS} or ACCOMPANIMENT in references:
+        return references, estimates
+    whole = set(estimates) >= set(references)
+    if ACCOMPANIMENT not in estimates and scoring.accompaniment and whole:
+        estimates = {**estimates, ACCOMPANIMENT: accompaniment(estimates)}
+    if ACCOMPANIMENT in estimates:
+        references = {**references, ACCOMPANIMENT: accompaniment(references)}
+    return references, estimates
+
+
+def _groups(targets: Sequence[str]) -> list[list[str]]:
+    """Targets that are scored together, two or more."""
+    if not {VOCALS, ACCOMPANIMENT} <= set(targets):
+        return [[*targets]]
+    together = [target for target in targets if target != ACCOMPANIMENT]
+    pair = [VOCALS, ACCOMPANIMENT]
+    return [together, pair] if len(together) > 1 else [pair]
 
 
 def accompaniment(stems: Mapping[str, Waveform]) -> Waveform:
