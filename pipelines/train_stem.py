@@ -5,11 +5,12 @@ With train.head=softmax the one stage is train@joint, of all stems.
 
 import argparse
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
 
-import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
+from pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
 
 from eval.export import write_saved_model
 from features import storage
@@ -26,6 +27,8 @@ from train.config import Net, Optimization, TrainConfig
 from train.dataset import Dataset
 from train.trainer import Report, Trainer, history_csv
 
+STRATEGY = "STEMFORGE_STRATEGY"
+STRATEGIES = ("default", "mirrored")
 PUBLISHED = "published"  # in a work folder: its last result is a stage's output
 
 
@@ -41,7 +44,15 @@ def main() -> None:
         metavar="FOLDER",
         help="features folder, local or a URL such as gs://bucket/features (%(default)s)",
     )
+    parser.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        default=os.environ.get(STRATEGY, "default"),
+        help="mirrored: replicas on all GPUs, or on the logical CPUs of STEMFORGE_LOGICAL_CPUS, "
+        f"share each batch (default: {STRATEGY}, else one device)",
+    )
     arguments = parser.parse_args()
+    strategy = make_strategy(arguments.strategy)
     params = read_params()
     name, train = arguments.stem, params.train
     features = open_features(arguments.features, params)
@@ -51,7 +62,9 @@ def main() -> None:
     with work_folder(f"train-{name}", *identity(params, features), keep=True) as work:
         if train.preset:
             say(f"train@{name}: preset {train.preset}: {preset_values(train)}")
-        trainer = make_trainer(net, config, stems=stems, work=work, weights=start)
+        trainer = make_trainer(
+            net, config, stems=stems, work=work, weights=start, strategy=strategy
+        )
         dataset = Dataset(
             features, stems=stems, window_frames=net.frames, batch_size=config.batch_size
         )
@@ -170,19 +183,33 @@ def identity(params: Params, features: FeatureSet) -> list[Any]:
     return [values, features.sha256]
 
 
-def make_trainer(
-    net: Net, config: TrainConfig, *, stems: tuple[str, ...], work: Path, weights: Any
-) -> Trainer:
+def make_strategy(name: str) -> Any:
+    """TensorFlow's strategy of that name; None for one device.
+
+    Raises:
+        UserError: no such strategy (argparse does not check what the environment says).
+    """
+    if name not in STRATEGIES:
+        raise UserError(f"{STRATEGY}={name}: none of {', '.join(STRATEGIES)}")
+    if name == "default":
+        return None
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+    say(f"train: {len(devices)} replicas: {', '.join(devices)}")
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def make_trainer(net: Net, config: TrainConfig, *, work: Path, **more: Any) -> Trainer:
     """A trainer that goes on from what is in `work`, unless that is a finished result.
 
     A run that was published with as many steps has nothing to add, one of more steps is not
     what was asked for: it starts anew.
     """
-    trainer = Trainer(net, config, stems=stems, work=work, weights=weights)
+    trainer = Trainer(net, config, work=work, **more)
     published = work / PUBLISHED
     if trainer.state.step > config.steps or (trainer.finished and published.exists()):
         trainer.checkpoints.clear()
-        trainer = Trainer(net, config, stems=stems, work=work, weights=weights)
+        trainer = Trainer(net, config, work=work, **more)
     published.unlink(missing_ok=True)
     return trainer
 

@@ -30,23 +30,20 @@ def steps(optimizer: keras.optimizers.Optimizer, random: np.random.Generator) ->
     return [np.asarray(variable) for variable in variables]
 
 
-@pytest.mark.parametrize("clip", [None, 0.1])
 @pytest.mark.parametrize("decay", [None, 0.1])
-def test_the_fused_adam_is_keras_adam(clip: float | None, decay: float | None) -> None:
-    config = dataclasses.replace(
-        ADAM, optimizer="adamw" if decay else "adam", weight_decay=decay, clip_norm=clip
-    )
+def test_the_fused_adam_is_keras_adam(decay: float | None) -> None:
+    config = dataclasses.replace(ADAM, optimizer="adamw" if decay else "adam", weight_decay=decay)
     ours = steps(make_optimizer(config), np.random.default_rng(1))
     peer = (
-        keras.optimizers.AdamW(1e-2, epsilon=1e-8, weight_decay=decay, global_clipnorm=clip)
+        keras.optimizers.AdamW(1e-2, epsilon=1e-8, weight_decay=decay)
         if decay
-        else keras.optimizers.Adam(1e-2, epsilon=1e-8, global_clipnorm=clip)
+        else keras.optimizers.Adam(1e-2, epsilon=1e-8)
     )
     theirs = steps(peer, np.random.default_rng(1))
     plain = steps(keras.optimizers.Adam(1e-2, epsilon=1e-8), np.random.default_rng(1))
     for one, other, unlike in zip(ours, theirs, plain, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
-        if clip or decay:
+        if decay:
             assert np.abs(one - unlike).max() > 1e-5
 
 

@@ -41,17 +41,13 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]
 
 
 def make_optimizer(config: Optimization) -> keras.optimizers.Optimizer:
-    """The optimizer; its learning rate is assigned at each step."""
-    rate, clip = config.learning_rate, config.clip_norm
+    """The optimizer; its learning rate is assigned, and gradients are clipped, at each step."""
+    rate = config.learning_rate
     if config.optimizer in ("adam", "adamw"):
-        return Adam(
-            rate, epsilon=ADAM_EPSILON, weight_decay=config.weight_decay, global_clipnorm=clip
-        )
+        return Adam(rate, epsilon=ADAM_EPSILON, weight_decay=config.weight_decay)
     if config.optimizer == "adadelta":
-        return keras.optimizers.Adadelta(
-            rate, rho=ADADELTA_RHO, epsilon=ADADELTA_EPSILON, global_clipnorm=clip
-        )
-    return keras.optimizers.SGD(rate, global_clipnorm=clip)
+        return keras.optimizers.Adadelta(rate, rho=ADADELTA_RHO, epsilon=ADADELTA_EPSILON)
+    return keras.optimizers.SGD(rate)
 
 
 def learning_rate(config: Optimization, step: int, *, steps: int, plateaus: int) -> float:

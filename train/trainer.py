@@ -1,5 +1,6 @@
 """The training loop of one model, safe to stop and go on at any moment."""
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -56,9 +57,11 @@ class Trainer:
         stems: targets.
         work: folder for checkpoints; a run that finds one there goes on from it.
         weights: to start from, by name; None: fresh ones.
+        strategy: TensorFlow's, whose replicas share each batch; None: one device.
 
     Raises:
-        UserError: `weights`, or a checkpoint in `work`, are not of this net.
+        UserError: `weights`, or a checkpoint in `work`, are not of this net, or the batch cannot
+            be shared equally.
     """
 
     def __init__(
@@ -69,24 +72,32 @@ class Trainer:
         stems: tuple[str, ...],
         work: Path,
         weights: Mapping[str, NDArray[np.float32]] | None = None,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(config.seed)
-        self.model = unet.build(net, stems, seed=config.seed, precision=config.precision)
-        if weights is not None:
-            unet.set_weights(self.model, weights)
-        self.optimizer = make_optimizer(config.optimization)
-        self.optimizer.build(self.model.trainable_variables)
-        momentum = config.optimization.ema_momentum
-        self._average = MovingAverage(self.model.weights, momentum) if momentum else None
+        self._strategy = strategy or tf.distribute.get_strategy()
+        self._replicas = self._strategy.num_replicas_in_sync
+        if config.batch_size % self._replicas:
+            raise UserError(
+                f"train.batch_size={config.batch_size}: {self._replicas} replicas cannot share it "
+                "equally"
+            )
         self._stems = stems
         self._name = stems[0] if len(stems) == 1 else JOINT
         self._config = config
         self.checkpoints = Checkpoints(work)
-        self.train_step = tf.function(self._step)
         self._valid_step = tf.function(self._loss, reduce_retracing=True)
         self.state = State()
-        self._restore()
+        with self._strategy.scope():
+            self.model = unet.build(net, stems, seed=config.seed, precision=config.precision)
+            if weights is not None:
+                unet.set_weights(self.model, weights)
+            self.optimizer = make_optimizer(config.optimization)
+            self.optimizer.build(self.model.trainable_variables)
+            momentum = config.optimization.ema_momentum
+            self._average = MovingAverage(self.model.weights, momentum) if momentum else None
+            self._restore()
 
     @property
     def finished(self) -> bool:
@@ -149,15 +160,68 @@ class Trainer:
             _, step = self.state.best[0]
             unet.set_weights(self.model, self.checkpoints.best_weights(step))
 
-    def _step(self, mixture: Any, *targets: Any) -> tuple[Any, Any]:
-        with tf.GradientTape() as tape:
-            loss = self._loss(mixture, *targets, training=True)
+    def train_step(self, mixture: Any, *targets: Any) -> tuple[Any, Any]:
+        """One step on a global batch, float32 [batch, frames, bins, 2] each.
+
+        Returns:
+            Loss, and the global norm of its gradients before clipping.
+        """
+        found: tuple[Any, Any] = self._train_step(*self._shares(mixture, *targets))
+        return found
+
+    @functools.cached_property
+    def _train_step(self) -> Any:
+        def step(*batch: Any) -> tuple[Any, Any]:
+            loss, norm = self._strategy.run(self._replica_step, args=batch)
+            if self._average:
+                self._average.update()
+            return self._sum(loss), self._first(norm)
+
+        return tf.function(step)
+
+    def _replica_step(self, *batch: Any) -> tuple[Any, Any]:
+        loss, gradients = self._replica_gradients(*batch)
+        norm = tf.linalg.global_norm(gradients)
+        # Clipped here and not by Keras, which would clip each replica's part of the sum.
+        if clip := self._config.optimization.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, clip, use_norm=norm)
+        if self._replicas > 1:  # Keras adds them up once more
+            gradients = [gradient / self._replicas for gradient in gradients]
         variables = self.model.trainable_variables
-        gradients = tape.gradient(loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        if self._average:
-            self._average.update()
-        return loss, tf.linalg.global_norm(gradients)
+        return loss, norm
+
+    def _replica_gradients(self, *batch: Any) -> tuple[Any, list[Any]]:
+        """A replica's part of the loss, and the gradients of the whole batch."""
+        with tf.GradientTape() as tape:
+            loss = self._loss(*batch, training=True) / self._replicas
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        if self._replicas > 1:
+            gradients = tf.distribute.get_replica_context().all_reduce("sum", gradients)
+        return loss, gradients
+
+    def _shares(self, *batch: Any) -> Batch:
+        """Each replica's windows of a global batch."""
+        if self._replicas == 1:
+            return batch
+        size = self._config.batch_size // self._replicas
+
+        def share(whole: Any) -> Any:
+            return self._strategy.experimental_distribute_values_from_function(
+                lambda context: whole[
+                    context.replica_id_in_sync_group * size : (context.replica_id_in_sync_group + 1)
+                    * size
+                ]
+            )
+
+        return tuple(map(share, batch))
+
+    def _sum(self, values: Any) -> Any:
+        return self._strategy.reduce("sum", values, axis=None)
+
+    def _first(self, values: Any) -> Any:
+        """Of values that are the same on all replicas."""
+        return self._strategy.experimental_local_results(values)[0]
 
     def _loss(self, mixture: Any, *targets: Any, training: bool = False) -> Any:
         estimates = self.model(mixture, training=training)
@@ -167,11 +231,14 @@ class Trainer:
         )
 
     def gradients(self, batch: Batch) -> dict[str, Any]:
-        """Gradients of one batch by weight, without a step."""
-        with tf.GradientTape() as tape:
-            loss = self._loss(*batch, training=True)
-        variables = self.model.trainable_variables
-        return dict(zip([v.path for v in variables], tape.gradient(loss, variables), strict=True))
+        """Gradients of one global batch by weight, without a step."""
+
+        def run(*shares: Any) -> list[Any]:
+            _, gradients = self._strategy.run(self._replica_gradients, args=shares)
+            return [self._first(gradient) for gradient in gradients]
+
+        paths = [variable.path for variable in self.model.trainable_variables]
+        return dict(zip(paths, tf.function(run)(*self._shares(*batch)), strict=True))
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
