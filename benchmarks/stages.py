@@ -92,7 +92,7 @@ def step_seconds(root: Path, stems: list[str]) -> float:
     gaps = []
     for stem in stems:
         events = EventAccumulator(str(root / "runs" / stem)).Reload()
-        times = [event.wall_time for event in events.Tensors("loss")][2:]
+        times = [event.wall_time for event in events.Tensors("loss/train")][2:]
         gaps += [later - earlier for earlier, later in itertools.pairwise(times)]
     return sorted(gaps)[len(gaps) // 2]
 
