@@ -1,6 +1,6 @@
 """Which layers of the nets bear to be computed in int8, and what that gains.
 
-    python -m benchmarks.int8_layers MODELS CORPUS
+    python -m benchmarks.int8_layers MODELS [CORPUS]
 
 Each layer alone, then sets of them: latency against float32 with two threads, turn by turn in the
 same run, medians of nine; and what the SDR of each test track's middle 24 s loses, all stems' nets
@@ -38,7 +38,7 @@ TURNS = 9
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", type=Path)
-    parser.add_argument("corpus")
+    parser.add_argument("corpus", nargs="?", help="default: the song that stempeg comes with")
     arguments = parser.parse_args()
     models = [unet.load_model(folder) for folder in find_models(arguments.models)]
     depth = models[0].net.depth

@@ -65,7 +65,9 @@ def read_comparisons(tracks: set[str], *, taken: Sequence[str]) -> scoring.Score
     unknown = {(method, scores.track) for method, scores in found if scores.track not in tracks}
     for method, track in sorted(unknown):
         say(f"leaderboard: {method}: {track}: unknown_track: not a test track of this corpus")
-    return [(method, scores) for method, scores in found if scores.track in tracks]
+    mine = [(method, scores) for method, scores in found if scores.track in tracks]
+    scoring.say_remarks(mine, label="leaderboard")
+    return mine
 
 
 class Leaderboard:

@@ -175,9 +175,16 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     run = _Run(arguments, name, out)
     run.score(oracles)
     found = scoring.read_scores(out, scoring.read_methods(out))
-    mine = [(method, scores) for method, scores in found if method in (name, *oracles)]
+    scored = (name, *oracles)
+    mine = [(method, scores) for method, scores in found if method in scored]
+    # Of methods that were there already only what cannot be read is news.
+    broken = [
+        (method, scores)
+        for method, scores in found
+        if method not in scored and any(r.reason == "not_scored" for r in scores.remarks)
+    ]
     scoring.say_differences(found, run.how, label="score")
-    problems = scoring.say_remarks(mine, label="score")
+    problems = scoring.say_remarks([*mine, *broken], label="score")
     if not any(scores.frames for method, scores in mine if method == name):
         raise UserError(f"{name}: nothing could be scored (see above)")
     table = Leaderboard(

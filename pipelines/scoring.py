@@ -183,10 +183,6 @@ class Job:
     scoring: Scoring
     out: str
 
-    def place(self, kind: str) -> str:
-        """Where the JSON goes; kind is SCORED or UNSCORED."""
-        return scores_place(self.out, self.method, kind, self.track)
-
 
 def scores_place(out: str, method: str, kind: str, track: str) -> str:
     """Where a track's JSON lies in a folder of scores; kind is SCORED or UNSCORED."""
@@ -201,10 +197,10 @@ def score(job: Job, threads: int) -> None:
         threads: to use.
     """
     inputs = _identity(job)
-    for kind in (SCORED, UNSCORED):
-        place = job.place(kind)
-        if storage.size(place) and scores.read_inputs(_text(place)) == inputs:
-            return
+    # What could not be scored is tried again: its cause may be gone, such as a full disk.
+    place = scores_place(job.out, job.method, SCORED, job.track)
+    if storage.size(place) and scores.read_inputs(_text(place)) == inputs:
+        return
     try:
         truth = _read_truth(job)
     except (UserError, OSError) as error:

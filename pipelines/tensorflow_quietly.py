@@ -6,16 +6,19 @@ known before TensorFlow's first operation.
 
 import os
 
-from pipelines.console import quiet_libraries, quiet_stderr
+from pipelines.console import fail, quiet_libraries, quiet_stderr
 
+LOGICAL_CPUS = os.environ.get("STEMFORGE_LOGICAL_CPUS")
+if LOGICAL_CPUS and not (LOGICAL_CPUS.isdecimal() and int(LOGICAL_CPUS)):
+    raise SystemExit(fail(f"STEMFORGE_LOGICAL_CPUS={LOGICAL_CPUS}: must be 1, 2, ..."))
 quiet_libraries()
 with quiet_stderr():
     import tensorflow as tf
 
-    if count := os.environ.get("STEMFORGE_LOGICAL_CPUS"):
+    if LOGICAL_CPUS:
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0],
-            [tf.config.LogicalDeviceConfiguration()] * int(count),
+            [tf.config.LogicalDeviceConfiguration()] * int(LOGICAL_CPUS),
         )
     # The first operation looks for devices, and logs about GPUs that are not there.
     tf.zeros(1)

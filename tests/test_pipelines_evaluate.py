@@ -54,9 +54,13 @@ def test_rejects_go_into_the_tables(project: Path, capsys: pytest.CaptureFixture
     # 20 dB: a tenth of the stem is missing.
     assert scores.loc[(scores["method"] == "stemforge"), "SDR"].max() == pytest.approx(20.0)
     shutil.copytree("scores/MWF", "comparisons/theirs")
+    Path("comparisons/broken/test").mkdir(parents=True)
+    Path("comparisons/broken/test/One.json").write_text('{"targets": [')
     capsys.readouterr()
     assert run_main(leaderboard.main) == 0
-    page = capsys.readouterr().out
+    page, said = capsys.readouterr()
+    assert "leaderboard: broken: One: not_scored: broken/test/One.json: Expecting value" in said
+    assert "| One |  | not_scored | broken/test/One.json: Expecting value" in page
     assert "| Two | drums | padded | 100 samples short, padded with zeros | stemforge |" in page
     table = pd.read_csv("leaderboard/leaderboard.csv").set_index(["method", "target"])
     assert table.loc[("theirs", "drums"), "SDR"] == table.loc[("MWF", "drums"), "SDR"]

@@ -243,6 +243,9 @@ def test_others_scores_are_brought_in(
     score(estimates, corpus, "--baseline", "TAU9")
     found = pd.read_csv("scores/leaderboard.csv").set_index(["method", "target"])
     assert found.loc[("TAU9", "bass"), "tracks"] == 2
+    Path("scores/TAU9/test/C - Three.json").write_text("{")
+    score(estimates, corpus, code=1)
+    assert "score: TAU9: C - Three: not_scored: TAU9/test/C - Three" in capsys.readouterr().err
     assert found.loc[("TAU9", "bass"), "SDR"] == pytest.approx(16.0, abs=0.4)
     assert np.isnan(found.loc[("TAU9", "bass"), "uSDR"])
     assert not np.isnan(found.loc[("mine", "bass"), "p_value"])

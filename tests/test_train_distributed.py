@@ -112,5 +112,7 @@ def test_what_cannot_be_shared_is_refused(project: Path) -> None:
     three = {"STEMFORGE_LOGICAL_CPUS": "3"}
     done = stage(*train, "--strategy", "mirrored", code=2, **three)
     assert "train.batch_size=4: 3 replicas cannot share it equally" in done.stderr
+    done = stage(*train, code=2, STEMFORGE_LOGICAL_CPUS="two")
+    assert done.stderr == "stemforge: error: STEMFORGE_LOGICAL_CPUS=two: must be 1, 2, ...\n"
     done = stage(*train, code=2, STEMFORGE_STRATEGY="many")
     assert "STEMFORGE_STRATEGY=many: none of default, mirrored" in done.stderr
