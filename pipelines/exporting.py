@@ -66,10 +66,11 @@ def export_all(
             export.check_frames(interface, count, depth=model.net.depth)
     found: dict[str, dict[str, Any]] = {}
     total = 1 + len(models) * len(export.TFLITE_FORMATS) + len(frames)
-    with progress(total, label="export", unit="file") as bar, quiet_stderr():
+    with progress(total, label="export", unit="file") as bar:
         work = _Work(folders, models, out, clips, bounds, found, bar)
         work.saved_model()
-        converted = {model.name: export.to_tflite(model) for model in models}
+        with quiet_stderr():  # the converter narrates every pass
+            converted = {model.name: export.to_tflite(model) for model in models}
         for kind in export.TFLITE_FORMATS:
             work.tflite(kind, converted)
         for count in frames:
@@ -98,7 +99,8 @@ class _Work:
 
     def saved_model(self) -> None:
         path = self.out / export.SAVED_MODEL
-        export.write_saved_model(self.models, path)
+        with quiet_stderr():
+            export.write_saved_model(self.models, path)
         keras = [KerasNets(model) for model in self.models]
         run = export.runner(path, SIGNATURE)
         nets = ExportedNets(
@@ -121,7 +123,8 @@ class _Work:
             path.parent.mkdir(exist_ok=True)
             depth = model.net.depth
             path.write_bytes(export.shrink(converted[model.name], kind, depth=depth))
-            nets.append(LiteRTNets(path, threads=1))
+            with quiet_stderr():  # LiteRT tells what it runs on
+                nets.append(LiteRTNets(path, threads=1))
             self.bar.update()
         keras = [KerasNets(model) for model in self.models]
         for stem, measured in parity.measure_nets(nets, keras, self.clips).items():
@@ -138,10 +141,12 @@ class _Work:
 
     def segments(self, frames: int) -> None:
         path = self.out / export.segment_name(frames)
-        export.write_segment_tflite(self.models, path, frames=frames)
+        with quiet_stderr():
+            export.write_segment_tflite(self.models, path, frames=frames)
         nets = [load_nets(folder, frames=frames) for folder in self.folders]
         interface = common_interface([n.interface for n in nets])
-        run = export.runner(path, export.SEPARATE)
+        with quiet_stderr():
+            run = export.runner(path, export.SEPARATE)
         measured = parity.measure_separation(
             lambda song: parity.add_segments(lambda part: run(waveform=part), song, interface),
             nets,

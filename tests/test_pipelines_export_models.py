@@ -69,8 +69,9 @@ def test_everything_is_written_and_proven(models: Path) -> None:
 
 
 def test_what_the_mixed_file_loses_is_said_and_the_file_left_out(
-    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    # capfd: what is held back from file descriptor 2 must not be this.
     from pipelines import export_models
 
     monkeypatch.setattr(
@@ -86,7 +87,7 @@ def test_what_the_mixed_file_loses_is_said_and_the_file_left_out(
         assert min(values["latency_1_s"], values["latency_2_s"], values["start_up_s"]) > 0.0
         assert values["peak_memory_mb"] > 20.0
     assert "out/drums/drums-int8-mixed.tflite" not in files(Path())
-    assert "more than max_difference_tflite_int8_mixed=1.0e-09" in capsys.readouterr().err
+    assert "more than max_difference_tflite_int8_mixed=1.0e-09" in capfd.readouterr().err
     parity = json.loads(Path("out/parity.json").read_text())
     assert "differs from Keras" in parity["drums/drums-int8-mixed.tflite"]["drums"]["refused"]
 
