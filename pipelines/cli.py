@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import export_models, score_estimates, separate_songs
+from pipelines import export_models, score_estimates, separate_songs, train_cluster
 from pipelines.console import progress, run_main, say
 
 # Heavy imports wait until a command runs: help answers within a second.
@@ -31,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     separate_songs.add_to(commands)
     score_estimates.add_to(commands)
     export_models.add_to(commands)
+    train_cluster.add_to(commands)
     _add_info(commands)
     _add_verify(commands)
     _add_import_spleeter(commands)
@@ -231,3 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Entry point of the console script."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -60,11 +60,15 @@ def say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
-def progress(total: float | None, *, label: str, unit: str) -> Any:
-    """A progress bar on standard error (total None: unknown); lines where that is no terminal."""
+def progress(total: float | None, *, label: str, unit: str, done: float = 0) -> Any:
+    """A progress bar on standard error (total None: unknown); lines where that is no terminal.
+
+    What was done before does not count for its rate and time left.
+    """
     interactive = sys.stderr.isatty()
     return tqdm(
         total=total,
+        initial=done,
         desc=label,
         unit=unit,
         dynamic_ncols=True,

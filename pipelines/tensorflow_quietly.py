@@ -1,7 +1,8 @@
 """Imports TensorFlow without its start-up log: import this before anything that needs it.
 
 STEMFORGE_LOGICAL_CPUS makes so many devices of the CPU, which replicas can run on; it has to be
-known before TensorFlow's first operation.
+known before TensorFlow's first operation. So has the strategy of several workers, which TF_CONFIG
+tells of: where that is set, the first operation is left to it.
 """
 
 import os
@@ -20,7 +21,8 @@ with quiet_stderr():
             tf.config.list_physical_devices("CPU")[0],
             [tf.config.LogicalDeviceConfiguration()] * int(LOGICAL_CPUS),
         )
-    # The first operation looks for devices, and logs about GPUs that are not there.
-    tf.zeros(1)
+    if "TF_CONFIG" not in os.environ:
+        # The first operation looks for devices, and logs about GPUs that are not there.
+        tf.zeros(1)
 
 __all__ = ["tf"]

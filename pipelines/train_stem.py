@@ -4,17 +4,23 @@ With train.head=softmax the one stage is train@joint, of all stems.
 """
 
 import argparse
+import hashlib
+import importlib.metadata
 import json
 import os
 import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
+from pipelines.heartbeat import heart  # isort: skip (before TensorFlow)
+from pipelines.strategies import STRATEGIES, STRATEGY, make_cluster  # isort: skip (imports it)
 
 from eval.export import write_saved_model
 from features import storage
-from features.errors import UserError
+from features.errors import IncompleteError, UserError
 from features.feature_set import FeatureSet
 from features.models import JOINT
 from pipelines.console import progress, run_main, say
@@ -23,17 +29,54 @@ from pipelines.params import SPLEETER, Params, Train, read_params
 from pipelines.paths import FEATURES, MODELS, RUNS
 from pipelines.work import file_sha256, publish, work_folder
 from train import unet
+from train.checkpoints import Checkpoints
+from train.cluster import Cluster
 from train.config import Net, Optimization, TrainConfig
 from train.dataset import Dataset
-from train.trainer import Report, Trainer, history_csv
+from train.trainer import Report, Trainer, history_csv, is_finished
 
-STRATEGY = "STEMFORGE_STRATEGY"
-STRATEGIES = ("default", "mirrored")
 PUBLISHED = "published"  # in a work folder: its last result is a stage's output
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one run trains, and on what.
+
+    Attributes:
+        name: in train.models.
+        stems: targets.
+        params: all of params.yaml.
+        features: the opened folder.
+        net: its nets' shape.
+        config: how they are trained.
+        start: weights to start from, by name; None: fresh ones.
+    """
+
+    name: str
+    stems: tuple[str, ...]
+    params: Params
+    features: FeatureSet
+    net: Net
+    config: TrainConfig
+    start: dict[str, Any] | None
 
 
 def main() -> None:
     """Trains one model, or goes on where a killed or finished run left off."""
+    arguments = build_parser().parse_args()
+    cluster = make_cluster(arguments.strategy)
+    with cluster.guarded():
+        task = agree(cluster, lambda: prepare(arguments.stem, arguments.features))
+        if cluster.is_chief:
+            identity = work_identity(task.params, task.features)
+            with work_folder(f"train-{task.name}", *identity, keep=True) as work:
+                train(task, cluster, work)
+        else:
+            train(task, cluster, None)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.train_stem")
     parser.add_argument(
         "--stem", required=True, help=f"name in train.models: a stem, or {JOINT} for all of them"
@@ -48,42 +91,108 @@ def main() -> None:
         "--strategy",
         choices=STRATEGIES,
         default=os.environ.get(STRATEGY, "default"),
-        help="mirrored: replicas on all GPUs, or on the logical CPUs of STEMFORGE_LOGICAL_CPUS, "
-        f"share each batch (default: {STRATEGY}, else one device)",
+        help="mirrored: all GPUs of this machine, or the logical CPUs of STEMFORGE_LOGICAL_CPUS, "
+        "share each batch; multi_worker: so do the machines that TF_CONFIG names "
+        f"(default: {STRATEGY}, else one device)",
     )
-    arguments = parser.parse_args()
-    strategy = make_strategy(arguments.strategy)
+    return parser
+
+
+def prepare(name: str, features_folder: str) -> Task:
+    """Reads all that a run needs.
+
+    Raises:
+        UserError: something is missing or does not fit.
+    """
     params = read_params()
-    name, train = arguments.stem, params.train
-    features = open_features(arguments.features, params)
+    features = open_features(features_folder, params)
     stems = stems_of(name, params)
-    net, config = net_and_config(train, features)
-    start = starting_weights(train, name, net)
-    with work_folder(f"train-{name}", *identity(params, features), keep=True) as work:
-        if train.preset:
-            say(f"train@{name}: preset {train.preset}: {preset_values(train)}")
-        trainer = make_trainer(
-            net, config, stems=stems, work=work, weights=start, strategy=strategy
-        )
-        dataset = Dataset(
-            features, stems=stems, window_frames=net.frames, batch_size=config.batch_size
-        )
-        model = unet.Model(
-            stems=stems,
-            net=net,
-            frame_length_samples=features.framing.length_samples,
-            frame_step_samples=features.framing.step_samples,
-            sample_rate_hz=features.info["sample_rate_hz"],
-            provenance={},
-            keras_model=trainer.model,
-        )
-        waiting = fit(trainer, dataset, model, config, params)
-        publish_model(trainer, model, params, features, work)
-    best_loss, best_step = trainer.state.best[0]
-    say(
-        f"train@{name}: best validation loss {best_loss:.4f} at step {best_step} of "
-        f"{trainer.state.step}; waited for input {waiting:.1%} of the time"
+    net, config = net_and_config(params.train, features)
+    start = starting_weights(params.train, name, net)
+    return Task(name, stems, params, features, net, config, start)
+
+
+def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
+    """The task, once all workers have it and the chief's is the same.
+
+    Raises:
+        UserError: `prepare` did, or a worker's task is another than the chief's.
+        IncompleteError: another worker cannot start.
+    """
+    if cluster.workers == 1:
+        return prepare()
+    problem: Exception | None = None
+    try:
+        task = prepare()
+    except (UserError, OSError) as error:
+        problem = error
+    versions = [importlib.metadata.version(name) for name in ("stemforge", "tensorflow", "keras")]
+    table = cluster.gather([problem is None, _fingerprint(versions)])
+    if problem is not None:
+        raise problem
+    for worker, (ready, version) in enumerate(table):
+        if not ready:
+            raise IncompleteError(f"worker {worker} cannot start: what it printed says why")
+        if version != table[0, 1]:
+            raise UserError(f"worker {worker} has other versions than the chief of stemforge, "
+                            "tensorflow or keras: install the same everywhere")  # fmt: skip
+    parts = {
+        "--stem": task.name,
+        "features": task.features.sha256,
+        "corpus.stems": task.params.corpus.stems,
+        **{f"train.{key}": value for key, value in task.params.train.model_dump().items()},
+    }
+    table = cluster.gather([_fingerprint(part) for part in parts.values()])
+    for worker, row in enumerate(table):
+        if differing := [name for name, same in zip(parts, row == table[0], strict=True)
+                         if not same]:  # fmt: skip
+            raise UserError(
+                f"worker {worker} differs from the chief in {', '.join(differing)}: give all "
+                "workers the same params.yaml, features and arguments"
+            )
+    return task
+
+
+def _fingerprint(value: Any) -> int:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+def train(task: Task, cluster: Cluster, work: Path | None) -> None:
+    """Trains, and publishes what came of it if this is the chief, which has a work folder."""
+    name, params = task.name, task.params
+    if work is not None:
+        if params.train.preset:
+            say(f"train@{name}: preset {params.train.preset}: {preset_values(params.train)}")
+        clear_finished(work, task.config)
+    trainer = Trainer(
+        task.net, task.config, stems=task.stems, work=work, weights=task.start, cluster=cluster
     )
+    dataset = Dataset(
+        task.features,
+        stems=task.stems,
+        window_frames=task.net.frames,
+        batch_size=task.config.batch_size,
+    )
+    framing = task.features.framing
+    model = unet.Model(
+        stems=task.stems,
+        net=task.net,
+        frame_length_samples=framing.length_samples,
+        frame_step_samples=framing.step_samples,
+        sample_rate_hz=task.features.info["sample_rate_hz"],
+        provenance={},
+        keras_model=trainer.model,
+    )
+    waiting = fit(trainer, dataset, model, task, chief=work is not None)
+    if work is not None:
+        publish_model(trainer, model, params, task.features, work)
+        best_loss, best_step = trainer.state.best[0]
+        say(
+            f"train@{name}: best validation loss {best_loss:.4f} at step {best_step} of "
+            f"{trainer.state.step}; waited for input {waiting:.1%} of the time"
+        )
+    cluster.wait()  # a chief that is still at work would take one that ends for lost
 
 
 def open_features(folder: str, params: Params) -> FeatureSet:
@@ -166,7 +275,7 @@ def starting_weights(train: Train, name: str, net: Net) -> dict[str, Any] | None
     return unet.weights(model.keras_model)
 
 
-def identity(params: Params, features: FeatureSet) -> list[Any]:
+def work_identity(params: Params, features: FeatureSet) -> list[Any]:
     """What a checkpoint depends on.
 
     The number of steps is not part of it, unless the learning rate follows it: with more of
@@ -183,42 +292,26 @@ def identity(params: Params, features: FeatureSet) -> list[Any]:
     return [values, features.sha256]
 
 
-def make_strategy(name: str) -> Any:
-    """TensorFlow's strategy of that name; None for one device.
-
-    Raises:
-        UserError: no such strategy (argparse does not check what the environment says).
-    """
-    if name not in STRATEGIES:
-        raise UserError(f"{STRATEGY}={name}: none of {', '.join(STRATEGIES)}")
-    if name == "default":
-        return None
-    gpus = tf.config.list_logical_devices("GPU")
-    devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
-    say(f"train: {len(devices)} replicas: {', '.join(devices)}")
-    return tf.distribute.MirroredStrategy(devices)
-
-
-def make_trainer(net: Net, config: TrainConfig, *, work: Path, **more: Any) -> Trainer:
-    """A trainer that goes on from what is in `work`, unless that is a finished result.
+def clear_finished(work: Path, config: TrainConfig) -> None:
+    """Removes checkpoints that a run of this many steps cannot go on from.
 
     A run that was published with as many steps has nothing to add, one of more steps is not
     what was asked for: it starts anew.
     """
-    trainer = Trainer(net, config, work=work, **more)
-    published = work / PUBLISHED
-    if trainer.state.step > config.steps or (trainer.finished and published.exists()):
-        trainer.checkpoints.clear()
-        trainer = Trainer(net, config, work=work, **more)
+    published, checkpoints = work / PUBLISHED, Checkpoints(work)
+    state = checkpoints.latest()
+    if state and (state.step > config.steps or (is_finished(state, config) and published.exists())):
+        checkpoints.clear()
     published.unlink(missing_ok=True)
-    return trainer
 
 
-def fit(
-    trainer: Trainer, dataset: Dataset, model: unet.Model, config: TrainConfig, params: Params
-) -> float:
-    """Runs the training with a progress bar and monitors; returns the share of waiting."""
-    name, every = model.name, params.train.export_every_steps
+def fit(trainer: Trainer, dataset: Dataset, model: unet.Model, task: Task, *, chief: bool) -> float:
+    """Runs the training, the chief's with a progress bar and monitors.
+
+    Returns:
+        The share of its time that it waited for input.
+    """
+    name, config, every = task.name, task.config, task.params.train.export_every_steps
     seconds_a_step = (
         config.batch_size * model.net.frames * model.frame_step_samples / model.sample_rate_hz
     )
@@ -228,20 +321,24 @@ def fit(
         noted.append(number)
         signal.signal(number, previous[number])  # a second one ends it at once
 
-    previous: dict[int, Any] = {
-        number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)
-    }
     waiting = 0.0
     first = trainer.state.step
-    with (
-        RunMonitor(trainer, dataset, params.monitor, RUNS / name) as monitor,
-        progress(config.steps, label=f"train@{name}", unit="step") as bar,
-    ):
-        bar.initial = bar.n = first
+    with ExitStack() as closing:
+        monitor = bar = None
+        if chief:
+            monitor = closing.enter_context(
+                RunMonitor(trainer, dataset, task.params.monitor, RUNS / name)
+            )
+            bar = closing.enter_context(
+                progress(config.steps, label=f"train@{name}", unit="step", done=first)
+            )
 
         def report(report: Report) -> None:
             nonlocal waiting
             state, waiting = report.state, report.waiting
+            heart.step = state.step
+            if bar is None or monitor is None:
+                return
             rate = (state.step - first) / max(bar.format_dict["elapsed"], 1e-6)
             best = f"{state.best[0][0]:.4f}" if state.best else "none yet"
             bar.set_postfix_str(
@@ -255,6 +352,9 @@ def fit(
                 with trainer.evaluating():
                     export_moment(model, state.step)
 
+        previous: dict[int, Any] = {
+            number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         try:
             trainer.fit(dataset, report=report, should_stop=lambda: noted[0] if noted else 0)
         finally:

@@ -1,118 +1,183 @@
-"""Two replicas against one device, in processes of their own: devices are made before all else."""
+"""Two replicas against one device, in processes of their own: devices come before all else."""
 
-import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT
-from tests.projects import environment, make_project, set_params, stage
+from tests.projects import LIMIT_S, environment, make_project, set_params, stage
+from tests.test_pipelines_train_cluster import tf_configs, train_cluster
 
-# Steps on the same batches by one device and by two; argv: folder, clip_norm or "none".
+# Steps on the same batches, without and with clipping; argv: folder, strategy.
 SCRIPT = """
-import dataclasses, json, sys
+import dataclasses, sys
 from pathlib import Path
-from pipelines.tensorflow_quietly import tf
+from pipelines.strategies import make_cluster
 import numpy as np
 from tests.test_train_trainer import ADAM, CONFIG, NET
 from train import unet
 from train.trainer import Trainer
 
-folder, clip = Path(sys.argv[1]), sys.argv[2]
-optimization = dataclasses.replace(
-    ADAM, ema_momentum=0.9, clip_norm=None if clip == "none" else float(clip)
-)
-config = dataclasses.replace(CONFIG, batch_size=4, optimization=optimization)
+folder, cluster = Path(sys.argv[1]), make_cluster(sys.argv[2])
 net = dataclasses.replace(NET, dropout=0.0)  # which draws other numbers on each replica
 random = np.random.default_rng(0)
 shape = (4, net.frames, net.bins, 2)
 batches = [
-    tuple(tf.constant(random.exponential(k, shape).astype(np.float32)) for k in (5.0, 2.0))
+    [cluster.share.of(random.exponential(k, shape).astype(np.float32)) for k in (5.0, 2.0)]
     for _ in range(5)
 ]
-mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-for name, strategy in (("one", None), ("two", mirrored)):
-    work = folder / name
-    work.mkdir()
-    trainer = Trainer(net, config, stems=("v",), work=work, strategy=strategy)
-    values = {f"gradient {k}": np.asarray(v) for k, v in trainer.gradients(batches[0]).items()}
-    values["steps"] = np.array([tuple(map(float, trainer.train_step(*b))) for b in batches])
-    values |= {f"weight {k}": v for k, v in unet.weights(trainer.model).items()}
+
+def make(**optimization):
+    optimization = dataclasses.replace(ADAM, ema_momentum=0.9, **optimization)
+    config = dataclasses.replace(CONFIG, batch_size=4, optimization=optimization)
+    work = folder / str(len(list(folder.iterdir()))) if cluster.is_chief else None
+    if work:
+        work.mkdir()
+    return Trainer(net, config, stems=("v",), work=work, cluster=cluster)
+
+descent = make(optimizer="sgd", learning_rate=1.0)  # moves by minus the gradient
+values = {f"gradient {k}": v for k, v in unet.weights(descent.model).items()}
+descent.train_step(*batches[0])
+values = {k: v - unet.weights(descent.model)[k.split()[1]] for k, v in values.items()}
+for clip in (None, 0.05):
+    trainer = make(clip_norm=clip)
+    values[f"steps {clip}"] = [tuple(map(float, trainer.train_step(*b))) for b in batches]
+    values |= {f"weight {clip} {k}": v for k, v in unet.weights(trainer.model).items()}
     with trainer.evaluating():
-        values |= {f"average {k}": v for k, v in unet.weights(trainer.model).items()}
-    np.savez(folder / f"{name}.npz", **values)
+        values |= {f"average {clip} {k}": v for k, v in unet.weights(trainer.model).items()}
+if cluster.is_chief:
+    np.savez(folder / "values.npz", **values)
+cluster.wait()
 """
 
 
-@pytest.mark.parametrize("clip", ["none", "0.05"])
-def test_two_replicas_step_as_one_device_does(tmp_path: Path, clip: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, tmp_path, clip],
+def start(folder: Path, strategy: str, **variables: str) -> "subprocess.Popen[str]":
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, folder, strategy],
         cwd=ROOT,
-        env=environment(STEMFORGE_LOGICAL_CPUS="2"),
-        capture_output=True,
+        env=environment(TF_CPP_MIN_LOG_LEVEL="3", **variables),
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=240,
     )
-    assert done.returncode == 0, done.stderr
-    one, two = (np.load(tmp_path / f"{name}.npz") for name in ("one", "two"))
-    assert set(one.files) == set(two.files)
-    for name in one.files:
-        atol = 1e-5 if name.startswith("gradient") else 1e-4
-        np.testing.assert_allclose(two[name], one[name], atol=atol, rtol=1e-5, err_msg=name)
-    norms = one["steps"][:, 1]
-    assert norms.min() > 0.05  # so that clipping does something
 
 
-@pytest.fixture
-def project(tmp_path: Path, tiny_corpus: Path) -> Path:
-    root = make_project(tmp_path / "project", tiny_corpus)
+def finish(*processes: "subprocess.Popen[str]") -> None:
+    try:
+        for process in processes:
+            _, printed = process.communicate(timeout=LIMIT_S)
+            assert process.returncode == 0, printed
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def test_two_replicas_step_as_one_device_does(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("default", "mirrored", "multi_worker")]
+    finish(start(folders[0], "default"))
+    finish(start(folders[1], "mirrored", STEMFORGE_LOGICAL_CPUS="2"))
+    finish(*(start(folders[2], "multi_worker", TF_CONFIG=config) for config in tf_configs(2)))
+    one, *others = (np.load(folder / "values.npz") for folder in folders)
+    assert one["steps None"][:, 1].min() > 0.05  # so that clipping does something
+    for two in others:
+        assert set(one.files) == set(two.files)
+        for name in one.files:
+            atol = 1e-5 if name.startswith("gradient") else 1e-4
+            np.testing.assert_allclose(two[name], one[name], atol=atol, rtol=1e-5, err_msg=name)
+
+
+TRAIN = ("train_stem", "--stem", "drums")
+MIRRORED = {"STEMFORGE_LOGICAL_CPUS": "2", "STEMFORGE_STRATEGY": "mirrored"}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
+    """With features, parameters that touch all that replicas share, and a run on one device."""
+    root = make_project(tmp_path_factory.mktemp("distributed") / "project", tiny_corpus)
+    stage(root, "compute_features")
     set_params(
         root,
-        **{"train__steps": 6, "train__log_every_steps": 1, "train__validate_every_steps": 2},
-        **{"train__checkpoint_every_steps": 2, "train__ema_momentum": 0.5},
+        train__steps=12,
+        train__log_every_steps=1,
+        train__validate_every_steps=2,
+        train__checkpoint_every_steps=2,
+        train__norm="batch",
+        train__dropout=0.0,
+        train__optimizer="sgd",
+        train__learning_rate=3.0,
+        train__schedule="plateau",
+        train__warmup_steps=2,
+        train__plateau_factor=0.5,
+        train__patience=1,
+        train__max_plateaus=2,
+        train__clip_norm=5.0,
+        train__ema_momentum=0.5,
     )
-    stage(root, "compute_features")
+    stage(root, *TRAIN)
     return root
 
 
-def history(project: Path) -> list[str]:
-    return (project / "models" / "drums" / "history.csv").read_text().splitlines()
+@pytest.fixture
+def project(original: Path, tmp_path: Path) -> Path:
+    """The same, untrained."""
+    root = tmp_path / "project"
+    root.mkdir()
+    shutil.copy(original / "params.yaml", root)
+    (root / "data").mkdir()
+    (root / "data" / "features").symlink_to(original / "data" / "features")
+    return root
 
 
-def valid_losses(project: Path) -> list[float]:
-    rows = [line.split(",") for line in history(project)[1:]]
-    return [float(row[2]) for row in rows if row[2]]
+def history(project: Path) -> pd.DataFrame:
+    return pd.read_csv(project / "models" / "drums" / "history.csv")
 
 
-def test_a_run_on_two_replicas_ends_where_one_device_does(project: Path) -> None:
-    two = {"STEMFORGE_LOGICAL_CPUS": "2", "STEMFORGE_STRATEGY": "mirrored"}
-    train = (project, "train_stem", "--stem", "drums")
-    stage(*train)
-    alone = valid_losses(project)
-    assert len(alone) == 3
-    for path in (project / ".work").glob("train-*"):
-        path.rename(project / f"{path.name}-alone")
-    # Four steps by two replicas, the last two by one device, from the same checkpoint.
+def tags(project: Path) -> set[str]:
+    events = EventAccumulator(str(project / "runs" / "drums"), size_guidance={"tensors": 0})
+    return set(events.Reload().Tags()["tensors"])
+
+
+@pytest.mark.parametrize("strategy", ["mirrored", "workers"])
+def test_a_run_by_two_ends_where_one_device_does(
+    original: Path, project: Path, strategy: str
+) -> None:
+    alone = history(original)
+    assert list(alone["learning_rate"]) == [1.5, 3.0, 3.0, 3.0, 1.5, 1.5]  # and early stopping
+    # Four steps by two, the rest by one device, from the checkpoint of two.
     set_params(project, train__steps=4)
-    done = stage(*train, **two)
-    assert "train: 2 replicas: /device:CPU:0, /device:CPU:1" in done.stderr
-    set_params(project, train__steps=6)
-    stage(*train)
-    np.testing.assert_allclose(valid_losses(project), alone, atol=1e-4)
-    metrics = json.loads((project / "models" / "drums" / "metrics.json").read_text())
-    assert metrics["best_step"] in (2, 4, 6)
+    if strategy == "mirrored":
+        done = stage(project, *TRAIN, **MIRRORED)
+        assert "train: 2 replicas: /device:CPU:0, /device:CPU:1" in done.stderr
+    else:
+        train_cluster(project)
+    pd.testing.assert_frame_equal(history(project), alone[:4], check_exact=False, atol=1e-4)
+    assert tags(project) == tags(original)
+    set_params(project, train__steps=12)
+    done = stage(project, *TRAIN)
+    assert "train@drums: 4/12" in done.stderr
+    pd.testing.assert_frame_equal(history(project), alone, check_exact=False, atol=1e-4)
+
+
+def test_a_checkpoint_of_one_device_goes_on_with_two(original: Path, project: Path) -> None:
+    set_params(project, train__steps=4)
+    stage(project, *TRAIN)
+    set_params(project, train__steps=12)
+    train_cluster(project)
+    pd.testing.assert_frame_equal(history(project), history(original), check_exact=False, atol=1e-4)
 
 
 def test_what_cannot_be_shared_is_refused(project: Path) -> None:
-    train = (project, "train_stem", "--stem", "drums")
+    train = (project, *TRAIN)
     three = {"STEMFORGE_LOGICAL_CPUS": "3"}
     done = stage(*train, "--strategy", "mirrored", code=2, **three)
     assert "train.batch_size=4: 3 replicas cannot share it equally" in done.stderr
     done = stage(*train, code=2, STEMFORGE_LOGICAL_CPUS="two")
     assert done.stderr == "stemforge: error: STEMFORGE_LOGICAL_CPUS=two: must be 1, 2, ...\n"
     done = stage(*train, code=2, STEMFORGE_STRATEGY="many")
-    assert "STEMFORGE_STRATEGY=many: none of default, mirrored" in done.stderr
+    assert "STEMFORGE_STRATEGY=many: none of default, mirrored, multi_worker" in done.stderr

@@ -36,6 +36,17 @@ class State:
     stale: int = 0
     plateaus: int = 0
 
+    def to_json(self) -> str:
+        """As text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_json(cls, text: str) -> "State":
+        """From what `to_json` gave."""
+        data = json.loads(text)
+        data["best"] = [tuple(entry) for entry in data["best"]]
+        return cls(**data)
+
 
 class Checkpoints:
     """The checkpoints of one run in one folder.
@@ -64,8 +75,7 @@ class Checkpoints:
         try:
             fresh.mkdir()
             _write_npz(fresh / "variables.npz", variables)
-            text = json.dumps(asdict(state))
-            (fresh / "state.json").write_text(text, encoding="utf-8")
+            (fresh / "state.json").write_text(state.to_json(), encoding="utf-8")
             fresh.rename(done)
         except OSError as error:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -96,9 +106,7 @@ class Checkpoints:
         folder = self._newest()
         if folder is None:
             return None
-        data = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        data["best"] = [tuple(entry) for entry in data["best"]]
-        return State(**data)
+        return State.of_json((folder / "state.json").read_text(encoding="utf-8"))
 
     def variables(self, names: Collection[str]) -> dict[str, NDArray[Any]]:
         """Variables of the newest checkpoint.

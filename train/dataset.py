@@ -8,6 +8,7 @@ prefetching, and each step would wait for its batch.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,27 @@ READERS = 2  # threads; reading, checksums and decoding release the interpreter 
 BATCHES_AHEAD = 3
 # Compiled, its five operations run in one pass over memory: four times as fast.
 _decode = tf.function(encoding_tf.decode, jit_compile=True, reduce_retracing=True)
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of several parts of a batch that are as equal as can be, in order.
+
+    Attributes:
+        index: which part, in range(count).
+        count: how many parts.
+    """
+
+    index: int
+    count: int
+
+    def of(self, places: Sequence[Place]) -> Sequence[Place]:
+        """The windows of this part."""
+        first, end = (len(places) * n // self.count for n in (self.index, self.index + 1))
+        return places[first:end]
+
+
+WHOLE = Share(0, 1)
 
 
 class Dataset:
@@ -46,11 +68,11 @@ class Dataset:
         self.batch_size = batch_size
 
     def training(
-        self, *, sampling: Sampling, seed: int, start_step: int, steps: int
+        self, *, sampling: Sampling, seed: int, start_step: int, steps: int, share: Share = WHOLE
     ) -> Iterator[Batch]:
-        """The batches of steps `start_step` to `steps`, read ahead by offset, in order.
+        """A share of the batches of steps `start_step` to `steps`, read ahead by offset, in order.
 
-        Nothing that belongs to an earlier step is opened.
+        Nothing that belongs to an earlier step or to another share is read.
 
         Raises:
             UserError: no song is as long as a window, or a record is damaged.
@@ -60,7 +82,7 @@ class Dataset:
 
         return self._batches(
             reader,
-            lambda step: _places(reader, sampler, step, self.batch_size),
+            lambda step: share.of(_places(reader, sampler, step, self.batch_size)),
             range(start_step, steps),
         )
 
@@ -93,16 +115,16 @@ class Dataset:
         picks = np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round())
         return [places[int(pick)] for pick in picks]
 
-    def validation(self, *, max_windows: int) -> Iterator[Batch]:
-        """Batches of the validation windows; the last may be smaller.
+    def validation(self, *, max_windows: int, share: Share = WHOLE) -> Iterator[Batch]:
+        """Batches of a share of the validation windows; the last may be smaller.
 
         Raises:
             UserError: no song is as long as a window, or a record is damaged.
         """
         reader = self.features.reader("valid")
-        chosen = self.validation_places(max_windows)
+        chosen = share.of(self.validation_places(max_windows))
 
-        size = self.batch_size
+        size = max(1, self.batch_size // share.count)
         return self._batches(
             reader,
             lambda number: chosen[number * size : (number + 1) * size],
@@ -134,7 +156,7 @@ class Dataset:
         return tuple(batch)
 
     def _batches(
-        self, reader: SplitReader, places_of: Callable[[int], list[Place]], numbers: range
+        self, reader: SplitReader, places_of: Callable[[int], Sequence[Place]], numbers: range
     ) -> Iterator[Batch]:
         """Reads and decodes batches by number, ahead and in order."""
         pool = ThreadPoolExecutor(READERS)

@@ -15,7 +15,25 @@ ADADELTA_EPSILON = 1e-8
 ADADELTA_RHO = 0.95
 
 
-class Adam(keras.optimizers.Adam):  # type: ignore[misc]
+class _Reduced:
+    """For Keras' optimizers: gradients come summed over all replicas, and clipped.
+
+    Keras would sum them up itself, after it had clipped each replica's part.
+    """
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+        return grads_and_vars
+
+
+class Adadelta(_Reduced, keras.optimizers.Adadelta):  # type: ignore[misc]
+    """Keras' Adadelta."""
+
+
+class SGD(_Reduced, keras.optimizers.SGD):  # type: ignore[misc]
+    """Keras' gradient descent."""
+
+
+class Adam(_Reduced, keras.optimizers.Adam):  # type: ignore[misc]
     """Keras' Adam in TensorFlow's fused operation: one pass over memory instead of ten.
 
     With weight_decay it is AdamW (Loshchilov and Hutter, Decoupled weight decay
@@ -41,13 +59,13 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]
 
 
 def make_optimizer(config: Optimization) -> keras.optimizers.Optimizer:
-    """The optimizer; its learning rate is assigned, and gradients are clipped, at each step."""
+    """The optimizer of summed and clipped gradients; its learning rate is assigned at each step."""
     rate = config.learning_rate
     if config.optimizer in ("adam", "adamw"):
         return Adam(rate, epsilon=ADAM_EPSILON, weight_decay=config.weight_decay)
     if config.optimizer == "adadelta":
-        return keras.optimizers.Adadelta(rate, rho=ADADELTA_RHO, epsilon=ADADELTA_EPSILON)
-    return keras.optimizers.SGD(rate)
+        return Adadelta(rate, rho=ADADELTA_RHO, epsilon=ADADELTA_EPSILON)
+    return SGD(rate)
 
 
 def learning_rate(config: Optimization, step: int, *, steps: int, plateaus: int) -> float:

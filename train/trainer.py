@@ -18,6 +18,7 @@ from features.errors import Interrupted, UserError
 from features.models import JOINT
 from train import unet
 from train.checkpoints import Checkpoints, State
+from train.cluster import Cluster
 from train.config import Net, TrainConfig
 from train.dataset import Batch, Dataset
 from train.losses import LOSSES
@@ -55,9 +56,10 @@ class Trainer:
         net: their shape.
         config: how they are trained.
         stems: targets.
-        work: folder for checkpoints; a run that finds one there goes on from it.
+        work: folder for checkpoints; a run that finds one there goes on from it. None for
+            workers that are not the chief: they go on from his.
         weights: to start from, by name; None: fresh ones.
-        strategy: TensorFlow's, whose replicas share each batch; None: one device.
+        cluster: whose replicas share each batch; None: one device.
 
     Raises:
         UserError: `weights`, or a checkpoint in `work`, are not of this net, or the batch cannot
@@ -70,26 +72,21 @@ class Trainer:
         config: TrainConfig,
         *,
         stems: tuple[str, ...],
-        work: Path,
+        work: Path | None,
         weights: Mapping[str, NDArray[np.float32]] | None = None,
-        strategy: tf.distribute.Strategy | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(config.seed)
-        self._strategy = strategy or tf.distribute.get_strategy()
-        self._replicas = self._strategy.num_replicas_in_sync
-        if config.batch_size % self._replicas:
-            raise UserError(
-                f"train.batch_size={config.batch_size}: {self._replicas} replicas cannot share it "
-                "equally"
-            )
+        self._cluster = cluster or Cluster()
+        self._cluster.check_batch(config.batch_size)
         self._stems = stems
         self._name = stems[0] if len(stems) == 1 else JOINT
         self._config = config
-        self.checkpoints = Checkpoints(work)
+        self._checkpoints = None if work is None else Checkpoints(work)
         self._valid_step = tf.function(self._loss, reduce_retracing=True)
         self.state = State()
-        with self._strategy.scope():
+        with self._cluster.strategy.scope():
             self.model = unet.build(net, stems, seed=config.seed, precision=config.precision)
             if weights is not None:
                 unet.set_weights(self.model, weights)
@@ -102,8 +99,7 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether no step is left to do."""
-        config, most = self._config, self._config.optimization.max_plateaus
-        return self.state.step >= config.steps or (most is not None and self.state.plateaus >= most)
+        return is_finished(self.state, self._config)
 
     def fit(
         self,
@@ -112,25 +108,26 @@ class Trainer:
         report: Callable[[Report], object] = lambda _: None,
         should_stop: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Runs all remaining steps, then loads the best weights.
+        """Runs all remaining steps; then the chief loads the best weights.
 
         Args:
             dataset: of the same stems and window; its train and valid splits are read.
             report: called after each step.
-            should_stop: called after each step; a signal's number ends the run with a
-                checkpoint, 0 lets it go on.
+            should_stop: called after each step; a signal's number, at any worker, ends the run
+                with a checkpoint, 0 lets it go on.
 
         Raises:
             UserError: a loss or weight is not finite, no song is as long as a window, a
                 record is damaged, or a checkpoint cannot be written.
             Interrupted: `should_stop` said so.
         """
-        config = self._config
+        config, cluster = self._config, self._cluster
         batches = dataset.training(
             sampling=config.sampling,
             seed=config.seed,
             start_step=self.state.step,
             steps=config.steps,
+            share=cluster.share,
         )
         pace = _Pace()
         while not self.finished:
@@ -149,79 +146,55 @@ class Trainer:
             row = self._after_step(loss, rate, dataset)
             pace.step_done()
             report(Report(self.state, loss, norm, rate, pace.share, row))
-            if signal := should_stop():
+            if signal := int(cluster.gather([should_stop()]).max()):
                 self._save(dataset)
+                cluster.wait()
                 raise Interrupted(
                     f"train@{self._name}: stopped at step {self.state.step} of {config.steps}; "
                     "the next run goes on from there",
                     signal,
                 )
-        if self.state.best:
+        if self.state.best and self._checkpoints:
             _, step = self.state.best[0]
-            unet.set_weights(self.model, self.checkpoints.best_weights(step))
+            unet.set_weights(self.model, self._checkpoints.best_weights(step))
+        cluster.wait()
 
     def train_step(self, mixture: Any, *targets: Any) -> tuple[Any, Any]:
-        """One step on a global batch, float32 [batch, frames, bins, 2] each.
+        """One step on this worker's share of a batch, float32 [windows, frames, bins, 2] each.
 
         Returns:
-            Loss, and the global norm of its gradients before clipping.
+            Loss of the whole batch, and the global norm of its gradients before clipping.
         """
-        found: tuple[Any, Any] = self._train_step(*self._shares(mixture, *targets))
+        found: tuple[Any, Any] = self._train_step(*self._cluster.spread((mixture, *targets)))
         return found
 
     @functools.cached_property
     def _train_step(self) -> Any:
+        strategy = self._cluster.strategy
+
         def step(*batch: Any) -> tuple[Any, Any]:
-            loss, norm = self._strategy.run(self._replica_step, args=batch)
+            results = strategy.run(self._replica_step, args=batch)
             if self._average:
                 self._average.update()
-            return self._sum(loss), self._first(norm)
+            # The same on all replicas.
+            return tuple(strategy.experimental_local_results(result)[0] for result in results)
 
         return tf.function(step)
 
     def _replica_step(self, *batch: Any) -> tuple[Any, Any]:
-        loss, gradients = self._replica_gradients(*batch)
+        """One replica's part of a step: it sees its windows, and the whole batch's gradients."""
+        replicas, variables = self._cluster.replicas, self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = self._loss(*batch, training=True) / replicas
+        gradients = tape.gradient(loss, variables)
+        if replicas > 1:
+            context = tf.distribute.get_replica_context()
+            loss, *gradients = context.all_reduce("sum", [loss, *gradients])
         norm = tf.linalg.global_norm(gradients)
-        # Clipped here and not by Keras, which would clip each replica's part of the sum.
         if clip := self._config.optimization.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, clip, use_norm=norm)
-        if self._replicas > 1:  # Keras adds them up once more
-            gradients = [gradient / self._replicas for gradient in gradients]
-        variables = self.model.trainable_variables
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss, norm
-
-    def _replica_gradients(self, *batch: Any) -> tuple[Any, list[Any]]:
-        """A replica's part of the loss, and the gradients of the whole batch."""
-        with tf.GradientTape() as tape:
-            loss = self._loss(*batch, training=True) / self._replicas
-        gradients = tape.gradient(loss, self.model.trainable_variables)
-        if self._replicas > 1:
-            gradients = tf.distribute.get_replica_context().all_reduce("sum", gradients)
-        return loss, gradients
-
-    def _shares(self, *batch: Any) -> Batch:
-        """Each replica's windows of a global batch."""
-        if self._replicas == 1:
-            return batch
-        size = self._config.batch_size // self._replicas
-
-        def share(whole: Any) -> Any:
-            return self._strategy.experimental_distribute_values_from_function(
-                lambda context: whole[
-                    context.replica_id_in_sync_group * size : (context.replica_id_in_sync_group + 1)
-                    * size
-                ]
-            )
-
-        return tuple(map(share, batch))
-
-    def _sum(self, values: Any) -> Any:
-        return self._strategy.reduce("sum", values, axis=None)
-
-    def _first(self, values: Any) -> Any:
-        """Of values that are the same on all replicas."""
-        return self._strategy.experimental_local_results(values)[0]
 
     def _loss(self, mixture: Any, *targets: Any, training: bool = False) -> Any:
         estimates = self.model(mixture, training=training)
@@ -231,14 +204,18 @@ class Trainer:
         )
 
     def gradients(self, batch: Batch) -> dict[str, Any]:
-        """Gradients of one global batch by weight, without a step."""
+        """Gradients of a batch by weight, on the first device of this worker.
 
-        def run(*shares: Any) -> list[Any]:
-            _, gradients = self._strategy.run(self._replica_gradients, args=shares)
-            return [self._first(gradient) for gradient in gradients]
+        Nothing changes: dropout is off, and norms use their moving statistics.
+        """
+
+        def run(*batch: Any) -> Any:
+            with tf.GradientTape() as tape:
+                loss = self._loss(*batch)
+            return tape.gradient(loss, self.model.trainable_variables)
 
         paths = [variable.path for variable in self.model.trainable_variables]
-        return dict(zip(paths, tf.function(run)(*self._shares(*batch)), strict=True))
+        return dict(zip(paths, tf.function(run)(*batch), strict=True))
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -271,14 +248,16 @@ class Trainer:
         """Validation loss; notes what it says about the best weights and plateaus."""
         state, config = self.state, self._config
         with self.evaluating():
-            batches = dataset.validation(max_windows=config.validation_windows)
-            loss = mean_loss(batches, self._valid_step)
+            batches = dataset.validation(
+                max_windows=config.validation_windows, share=self._cluster.share
+            )
+            loss = self._mean_loss(batches)
             if not np.isfinite(loss):
                 raise self._not_finite(f"validation loss is {loss}", dataset, step=state.step - 1)
             improved = not state.best or loss < state.best[0][0]
             best = sorted([*state.best, (loss, state.step)])[: config.keep_best]
-            if (loss, state.step) in best:
-                self.checkpoints.save_best(state.step, unet.weights(self.model))
+            if (loss, state.step) in best and self._checkpoints:
+                self._checkpoints.save_best(state.step, unet.weights(self.model))
             state.best = best
         patience = config.optimization.patience
         state.stale = 0 if improved else state.stale + 1
@@ -287,8 +266,18 @@ class Trainer:
             state.stale = 0
         return loss
 
+    def _mean_loss(self, batches: Iterable[Batch]) -> float:
+        """Mean of the loss over all workers' batches, weighted by the windows in each."""
+        sums = np.zeros(2)
+        for batch in batches:
+            windows = len(batch[0])
+            sums += windows * float(self._valid_step(*batch)), windows
+        ((total, count),) = self._cluster.sum([sums])
+        return float(total / count)
+
     def _not_finite(self, what: str, dataset: Dataset, *, step: int) -> UserError:
-        config, kept = self._config, self.checkpoints.latest()
+        config = self._config
+        kept = self._checkpoints.latest() if self._checkpoints else None
         windows = dataset.describe(step, sampling=config.sampling, seed=config.seed)
         return UserError(
             f"train@{self._name}: {what} after step {step}, whose windows are {windows}: "
@@ -314,19 +303,26 @@ class Trainer:
             if not np.isfinite(value).all():
                 step = self.state.step - 1
                 raise self._not_finite(f"{name} is not finite", dataset, step=step)
-        self.checkpoints.save(self.state, values)
+        if self._checkpoints:
+            self._checkpoints.save(self.state, values)
 
     def _restore(self) -> None:
-        """Loads the newest checkpoint, if there is one."""
-        state = self.checkpoints.latest()
-        variables = self._variables()
-        if state is not None:
-            self.state = state
-            values = self.checkpoints.variables(variables)
-            for name, variable in variables.items():
-                variable.assign(values[name])
-        elif self._average:
-            self._average.start()
+        """Loads the chief's newest checkpoint; without one, all start with its weights."""
+        cluster, variables = self._cluster, self._variables()
+        state = self._checkpoints.latest() if self._checkpoints else None
+        if self._checkpoints and state:
+            values = self._checkpoints.variables(variables)
+        else:
+            if self._average:
+                self._average.start()
+            values = {name: np.asarray(variable) for name, variable in variables.items()}
+        if cluster.workers > 1:
+            text = cluster.text_from_chief(state.to_json() if state else "")
+            state = State.of_json(text) if text else None
+            values = dict(zip(values, cluster.from_chief(list(values.values())), strict=True))
+        self.state = state or State()
+        for name, variable in variables.items():
+            variable.assign(values[name])
 
 
 class _Pace:
@@ -358,13 +354,10 @@ class _Pace:
         return self._waited / (self._now - self._started)
 
 
-def mean_loss(batches: Iterable[Batch], loss: Callable[..., Any]) -> float:
-    """Mean of a loss over batches, weighted by the windows in each."""
-    total, count = 0.0, 0
-    for batch in batches:
-        total += float(loss(*batch)) * len(batch[0])
-        count += len(batch[0])
-    return total / count
+def is_finished(state: State, config: TrainConfig) -> bool:
+    """Whether a run has no step left to do."""
+    most = config.optimization.max_plateaus
+    return state.step >= config.steps or (most is not None and state.plateaus >= most)
 
 
 def history_csv(history: Iterable[Mapping[str, Any]]) -> str:

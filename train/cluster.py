@@ -1,0 +1,158 @@
+"""The replicas that train one model together: a device, several of one process, or many workers'.
+
+A worker is a process, a replica one of its devices. Worker 0 is the chief: it alone reads and
+writes checkpoints, and the others start from what it holds.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from features.errors import IncompleteError, UserError
+from train.dataset import Batch, Share
+
+# What TensorFlow raises in the workers that are left when one is gone.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+
+
+class Cluster:
+    """All replicas of a strategy, seen from one of its workers.
+
+    Args:
+        strategy: TensorFlow's; None: one device.
+
+    Attributes:
+        strategy: that one.
+        replicas: of all workers together.
+        workers: processes.
+        worker: this process, counted from 0.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy | None = None) -> None:
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.replicas: int = self.strategy.num_replicas_in_sync
+        self.workers, self.worker = 1, 0
+        if isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            resolver = self.strategy.cluster_resolver
+            spec = resolver.cluster_spec().as_dict()
+            self.workers = sum(map(len, spec.values()))
+            chiefs = len(spec.get("chief", ())) if resolver.task_type == "worker" else 0
+            self.worker = chiefs + resolver.task_id
+        self._reduce = tf.function(
+            lambda spread: [self.strategy.reduce("sum", value, axis=None) for value in spread]
+        )
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is worker 0."""
+        return self.worker == 0
+
+    @property
+    def share(self) -> Share:
+        """This worker's share of each batch."""
+        return Share(self.worker, self.workers)
+
+    def check_batch(self, size: int) -> None:
+        """Whether all replicas can have equally many windows.
+
+        Raises:
+            UserError: they cannot.
+        """
+        if size % self.replicas:
+            raise UserError(
+                f"train.batch_size={size}: {self.replicas} replicas cannot share it equally"
+            )
+
+    def spread(self, batch: Batch) -> Batch:
+        """This worker's share of a batch, part by part on its replicas."""
+        if self.replicas == 1:
+            return batch
+        local = self.replicas // self.workers
+        size = len(batch[0]) // local
+
+        def part(whole: Any) -> Any:
+            def of(context: tf.distribute.experimental.ValueContext) -> Any:
+                number = context.replica_id_in_sync_group % local
+                return whole[number * size : (number + 1) * size]
+
+            return self.strategy.experimental_distribute_values_from_function(of)
+
+        return tuple(map(part, batch))
+
+    def sum(self, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Sums of arrays over workers. All of them have to call it.
+
+        Args:
+            values: numbers, of the same shapes and types everywhere.
+        """
+        if self.workers == 1:
+            return list(values)
+        local = self.replicas // self.workers
+        spread = [
+            self.strategy.experimental_distribute_values_from_function(
+                lambda context, value=value: (
+                    tf.constant(value)
+                    if context.replica_id_in_sync_group % local == 0
+                    else tf.zeros_like(value)
+                )
+            )
+            for value in values
+        ]
+        return [np.asarray(total) for total in self._reduce(spread)]
+
+    def gather(self, values: Sequence[int]) -> NDArray[np.int64]:
+        """Every worker's integers, [workers, values]. All of them have to call it."""
+        table = np.zeros((self.workers, len(values)), np.int64)
+        table[self.worker] = values
+        (whole,) = self.sum([table])
+        return whole
+
+    def from_chief(self, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """The chief's arrays, bit for bit but for the sign of zeros.
+
+        Args:
+            values: of the same shapes and types everywhere.
+        """
+        return self.sum([v if self.is_chief else np.zeros_like(v) for v in values])
+
+    def text_from_chief(self, text: str) -> str:
+        """The chief's text."""
+        if self.workers == 1:
+            return text
+        data = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+        (size,) = self.from_chief([np.array(len(data), np.int64)])
+        if not size:  # TensorFlow 2.21 crashes when it reduces nothing
+            return ""
+        (data,) = self.from_chief([data if self.is_chief else np.zeros(int(size), np.int32)])
+        return data.astype(np.uint8).tobytes().decode()
+
+    def wait(self) -> None:
+        """Until all workers are here."""
+        self.gather([0])
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Around all work of several workers: says in words that another one is gone.
+
+        Raises:
+            IncompleteError: it is.
+        """
+        try:
+            yield
+        except LOST as error:
+            if self.workers == 1:
+                raise
+            raise IncompleteError(
+                f"worker {self.worker} of {self.workers}: another worker is gone "
+                f"({type(error).__name__}): start all of them again; they go on from the last "
+                "checkpoint"
+            ) from error
