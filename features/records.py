@@ -43,6 +43,11 @@ def index_name(split: Split, shard: int, shards: int) -> str:
     return f"{split}/index-{shard:05d}-of-{shards:05d}.parquet"
 
 
+def is_unfinished(name: str) -> bool:
+    """Whether a file of a features folder is one that was never given its final name."""
+    return Path(name).match(".*.tmp")
+
+
 @dataclass(frozen=True)
 class Mark:
     """A place in a RecordFile to go back to."""
@@ -59,7 +64,7 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temporary = _unfinished(path)
         self._file: BinaryIO = self._temporary.open("wb")
         self._sha256 = hashlib.sha256()
         self._size = 0
@@ -101,9 +106,13 @@ class RecordFile:
             self._temporary.unlink(missing_ok=True)
 
 
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 def write_index(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Writes the index of a shard; returns its entry in info.json."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _unfinished(path)
     try:
         pq.write_table(pa.Table.from_pylist(rows, INDEX), temporary)
         data = temporary.read_bytes()

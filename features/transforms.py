@@ -21,7 +21,7 @@ from features.blocks import assign_shards
 from features.corpora import CorpusTrack
 from features.decoding import decode_track
 from features.errors import UserError
-from features.records import FEATURES_VERSION, INFO, REJECTS
+from features.records import FEATURES_VERSION, INFO, REJECTS, is_unfinished
 from features.shards import FeatureConfig, Shard, ShardReport, write_shard
 from features.stft import Framing
 from features.track_audio import TrackAudio
@@ -200,6 +200,8 @@ def write_info(
 ) -> dict[str, Any]:
     """Writes rejects.parquet and then info.json from all shards' reports.
 
+    What killed workers left unfinished goes first.
+
     Raises:
         UserError: a split kept no block at all, or too many tracks failed.
     """
@@ -238,6 +240,9 @@ def write_info(
         "stems": list(config.stems),
         "splits": splits,
     }
+    for name in storage.list_files(root):
+        if is_unfinished(name):
+            storage.remove(storage.join(root, name))
     buffer = io.BytesIO()
     rejects = [*plan.rejects, *(reject for report in ordered for reject in report.rejects)]
     pq.write_table(rejects_table(rejects), buffer)

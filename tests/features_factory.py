@@ -55,7 +55,7 @@ def compute(
 ) -> FeatureSet:
     """Runs the feature job into a folder."""
     if isinstance(root, Path):
-        root.mkdir(parents=True)
+        root.mkdir(parents=True, exist_ok=True)
     pipeline = beam.Pipeline(options=pipeline_options(flags))
     _ = (
         pipeline

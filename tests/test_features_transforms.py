@@ -155,6 +155,8 @@ def test_tensorflow_reads_the_files(features: FeatureSet) -> None:
 
 def test_damage_is_named(manifest: Manifest, tmp_path: Path) -> None:
     root = tmp_path / "f"
+    (root / "train").mkdir(parents=True)
+    (root / "train" / ".bass-00000-of-00002.tfrecord.1.tmp").touch()  # of a killed worker
     features = features_of(manifest, root)
     assert list(find_damage(str(root), progress=lambda count: None)) == []
     path = next((root / "train").glob("mixture-*"))

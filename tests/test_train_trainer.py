@@ -104,6 +104,36 @@ def test_batches_are_a_function_of_the_step(features: FeatureSet) -> None:
             np.testing.assert_array_equal(one, other)
 
 
+def test_float16_steps_as_float32_does_and_skips_what_overflows(
+    features: FeatureSet, tmp_path: Path
+) -> None:
+    net = dataclasses.replace(NET, dropout=0.0)
+    clipped = optimization(optimizer="sgd", learning_rate=0.1, clip_norm=0.5)
+    exact, rough = (
+        make(tmp_path / precision, dataclasses.replace(clipped, precision=precision), net)
+        for precision in ("float32", "mixed_float16")
+    )
+    unet.set_weights(rough.model, start := unet.weights(exact.model))
+    (batch,) = dataset(features).training(sampling="windows", seed=1, start_step=0, steps=1)
+    found = [[float(x) for x in trainer.train_step(*batch)] for trainer in (exact, rough)]
+    np.testing.assert_allclose(found[1], found[0], rtol=0.02)
+    assert found[0][1] > 0.5  # so that it clips
+    moved = {name: values - start[name] for name, values in unet.weights(exact.model).items()}
+    after = unet.weights(rough.model)
+    for name, values in moved.items():
+        close = 0.05 * float(np.abs(values).max()) + 1e-7
+        np.testing.assert_allclose(after[name] - start[name], values, atol=close, err_msg=name)
+
+    rough.optimizer.dynamic_scale.assign(2.0**60)  # float16 ends at 2**16
+    rough.train_step(*batch)
+    assert float(rough.optimizer.dynamic_scale) == 2.0**59
+    trained = {variable.path for variable in rough.model.trainable_variables}
+    for name, values in unet.weights(rough.model).items():
+        if name in trained:  # not a norm's statistics
+            np.testing.assert_array_equal(values, after[name])
+    assert int(rough.optimizer.iterations) == 1
+
+
 def test_batches_hold_what_the_features_hold(features: FeatureSet) -> None:
     data = dataset(features, ("drums", "vocals"))
     reader = features.reader("valid")

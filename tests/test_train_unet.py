@@ -9,7 +9,7 @@ import tensorflow as tf
 from features.errors import UserError
 from features.models import find_models
 from train import unet
-from train.config import Net
+from train.config import Net, Precision
 
 SPLEETER = Net(512, 1024, 16, 6, "affine", 0.0, "elu", "elu", "sigmoid")
 SMALL = Net(16, 32, 2, 3, "batch", 0.5, "leaky_relu", "relu", "sigmoid")
@@ -125,15 +125,20 @@ def test_sizes_that_the_depth_does_not_divide() -> None:
         dataclasses.replace(SMALL, frames=20)
 
 
-def test_bfloat16_is_float32_with_fewer_digits(random: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    ("precision", "close"), [("mixed_bfloat16", 0.03), ("mixed_float16", 4e-3)]
+)
+def test_16_bits_are_float32_with_fewer_digits(
+    precision: Precision, close: float, random: np.random.Generator
+) -> None:
     net = dataclasses.replace(SMALL, norm="affine", dropout=0.0)
     mixture = random.exponential(size=(2, 16, 32, 2)).astype(np.float32)
     exact = np.asarray(unet.build(net, ["vocals"], seed=1)(mixture)["vocals"])
-    model = unet.build(net, ["vocals"], seed=1, precision="mixed_bfloat16")
+    model = unet.build(net, ["vocals"], seed=1, precision=precision)
     assert {weight.dtype for weight in model.weights} == {"float32"}
     rough = np.asarray(model(mixture)["vocals"])
     assert rough.dtype == np.float32
-    np.testing.assert_allclose(rough, exact, atol=0.03 * mixture.max())
+    np.testing.assert_allclose(rough, exact, atol=close * mixture.max())
     assert np.abs(rough - exact).max() > 1e-6
 
 

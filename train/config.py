@@ -9,7 +9,7 @@ from train.sampler import Sampling
 Norm = Literal["affine", "batch"]
 Activation = Literal["elu", "relu", "leaky_relu"]
 Head = Literal["sigmoid", "softmax"]
-Precision = Literal["float32", "mixed_bfloat16"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Loss = Literal["l1", "weighted_l1"]
 OptimizerName = Literal["adam", "adamw", "adadelta", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]

@@ -5,6 +5,7 @@ batches ready. Not tf.data: with op determinism on, it does without parallel map
 prefetching, and each step would wait for its batch.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +23,8 @@ from train.sampler import Sampler, Sampling
 
 Batch = tuple[Any, ...]  # float32 tensors [batch, frames, bins, 2]: mixture, then each stem
 Place = tuple[Run, int]  # where a window lies: a run, and its first frame counted from its start
-READERS = 2  # threads; reading, checksums and decoding release the interpreter lock
+# Threads; reading, checksums and decoding release the interpreter lock. Nets on GPUs are fast.
+READERS = max(2, min(8, (os.cpu_count() or 1) // 2))
 BATCHES_AHEAD = 3
 # Compiled, its five operations run in one pass over memory: four times as fast.
 _decode = tf.function(encoding_tf.decode, jit_compile=True, reduce_retracing=True)
@@ -148,26 +150,30 @@ class Dataset:
             seed=seed,
         )
 
-    def _read(self, reader: SplitReader, places: Sequence[Place]) -> Batch:
-        batch = []
-        for source in (MIXTURE, *self.stems):
-            found = reader.read_stored(source, places, self.window_frames)
-            batch.append(_decode(found.values, found.scales, found.segments))
-        return tuple(batch)
+    def _read(self, reader: SplitReader, source: str, places: Sequence[Place]) -> Any:
+        found = reader.read_stored(source, places, self.window_frames)
+        return _decode(found.values, found.scales, found.segments)
 
     def _batches(
         self, reader: SplitReader, places_of: Callable[[int], Sequence[Place]], numbers: range
     ) -> Iterator[Batch]:
         """Reads and decodes batches by number, ahead and in order."""
         pool = ThreadPoolExecutor(READERS)
-        ahead: deque[Future[Batch]] = deque()
+        ahead: deque[list[Future[Any]]] = deque()
+
+        def take() -> Batch:
+            return tuple(part.result() for part in ahead.popleft())
+
         try:
             for number in numbers:
-                ahead.append(pool.submit(lambda at: self._read(reader, places_of(at)), number))
+                places = places_of(number)
+                ahead.append(
+                    [pool.submit(self._read, reader, s, places) for s in (MIXTURE, *self.stems)]
+                )
                 if len(ahead) > BATCHES_AHEAD:
-                    yield ahead.popleft().result()
+                    yield take()
             while ahead:
-                yield ahead.popleft().result()
+                yield take()
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from train.config import Optimization
+from train.config import Optimization, Precision
 
 # TensorFlow 1's defaults, which Spleeter uses.
 ADAM_EPSILON = 1e-8
@@ -56,6 +56,41 @@ class Adam(_Reduced, keras.optimizers.Adam):  # type: ignore[misc]
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+
+class LossScale:
+    """Keeps small gradients of float16 nets from becoming zero, and large ones from counting.
+
+    The loss is multiplied by a scale that doubles after 2000 good steps and is halved by each
+    step whose gradients are not finite, which then moves nothing (Micikevicius et al., Mixed
+    precision training, 2018). For other nets the scale is 1 and every step counts.
+
+    Args:
+        optimizer: of float32 weights.
+        precision: of the net.
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer, precision: Precision) -> None:
+        self._scales = precision == "mixed_float16"
+        self.optimizer = (
+            keras.optimizers.LossScaleOptimizer(optimizer) if self._scales else optimizer
+        )
+
+    def scaled(self, loss: Any) -> Any:
+        """The loss whose gradients are taken."""
+        return self.optimizer.scale_loss(loss) if self._scales else loss
+
+    def unscaled(self, gradients: list[Any]) -> list[Any]:
+        """Gradients of the loss itself."""
+        if not self._scales:
+            return gradients
+        return [gradient / self.optimizer.dynamic_scale for gradient in gradients]
+
+    def apply(self, gradients: list[Any], variables: list[Any]) -> None:
+        """A step, inside a replica, by gradients of the loss itself."""
+        if self._scales:  # Keras takes the scale off them
+            gradients = [gradient * self.optimizer.dynamic_scale for gradient in gradients]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
 
 def make_optimizer(config: Optimization) -> keras.optimizers.Optimizer:

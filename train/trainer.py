@@ -22,7 +22,7 @@ from train.cluster import Cluster
 from train.config import Net, TrainConfig
 from train.dataset import Batch, Dataset
 from train.losses import LOSSES
-from train.optimization import MovingAverage, learning_rate, make_optimizer
+from train.optimization import LossScale, MovingAverage, learning_rate, make_optimizer
 
 Row = dict[str, Any]
 COLUMNS = ("step", "loss", "valid_loss", "learning_rate")
@@ -90,7 +90,8 @@ class Trainer:
             self.model = unet.build(net, stems, seed=config.seed, precision=config.precision)
             if weights is not None:
                 unet.set_weights(self.model, weights)
-            self.optimizer = make_optimizer(config.optimization)
+            self._scale = LossScale(make_optimizer(config.optimization), config.precision)
+            self.optimizer = self._scale.optimizer
             self.optimizer.build(self.model.trainable_variables)
             momentum = config.optimization.ema_momentum
             self._average = MovingAverage(self.model.weights, momentum) if momentum else None
@@ -186,14 +187,15 @@ class Trainer:
         replicas, variables = self._cluster.replicas, self.model.trainable_variables
         with tf.GradientTape() as tape:
             loss = self._loss(*batch, training=True) / replicas
-        gradients = tape.gradient(loss, variables)
+            scaled = self._scale.scaled(loss)
+        gradients = self._scale.unscaled(tape.gradient(scaled, variables))
         if replicas > 1:
             context = tf.distribute.get_replica_context()
             loss, *gradients = context.all_reduce("sum", [loss, *gradients])
         norm = tf.linalg.global_norm(gradients)
         if clip := self._config.optimization.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, clip, use_norm=norm)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self._scale.apply(gradients, variables)
         return loss, norm
 
     def _loss(self, mixture: Any, *targets: Any, training: bool = False) -> Any:

@@ -94,7 +94,8 @@ def build(
         net: their shape.
         stems: what they estimate; each has a net of its own.
         seed: of the initial weights and of dropout; every stem starts from the same.
-        precision: "mixed_bfloat16" computes all but masks and estimates in bfloat16.
+        precision: "mixed_bfloat16" and "mixed_float16" compute all but masks and estimates in
+            16 bits.
 
     Returns:
         A model from mixture magnitudes, float32 [batch, frames, bins, 2], to a dictionary

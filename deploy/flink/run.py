@@ -1,0 +1,298 @@
+"""The feature job on a Flink cluster of this machine, against the local one byte by byte.
+
+    python deploy/flink/run.py [--corpus ROOT] [--folder FOLDER]
+
+Starts a JobManager, a TaskManager, Beam's job server and a pool of Python workers on 127.0.0.1,
+runs the job three times (undisturbed; with the TaskManager killed midway and replaced, as a
+cluster's operator does; with a Python worker killed midway), checks after each that the shards
+are those of a local run, and stops everything. It needs java (11 or 17) and mvn.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from features.errors import UserError
+from pipelines.console import run_main, say
+from pipelines.train_cluster import free_ports
+from pipelines.work import WORK
+
+POM = Path(__file__).with_name("pom.xml")
+LIMIT_S, START_S = 600, 90
+MODULES = ("lang", "lang.invoke", "util", "util.concurrent", "nio", "net", "io", "time")
+OPENS = [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in MODULES]
+JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
+WORKER_POOL = "apache_beam.runners.worker.worker_pool_main"
+WORKER = "SdkHarness"  # in the command of each of its workers
+# What Flink's own start script would work out from one total.
+MEMORY = {
+    "jobmanager.memory.process.size": "1g",
+    "taskmanager.cpu.cores": "2",
+    "taskmanager.memory.framework.heap.size": "128m",
+    "taskmanager.memory.task.heap.size": "384m",
+    "taskmanager.memory.framework.off-heap.size": "128m",
+    "taskmanager.memory.task.off-heap.size": "0",
+    "taskmanager.memory.network.min": "128m",
+    "taskmanager.memory.network.max": "128m",
+    "taskmanager.memory.managed.size": "256m",
+    "taskmanager.memory.jvm-metaspace.size": "256m",
+    "taskmanager.memory.jvm-overhead.min": "192m",
+    "taskmanager.memory.jvm-overhead.max": "192m",
+}
+
+
+def main() -> None:
+    """Runs the job and its checks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--corpus", metavar="ROOT", help="decode this corpus in the job; else data/decoded"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path(".flink"), help="for jars, logs and features"
+    )
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    jars = fetch_jars(folder / "jars")
+    source = ["--corpus", str(Path(arguments.corpus).resolve())] if arguments.corpus else []
+    local = folder / "features-local"
+    compute(local, source)
+    with Cluster(folder, jars).running() as cluster:
+        for name, disturb in (
+            ("undisturbed", None),
+            ("TaskManager killed", cluster.replace_task_manager),
+            ("worker killed", cluster.kill_worker),
+        ):
+            out = folder / f"features-{name.replace(' ', '-')}"
+            started_s = time.monotonic()
+            restarts = cluster.restarts()
+            compute(out, [*source, *cluster.flags], disturb)
+            seconds = time.monotonic() - started_s
+            if disturb and cluster.restarts() == restarts:
+                raise UserError(f"{name}: Flink did not notice; see {folder / 'jobmanager.log'}")
+            verify = [sys.executable, "-m", "pipelines.cli", "verify", str(out)]
+            if subprocess.run([*verify, "--compare", str(local)], check=False).returncode:
+                raise UserError(f"{name}: the features are not those of the local run")
+            say(f"flink: {name}: the same bytes as locally, after {seconds:.0f} s")
+
+
+def fetch_jars(folder: Path) -> list[Path]:
+    """The jars of pom.xml, copied by Maven the first time.
+
+    Raises:
+        UserError: there is no java or mvn, or a jar cannot be had.
+    """
+    for program in ("java", "mvn"):
+        if shutil.which(program) is None:
+            raise UserError(f"{program}: not found on PATH: install a JDK (11 or 17) and Maven")
+    if not folder.exists():
+        say("flink: fetching jars")
+        fresh = folder.with_name("jars.tmp")
+        shutil.rmtree(fresh, ignore_errors=True)
+        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies",
+                   f"-DoutputDirectory={fresh}"]  # fmt: skip
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            first = next((x for x in done.stdout.splitlines() if "ERROR" in x), "mvn failed")
+            raise UserError(f"{POM}: {first}")
+        fresh.rename(folder)
+    return sorted(folder.glob("*.jar"))
+
+
+def compute(out: Path, flags: list[str], disturb: Callable[[], None] | None = None) -> None:
+    """Runs the feature job.
+
+    Args:
+        out: features folder.
+        flags: of the job.
+        disturb: called when the first track is done.
+
+    Raises:
+        UserError: it failed, and has said why; or it was over before it was disturbed.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "pipelines.compute_features", "--output", str(out), *flags]
+    deadline_s = time.monotonic() + LIMIT_S
+    with subprocess.Popen(command) as process:
+        try:
+            while process.poll() is None:
+                if time.monotonic() > deadline_s:
+                    raise UserError(f"{out}: the job is not done after {LIMIT_S} s")
+                notes = WORK.glob("features/*/progress")
+                if disturb and any(path.stat().st_size for path in notes):
+                    disturb()
+                    disturb = None
+                time.sleep(0.05)
+        finally:
+            process.kill()
+    if process.returncode:
+        raise UserError(f"{out}: the job failed; {out.parent} has the cluster's logs")
+    if disturb:
+        raise UserError(f"{out}: the job was over before it was disturbed: use a larger corpus")
+
+
+class Cluster:
+    """A Flink cluster, Beam's job server and Python workers, all on 127.0.0.1.
+
+    Args:
+        folder: for logs and Flink's own files.
+        jars: of Flink and of the job server.
+    """
+
+    def __init__(self, folder: Path, jars: list[Path]) -> None:
+        self._folder = folder
+        self._every_jar = os.pathsep.join(map(str, jars))
+        flink = [jar for jar in jars if not jar.name.startswith("beam-")]
+        self._flink_jars = os.pathsep.join(map(str, flink))
+        self._rpc, self._rest, self._job, self._artifacts, self._pool = free_ports(5)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def flags(self) -> list[str]:
+        """Of Beam, for a job here."""
+        return [
+            "--runner=PortableRunner",
+            f"--job_endpoint=127.0.0.1:{self._job}",
+            "--environment_type=EXTERNAL",
+            f"--environment_config=127.0.0.1:{self._pool}",
+            "--parallelism=2",
+        ]
+
+    @contextmanager
+    def running(self) -> Iterator["Cluster"]:
+        """While it lasts, the cluster runs."""
+        self._configure()
+        try:
+            self._java("jobmanager", self._flink_jars, "512m", JOB_MANAGER, *self._configuration)
+            self._start_task_manager()
+            self._wait_for_task_managers(1)
+            self._java(
+                "jobserver", self._every_jar, "512m", JOB_SERVER,
+                f"--flink-master=127.0.0.1:{self._rest}", "--job-host=127.0.0.1",
+                f"--job-port={self._job}", f"--artifact-port={self._artifacts}",
+                "--expansion-port=0", f"--artifacts-dir={self._folder / 'artifacts'}",
+            )  # fmt: skip
+            self._start(
+                "workers", sys.executable, "-m", WORKER_POOL, f"--service_port={self._pool}"
+            )
+            for name, port in (("jobserver", self._job), ("workers", self._pool)):
+                self._until(lambda port=port: _listens(port), name)
+            say(f"flink: its dashboard's API is at http://127.0.0.1:{self._rest}")
+            yield self
+        finally:
+            for process in self._processes.values():
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
+                process.kill()
+                process.wait()
+
+    def replace_task_manager(self) -> None:
+        """Kills the TaskManager and starts another."""
+        self._processes["taskmanager"].kill()
+        self._processes["taskmanager"].wait()
+        say("flink: killed the TaskManager; another starts")
+        self._start_task_manager()
+
+    def kill_worker(self) -> None:
+        """Kills one of the Python processes that do the work."""
+        pool = psutil.Process(self._processes["workers"].pid)
+        workers = [
+            child for child in pool.children(recursive=True) if WORKER in str(child.cmdline())
+        ]
+        workers[-1].kill()
+        say(f"flink: killed one of {len(workers)} Python workers")
+
+    def restarts(self) -> int:
+        """How often Flink has started a job again."""
+        log = (self._folder / "jobmanager.log").read_text(encoding="utf-8", errors="replace")
+        return log.count("from state RESTARTING to RUNNING")
+
+    @property
+    def _configuration(self) -> list[str]:
+        return ["-c", str(self._folder / "conf")]
+
+    def _configure(self) -> None:
+        temporary = self._folder / "tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        (self._folder / "conf").mkdir(exist_ok=True)
+        for log in self._folder.glob("*.log"):
+            log.unlink()
+        values = {
+            "jobmanager.rpc.address": "127.0.0.1",
+            "jobmanager.rpc.port": self._rpc,
+            "jobmanager.bind-host": "127.0.0.1",
+            "taskmanager.bind-host": "127.0.0.1",
+            "taskmanager.host": "127.0.0.1",
+            "taskmanager.numberOfTaskSlots": 2,
+            "rest.address": "127.0.0.1",
+            "rest.bind-address": "127.0.0.1",
+            "rest.port": self._rest,
+            "io.tmp.dirs": temporary,
+            "web.upload.dir": temporary,
+            # A TaskManager that is gone is noticed soon, and its work done again.
+            "heartbeat.interval": 1000,
+            "heartbeat.timeout": 8000,
+            "restart-strategy.type": "fixed-delay",
+            "restart-strategy.fixed-delay.attempts": 10,
+            "restart-strategy.fixed-delay.delay": "2 s",
+            **MEMORY,
+        }
+        text = "".join(f"{key}: {value}\n" for key, value in values.items())
+        (self._folder / "conf" / "config.yaml").write_text(text, encoding="utf-8")
+
+    def _start_task_manager(self) -> None:
+        # Only its own start script works the amounts out from the file.
+        amounts = [part for key, value in MEMORY.items() for part in ("-D", f"{key}={value}")]
+        self._java(
+            "taskmanager", self._flink_jars, "512m", TASK_MANAGER, *self._configuration, *amounts
+        )
+
+    def _java(self, name: str, jars: str, heap: str, main: str, *arguments: str) -> None:
+        self._start(name, "java", f"-Xmx{heap}", *OPENS, "-cp", jars, main, *arguments)
+
+    def _start(self, name: str, *command: str) -> None:
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def _wait_for_task_managers(self, count: int) -> None:
+        def there() -> bool:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self._rest}/overview") as answer:
+                    return bool(json.load(answer)["taskmanagers"] >= count)
+            except OSError:
+                return False
+
+        self._until(there, "taskmanager")
+
+    def _until(self, ready: Callable[[], bool], name: str) -> None:
+        deadline_s = time.monotonic() + START_S
+        while not ready():
+            if self._processes[name].poll() is not None or time.monotonic() > deadline_s:
+                raise UserError(f"{name} does not start: see {self._folder / name}.log")
+            time.sleep(0.2)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_main(main))
