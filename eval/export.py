@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
 
 from eval.inference import Library, fold
 from eval.litert import SIGNATURE, with_interface
@@ -209,6 +211,17 @@ def _save(module: Any, path: Path, signatures: Mapping[str, Any]) -> None:
     except tf.errors.OpError as error:  # how TensorFlow tells of a full disk
         reason = error.message.split(";")[-1].split(" [Op:")[0].strip()
         raise UserError(f"{path}: cannot be written: {reason}") from None
+    _name_by_content(path / "fingerprint.pb")
+
+
+def _name_by_content(path: Path) -> None:
+    """Replaces the only random thing in a SavedModel, the name that its fingerprint gives it."""
+    fingerprint = FingerprintDef()
+    fingerprint.ParseFromString(path.read_bytes())
+    fingerprint.uuid = ""
+    digest = hashlib.sha256(fingerprint.SerializeToString(deterministic=True)).digest()
+    fingerprint.uuid = str(int.from_bytes(digest[:16]))
+    path.write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def _convert(module: Any, signatures: Mapping[str, Any]) -> bytes:

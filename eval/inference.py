@@ -65,7 +65,7 @@ def fold(
                 size = "missing" if value is None else f"{list(value.shape)}, not {list(shape)}"
                 raise UserError(f"weights do not fit the net: {prefix}{name} is {size}")
             folded[name] = value
-        for norm in {name.split("/")[0] for name in folded if "_norm_" in name}:
+        for norm in sorted({name.split("/")[0] for name in folded if "_norm_" in name}):
             scale, shift = folded.pop(f"{norm}/gamma"), folded.pop(f"{norm}/beta")
             if net.norm == "batch":
                 variance = folded.pop(f"{norm}/moving_variance")

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines import export_models, score_estimates, separate_songs, train_cluster
 from pipelines.console import progress, run_main, say
+from pipelines.paths import SUMS
 
 # Heavy imports wait until a command runs: help answers within a second.
 
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     score_estimates.add_to(commands)
     export_models.add_to(commands)
     train_cluster.add_to(commands)
+    _add_release(commands)
     _add_info(commands)
     _add_verify(commands)
     _add_import_spleeter(commands)
@@ -49,20 +51,39 @@ def _add_info(commands: Any) -> None:
     info.set_defaults(run=print_info)
 
 
+def _add_release(commands: Any) -> None:
+    command = commands.add_parser(
+        "release",
+        help="put models, exports, scores and where they come from into one folder",
+        description="Writes a folder from what `dvc repro` made in this checkout. Run it where "
+        "params.yaml is.",
+    )
+    command.add_argument("--name", required=True, help="such as musdb18-unet")
+    command.add_argument("--version", required=True, help="such as 1.0.0")
+    command.add_argument(
+        "--output", type=Path, metavar="DIR", help="new folder (default: releases/NAME-VERSION)"
+    )
+    command.add_argument(
+        "--allow-dirty",
+        action="store_true",
+        help="also from a tree with uncommitted changes, which the release then names",
+    )
+    command.set_defaults(run=make_release)
+
+
 def _add_verify(commands: Any) -> None:
     verify = commands.add_parser(
         "verify",
-        help="check a features folder",
-        description="Checks every file, record and index of a features folder against its "
-        "info.json; exit code 2 where anything is wrong.",
+        help="check a release or a features folder",
+        description="Checks every file of a release, runs its models and exports against its "
+        "golden vectors, and makes its scores' summary again (exit code 1 and the names of what "
+        "fails); or every file, record and index of a features folder (exit code 2).",
     )
     verify.add_argument(
-        "features", metavar="FEATURES", help="features folder, local or a URL (gs://...)"
+        "folder", metavar="FOLDER", help="release, or features folder, local or a URL (gs://...)"
     )
-    verify.add_argument(
-        "--compare", metavar="OTHER", help="also tell which files differ from this folder's"
-    )
-    verify.set_defaults(run=verify_features)
+    verify.add_argument("--compare", metavar="OTHER", help="also tell what differs from this one")
+    verify.set_defaults(run=verify_folder)
 
 
 def _add_import_spleeter(commands: Any) -> None:
@@ -152,18 +173,60 @@ def print_info(arguments: argparse.Namespace) -> None:
         print(f"  provenance  {json.dumps(card['provenance'], sort_keys=True)}")
 
 
-def verify_features(arguments: argparse.Namespace) -> None:
+def make_release(arguments: argparse.Namespace) -> None:
+    """`stemforge release`."""
+    from features.errors import UserError
+    from pipelines.params import read_params
+    from pipelines.release import write_release
+
+    name, version = arguments.name, arguments.version
+    out = arguments.output or Path("releases") / f"{name}-{version}"
+    if out.exists():
+        raise UserError(f"{out}: that name is taken: choose another version, or remove it")
+    write_release(read_params(), out, name=name, version=version, allow_dirty=arguments.allow_dirty)
+
+
+def verify_folder(arguments: argparse.Namespace) -> None:
     """`stemforge verify`."""
+    if (Path(arguments.folder) / SUMS).is_file():
+        verify_release(Path(arguments.folder), arguments.compare)
+    else:
+        verify_features(arguments.folder, arguments.compare)
+
+
+def verify_release(folder: Path, other: str | None) -> None:
+    """`stemforge verify RELEASE`."""
+    import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    from features.errors import IncompleteError
+    from pipelines.verify_release import compare, find_problems
+
+    problems = list(find_problems(folder))
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise IncompleteError(f"{folder}: {len(problems)} problems")
+    print(f"{folder}: whole, and computes what it says")
+    if other is not None:
+        lines, close = compare(folder, Path(other))
+        for line in lines:
+            print(line)
+        if not close:
+            raise IncompleteError(f"{folder}: another release than {other}")
+        print(f"{folder}: {'close to' if lines else 'byte for byte'} {other}")
+
+
+def verify_features(folder: str, other: str | None) -> None:
+    """`stemforge verify FEATURES`."""
     from features import storage
     from features.errors import UserError
     from features.feature_set import FeatureSet
     from features.verification import differences, find_damage
 
-    if any(p and not storage.is_local(p) for p in (arguments.features, arguments.compare)):
+    if any(p and not storage.is_local(p) for p in (folder, other)):
         from pipelines.runners import pipeline_options
 
         pipeline_options([])  # tells Beam's filesystems of STEMFORGE_BEAM_ARGS
-    info = FeatureSet.open(arguments.features).info
+    info = FeatureSet.open(folder).info
     size = sum(f["bytes"] for split in info["splits"].values() for f in split["files"].values())
     problems: list[str] = []
     with progress(round(size / 1e6), label="verify", unit="MB") as bar:
@@ -174,16 +237,16 @@ def verify_features(arguments: argparse.Namespace) -> None:
             seen += more
             bar.update(round(seen / 1e6) - bar.n)
 
-        problems += find_damage(arguments.features, progress=report)
-    if arguments.compare is not None:
-        problems += differences(arguments.features, arguments.compare)
+        problems += find_damage(folder, progress=report)
+    if other is not None:
+        problems += differences(folder, other)
     for problem in problems:
         print(problem)
     if problems:
-        raise UserError(f"{arguments.features}: {len(problems)} differences")
+        raise UserError(f"{folder}: {len(problems)} differences")
     files = sum(len(split["files"]) for split in info["splits"].values())
-    same = f", the same as {arguments.compare}" if arguments.compare else ""
-    print(f"{arguments.features}: {files} files, {size / 1e6:.1f} MB: as info.json says{same}")
+    same = f", the same as {other}" if other else ""
+    print(f"{folder}: {files} files, {size / 1e6:.1f} MB: as info.json says{same}")
 
 
 def import_spleeter(arguments: argparse.Namespace) -> None:

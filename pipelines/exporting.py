@@ -173,8 +173,8 @@ def check(name: str, kind: str, measured: Parity, bounds: Bounds) -> None:
     bound = bounds.max_difference[kind]
     if measured.relative_difference > bound:
         raise UserError(
-            f"export: {name}: differs from Keras by {measured.relative_difference:.2e} of its rms, "
-            f"more than max_difference_{kind}={bound:.1e}"
+            f"export: {name}: differs from the trained nets by {measured.relative_difference:.2e} "
+            f"of their rms, more than max_difference_{kind}={bound:.1e}"
         )
     mixed = kind == f"tflite_{OPTIONAL}"
     limit = bounds.max_sdr_loss_int8_mixed_db if mixed else bounds.max_sdr_loss_db

@@ -276,6 +276,17 @@ class Export(Section):
     max_sdr_loss_int8_mixed_db: Positive
 
 
+class Release(Section):
+    """What the outputs are published as."""
+
+    name: str
+    version: str
+    license: Literal["CC0-1.0", "CC-BY-4.0", "CC-BY-NC-SA-4.0", "MIT"]
+    authors: Annotated[list[str], Field(min_length=1)]
+    corpus_license: str
+    intended_use: str
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -289,6 +300,7 @@ class Params(Section):
     evaluate: Evaluate
     leaderboard: Leaderboard
     export: Export
+    release: Release
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":

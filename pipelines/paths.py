@@ -14,4 +14,6 @@ SCORES = Path("scores")
 COMPARISONS = Path("comparisons")
 LEADERBOARD = Path("leaderboard")
 EXPORTS = Path("exports")
+RELEASE = Path("release")
+SUMS = "SHA256SUMS"  # in a release
 RUNS = Path("runs")

@@ -1,6 +1,7 @@
-"""The whole way on a tiny corpus: killed three times, finished, and run again for nothing."""
+"""The whole way on a tiny corpus: killed three times, finished, released, and made again."""
 
 import csv
+import importlib.metadata
 import json
 import os
 import shutil
@@ -10,10 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from ruamel.yaml import YAML
 
+from pipelines.release import sums
 from tests.conftest import ROOT
 from tests.projects import set_params
 
@@ -36,31 +40,45 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def project(tmp_path: Path, tiny_corpus: Path) -> Path:
-    """A checkout of its own, with DVC in git mode and the tiny corpus."""
-    root = tmp_path / "project"
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
+    """A repository in DVC's git mode with all that `dvc repro` needs, beside the tiny corpus."""
+    root = tmp_path_factory.mktemp("repro") / "origin"
     root.mkdir()
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(ROOT / "comparisons", root / "comparisons")
-    shutil.copytree(tiny_corpus, tmp_path / "corpus")
-    shutil.copy(ROOT / "params.yaml", root)
+    shutil.copytree(tiny_corpus, root.parent / "corpus")
     set_params(
         root,
         corpus__root="../corpus",
         **{f"{s}__{key}": value for s, values in SETTINGS.items() for key, value in values.items()},
     )
-    someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
-    for command in (
-        ["git", "init", "-q"],
-        ["git", *someone, "commit", "-q", "--allow-empty", "-m", "start"],
-        ["dvc", "init", "-q"],
-    ):
-        subprocess.run(command, cwd=root, check=True, env=environment())
+    run(root, "git", "init", "-q")
+    run(root, "dvc", "init", "-q")
     for setting in ("core.analytics", "core.check_update"):
-        subprocess.run(["dvc", "config", setting, "false"], cwd=root, check=True, env=environment())
+        run(root, "dvc", "config", setting, "false")
+    commit(root, "start")
     return root
+
+
+def run(root: Path, *command: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        command, cwd=root, env=environment(), capture_output=True, text=True, timeout=4 * LIMIT_S
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def commit(root: Path, message: str) -> None:
+    run(root, "git", "add", "-A")
+    someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    run(root, "git", *someone, "commit", "-q", "-m", message)
+
+
+def clone(origin: Path, name: str) -> Path:
+    run(origin.parent, "git", "clone", "-q", str(origin), name)
+    return origin.parent / name
 
 
 def environment(*first: Path) -> dict[str, str]:
@@ -129,9 +147,10 @@ def finish(root: Path) -> str:
     return printed(root).read_text()
 
 
-def test_killed_in_decode_train_and_evaluate_then_finished_then_nothing_to_do(
-    project: Path,
-) -> None:
+@pytest.fixture(scope="module")
+def finished(origin: Path) -> Path:
+    """A clone where `dvc repro` was killed three times and then finished, and committed."""
+    project = clone(origin, "project")
     held = project.parent / "held"
     binaries = ffmpeg_that_waits(project.parent / "bin", song="Song 9", held=held)
     decoded = kill_when(project, "decode", "*/*.json", binaries)
@@ -151,7 +170,13 @@ def test_killed_in_decode_train_and_evaluate_then_finished_then_nothing_to_do(
     assert "Running stage 'train@vocals'" not in text
     assert "Running stage 'decode'" not in text
     assert not (project / kept).exists()  # renamed into scores/
+    commit(project, "what came out")
+    finish(project)  # the release names the commit
+    return project
 
+
+def test_the_outputs_of_a_killed_and_finished_run(finished: Path) -> None:
+    project = finished
     # The history of the interrupted stem: every step's row once, in order.
     for stem in ("vocals", "drums"):
         rows = list(csv.DictReader((project / "models" / stem / "history.csv").open()))
@@ -174,9 +199,13 @@ def test_killed_in_decode_train_and_evaluate_then_finished_then_nothing_to_do(
         assert (project / "exports" / name).is_file()
     assert (project / "exports" / "saved_model" / "saved_model.pb").is_file()
 
+
+def test_a_second_run_has_nothing_to_do_but_the_release(finished: Path) -> None:
+    project = finished
     again = finish(project)
-    assert "Data and pipelines are up to date" in again
-    assert "Running stage" not in again
+    assert [line for line in again.splitlines() if line.startswith("Running stage")] == [
+        "Running stage 'release':"
+    ]
     show = subprocess.run(
         ["dvc", "metrics", "show", "--json"],
         cwd=project, env=environment(), capture_output=True, text=True, check=True,
@@ -188,3 +217,139 @@ def test_killed_in_decode_train_and_evaluate_then_finished_then_nothing_to_do(
     best = shown["models/vocals/metrics.json"]
     assert best["best_step"] in (40, 80, 120)
     assert best["best_valid_loss"] <= live["valid_loss"]
+
+
+def stemforge(root: Path, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    return run(root, sys.executable, "-m", "pipelines.cli", *arguments, code=code)
+
+
+def test_another_clone_makes_the_same_release_byte_for_byte(finished: Path) -> None:
+    other = clone(finished, "other")
+    finish(other)
+    for root in (finished, other):
+        assert run(root, "git", "status", "--porcelain").stdout == ""
+    sums = [(root / "release" / "SHA256SUMS").read_text() for root in (finished, other)]
+    assert sums[0] == sums[1]
+    record = json.loads((other / "release" / "provenance.json").read_text())
+    head = run(finished, "git", "rev-parse", "HEAD").stdout.strip()
+    assert record["git"] == {"commit": head, "clean": True, "changed": []}
+    run(other / "release", "sha256sum", "--check", "--quiet", "SHA256SUMS")
+    done = stemforge(finished, "verify", "release", "--compare", str(other / "release"))
+    assert "release: whole, and computes what it says" in done.stdout
+    assert "byte for byte" in done.stdout
+
+
+@pytest.fixture
+def released(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the release that may be spoilt."""
+    return Path(shutil.copytree(finished / "release", tmp_path / "release"))
+
+
+def seal(release: Path) -> None:
+    (release / "SHA256SUMS").write_text(sums(release))
+
+
+def test_the_card_says_what_was_measured(released: Path) -> None:
+    card = (released / "MODEL_CARD.md").read_text()
+    metrics = json.loads((released / "leaderboard" / "metrics.json").read_text())["stemforge"]
+    (row,) = (line for line in card.splitlines() if line.startswith("| stemforge |"))
+    cells = [cell.strip() for cell in row.split("|")[2:-1]]
+    assert [float(cell.split()[0]) for cell in cells] == [
+        pytest.approx(metrics[stem]["SDR"], abs=6e-3) for stem in ("vocals", "drums")
+    ]
+    for text in ("| train | 2 |", "| test | 1 |", "CC0-1.0", "separate-512.tflite"):
+        assert text in card
+    citation = YAML(typ="safe").load((released / "CITATION.cff").read_text())
+    assert citation["version"] == "0.1.0"
+    assert "SPDX-License-Identifier: CC0-1.0" in (released / "LICENSE").read_text()
+    record = json.loads((released / "provenance.json").read_text())
+    assert record["corpus"]["splits"]["test"]["tracks"] == ["Song 9"]
+    assert record["packages"]["tensorflow"] == importlib.metadata.version("tensorflow")
+    assert set(record["dvc.lock"]["train@vocals"]) == {"models/vocals"}
+
+
+def test_an_edited_release_is_named(released: Path) -> None:
+    (released / "LICENSE").write_text("mine")
+    (released / "leaderboard" / "tracks.csv").unlink()
+    (released / "notes").touch()
+    done = stemforge(released, "verify", ".", code=1)
+    assert done.stdout.splitlines() == [
+        "LICENSE: its sha256 is not that of SHA256SUMS",
+        "leaderboard/tracks.csv: missing",
+        "notes: not in SHA256SUMS",
+    ]
+
+
+def test_other_scores_and_weights_are_named(released: Path) -> None:
+    """Edits with sums that fit them: what was measured tells."""
+    original = Path(shutil.copytree(released, released.parent / "original"))
+    place = released / "leaderboard" / "metrics.json"
+    metrics = json.loads(place.read_text())
+    metrics["stemforge"]["drums"]["SDR"] += 1.0
+    place.write_text(json.dumps(metrics))
+    place = released / "models" / "drums" / "weights.npz"
+    with np.load(place) as stored:
+        weights = {name: values * 1.01 for name, values in stored.items()}
+    np.savez(place, **weights)
+    (released / "exports" / "separate-128.tflite").unlink()
+    shutil.copy(
+        released / "exports" / "vocals" / "vocals-float32.tflite",
+        released / "exports" / "vocals" / "vocals-float16.tflite",
+    )
+    seal(released)
+    done = stemforge(released, "verify", ".", code=1)
+    named = {line.split(":")[0] for line in done.stdout.splitlines()}
+    assert {
+        "leaderboard/metrics.json",
+        "models/drums",
+        "exports/drums/drums-float32.tflite",
+        "exports/separate-128.tflite",
+    } <= named
+    assert not any(name.startswith("exports/vocals") for name in named)
+    done = stemforge(original, "verify", ".", "--compare", str(released), code=1)
+    assert "drums: another sound: SDR" in done.stdout
+    assert "vocals: sounds exactly the same" in done.stdout or "vocals: close" in done.stdout
+
+
+def test_a_release_by_name(finished: Path) -> None:
+    project = clone(finished, "released")
+    for name in ("data", "models", "estimates", "exports", "scores", "leaderboard"):
+        shutil.copytree(finished / name, project / name, dirs_exist_ok=True)
+    name = ("release", "--name", "tiny", "--version", "1.0.0-rc.1")
+    notes = project / "notes"
+    notes.touch()
+    done = stemforge(project, *name, code=2)
+    assert "the tree has changes (notes): commit them, or give --allow-dirty" in done.stderr
+    stemforge(project, *name, "--allow-dirty")
+    out = project / "releases" / "tiny-1.0.0-rc.1"
+    assert json.loads((out / "provenance.json").read_text())["git"]["changed"] == ["notes"]
+    notes.unlink()
+    assert "that name is taken" in stemforge(project, *name, code=2).stderr
+    for flags, problem in (
+        (("--name", "a/b", "--version", "1.0.0"), "--name a/b: letters, digits"),
+        (("--name", "tiny", "--version", "1"), "--version 1: must be like 1.0.0"),
+    ):
+        assert problem in stemforge(project, "release", *flags, code=2).stderr
+
+    other = ("release", "--name", "tiny", "--version", "2.0.0")
+    set_params(project, train__steps=STEPS + 1)
+    done = stemforge(project, *other, "--allow-dirty", code=2)
+    assert "train@vocals, train@drums: not what params.yaml and data give" in done.stderr
+    run(project, "git", "checkout", "-q", "params.yaml")
+    place = project / "exports" / "parity.json"
+    parity = json.loads(place.read_text())
+    del parity["drums/drums-float16.tflite"]
+    place.write_text(json.dumps(parity))
+    done = stemforge(project, *other, code=2)
+    assert "drums-float16.tflite: without parity" in done.stderr
+    place = project / "leaderboard" / "metrics.json"
+    metrics = json.loads(place.read_text())
+    metrics["stemforge"]["drums"]["SDR"] = None
+    place.write_text(json.dumps(metrics))
+    assert "no score of drums" in stemforge(project, *other, code=2).stderr
+    shutil.rmtree(project / "exports")
+    assert (
+        "exports: no such file or folder: run `dvc repro`"
+        in stemforge(project, *other, code=2).stderr
+    )
+    assert [path.name for path in (project / "releases").iterdir()] == [out.name]

@@ -271,7 +271,7 @@ def test_what_misses_its_bound_is_refused() -> None:
     truth = np.ones(4, np.float32)
     close = parity.compare(truth * 1.00001, truth)
     check("vocals", "tflite_float32", close, BOUNDS)
-    with pytest.raises(UserError, match=r"differs from Keras by 1.00e-02 .*=1.0e-04"):
+    with pytest.raises(UserError, match=r"differs from the trained nets by 1.00e-02 .*=1.0e-04"):
         check("vocals", "tflite_float32", parity.compare(truth * 1.01, truth), BOUNDS)
     broken = parity.compare(np.array([1.0, np.nan], np.float32), np.ones(2, np.float32))
     with pytest.raises(UserError, match="not finite"):

@@ -2,8 +2,10 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -112,3 +114,10 @@ def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
         cwd=empty, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.startswith(str(site))
+
+
+def test_the_newest_version_is_in_the_list_of_changes() -> None:
+    versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert versions[0] == project["version"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", versions[0])

@@ -1,0 +1,255 @@
+"""Whether a release is whole, and computes what it says: sums, golden vectors, parity, scores."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
+
+from eval import export, leaderboard, parity
+from eval.inference import load_nets
+from eval.leaderboard import Aggregation
+from eval.litert import SIGNATURE, LiteRTNets
+from eval.parity import Clip, ExportedNets
+from eval.separation import Nets, common_interface
+from eval.track_metrics import utterance_sdr
+from features.errors import UserError
+from pipelines.console import progress, quiet_stderr
+from pipelines.export import bounds
+from pipelines.exporting import VECTORS, check
+from pipelines.params import Export
+from pipelines.paths import SUMS
+from pipelines.release import PROVENANCE, files
+from pipelines.work import file_sha256
+
+MODEL_BOUND = 1e-4  # of golden vectors, relative to their rms: CPUs add in different orders
+CLOSE_DB = 60.0  # SDR of one release's sound against another's that makes them close
+
+
+def find_problems(folder: Path) -> Iterator[str]:
+    """What is wrong with a release, a line each that names the file.
+
+    Args:
+        folder: of the release.
+
+    Raises:
+        UserError: it is none.
+    """
+    names = listed(folder)
+    found = list(_wrong_sums(folder, names))
+    yield from found
+    if found:
+        return  # nothing that was changed is run
+    record = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    yield from _wrong_scores(folder, record)
+    yield from _wrong_outputs(folder, record)
+
+
+def listed(folder: Path) -> dict[str, str]:
+    """The files that SHA256SUMS lists: sha256 by name.
+
+    Raises:
+        UserError: there is no such list, or it is damaged.
+    """
+    place = folder / SUMS
+    try:
+        lines = place.read_text(encoding="utf-8").splitlines()
+        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except FileNotFoundError:
+        raise UserError(f"{place}: no such file: not a release") from None
+    except ValueError:
+        raise UserError(f"{place}: damaged: lines must be `sha256  name`") from None
+
+
+def _wrong_sums(folder: Path, names: dict[str, str]) -> Iterator[str]:
+    there = set(files(folder))
+    for name in sorted(there | set(names)):
+        if name not in names:
+            yield f"{name}: not in {SUMS}"
+        elif name not in there:
+            yield f"{name}: missing"
+        elif file_sha256(folder / name) != names[name]:
+            yield f"{name}: its sha256 is not that of {SUMS}"
+
+
+def _wrong_scores(folder: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Makes metrics.json again from scores.parquet."""
+    config = {k: v for k, v in record["parameters"]["leaderboard"].items() if k != "context"}
+    aggregation = Aggregation(**config)
+    tables = (
+        pd.read_parquet(folder / "scores" / f"{name}.parquet") for name in ("scores", "whole")
+    )
+    tracks = leaderboard.track_table(*tables, frames=aggregation.frames)
+    place = folder / "leaderboard" / "metrics.json"
+    published = json.loads(place.read_text(encoding="utf-8"))
+    found = leaderboard.metrics(leaderboard.aggregate(tracks, aggregation), [*published])
+    for method, targets in published.items():
+        for target, values in targets.items():
+            again = found.get(method, {}).get(target)
+            if again != values:
+                yield f"leaderboard/metrics.json: {method}, {target}: not what scores/ gives"
+
+
+@dataclass(frozen=True)
+class _Release:
+    """What the checks of a release's files need.
+
+    Attributes:
+        folder: of the release.
+        models: its model directories.
+        arrays: its golden vectors.
+    """
+
+    folder: Path
+    models: list[Path]
+    arrays: dict[str, Any]
+
+    @staticmethod
+    def read(folder: Path) -> "_Release":
+        with np.load(folder / "exports" / VECTORS / "vectors.npz") as stored:
+            arrays = dict(stored)
+        return _Release(folder, sorted((folder / "models").iterdir()), arrays)
+
+    @property
+    def clip(self) -> Clip:
+        return Clip(self.arrays["waveform"], {})
+
+    def nets(self, frames: int | None = None) -> list[Nets]:
+        return [load_nets(model, frames=frames) for model in self.models]
+
+
+def _wrong_outputs(folder: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Runs every model against the golden vectors, and every export against the models."""
+    release = _Release.read(folder)
+    limits = bounds(Export(**record["parameters"]["export"]))
+    exports = folder / "exports"
+    kinds, frames = export.TFLITE_FORMATS, record["parameters"]["export"]["frames"]
+    yield from _missing_exports(exports)
+    with progress(2 + len(kinds) + len(frames), label="verify", unit="check") as bar:
+        yield from _wrong_models(release, min(frames))
+        bar.update()
+        nets = release.nets()
+        interface = common_interface([n.interface for n in nets])
+        path = exports / export.SAVED_MODEL
+        with quiet_stderr():
+            estimate = export.runner(path, SIGNATURE)
+            separate = export.runner(path, export.SEPARATE)
+        saved = ExportedNets(interface, lambda mixture: estimate(mixture=mixture))
+        name = f"exports/{export.SAVED_MODEL}"
+        measured = parity.measure_nets([saved], nets, [release.clip])
+        yield from _differences(f"{name}, {SIGNATURE}", export.SAVED_MODEL, limits, measured)
+        measured = parity.measure_separation(
+            lambda waveform: separate(waveform=waveform), nets, [release.clip]
+        )
+        yield from _differences(f"{name}, {export.SEPARATE}", export.SAVED_MODEL, limits, measured)
+        bar.update()
+        for kind in kinds:
+            for model in release.models:
+                place = exports / model.name / export.tflite_name(model.name, kind)
+                if not place.exists():
+                    continue
+                with quiet_stderr():
+                    lite = LiteRTNets(place, threads=1)
+                own = next(n for n in nets if set(n.interface.stems) == set(lite.interface.stems))
+                measured = parity.measure_nets([lite], [own], [release.clip])
+                name = place.relative_to(folder).as_posix()
+                yield from _differences(name, f"tflite_{kind}", limits, measured)
+            bar.update()
+        for count in frames:
+            place = exports / export.segment_name(count)
+            if place.exists():
+                name = place.relative_to(folder).as_posix()
+                yield from _differences(name, "segment", limits, _segments(release, place, count))
+            bar.update()
+
+
+def _missing_exports(exports: Path) -> Iterator[str]:
+    parity = json.loads((exports / "parity.json").read_text(encoding="utf-8"))
+    for name, stems in parity.items():
+        refused = any("refused" in values for values in stems.values())
+        if not refused and not (exports / name.split(",")[0]).exists():
+            yield f"exports/{name}: missing"
+
+
+def _segments(release: _Release, place: Path, frames: int) -> dict[str, parity.Parity]:
+    nets = release.nets(frames)
+    interface = common_interface([n.interface for n in nets])
+    with quiet_stderr():
+        run = export.runner(place, export.SEPARATE)
+    return parity.measure_separation(
+        lambda song: parity.add_segments(lambda part: run(waveform=part), song, interface),
+        nets,
+        [release.clip],
+    )
+
+
+def _wrong_models(release: _Release, frames: int) -> Iterator[str]:
+    mixture = release.arrays["magnitude"]
+    for model, nets in zip(release.models, release.nets(frames), strict=True):
+        parts = [nets(part) for part in np.split(mixture, len(mixture) // frames)]
+        for stem in nets.interface.stems:
+            found = np.concatenate([part[stem] for part in parts])
+            measured = parity.compare(found, release.arrays[f"estimate_{stem}"])
+            if not measured.finite or measured.relative_difference > MODEL_BOUND:
+                yield (
+                    f"models/{model.name}: {stem}: differs from the golden vectors by "
+                    f"{measured.relative_difference:.1e} of their rms, more than {MODEL_BOUND:.0e}"
+                )
+
+
+def _differences(
+    name: str, kind: str, limits: Any, measured: dict[str, parity.Parity]
+) -> Iterator[str]:
+    for stem, values in measured.items():
+        try:
+            check(f"{name}: {stem}", kind, values, limits)
+        except UserError as error:
+            yield str(error).removeprefix("export: ")
+
+
+def compare(ours: Path, theirs: Path) -> tuple[list[str], bool]:
+    """How two releases differ.
+
+    Args:
+        ours: a release.
+        theirs: another.
+
+    Returns:
+        Lines: files that differ, and where models do, how far apart they sound on ours' golden
+        clip; and whether they are the same or close (CLOSE_DB).
+
+    Raises:
+        UserError: one of them is no release.
+    """
+    here, there = listed(ours), listed(theirs)
+    lines = [
+        f"{name}: {'differs' if name in here and name in there else 'only in one'}"
+        for name in sorted(set(here) | set(there))
+        if here.get(name) != there.get(name)
+    ]
+    if not lines:
+        return [], True
+    close = True
+    clip = _Release.read(ours).clip
+    found, other = (
+        parity.separate_clips(_Release.read(folder).nets(), [clip])[0] for folder in (ours, theirs)
+    )
+    for stem in sorted(set(found) | set(other)):
+        if stem not in found or stem not in other:
+            lines.append(f"{stem}: only in one")
+            close = False
+            continue
+        difference = float(np.max(np.abs(found[stem] - other[stem])))
+        if difference == 0.0:
+            lines.append(f"{stem}: sounds exactly the same")
+            continue
+        sdr_db = utterance_sdr(other[stem], found[stem])
+        close &= sdr_db >= CLOSE_DB
+        word = "close" if sdr_db >= CLOSE_DB else "another sound"
+        lines.append(f"{stem}: {word}: SDR {sdr_db:.1f} dB, largest difference {difference:.1e}")
+    return lines, close
