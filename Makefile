@@ -1,4 +1,4 @@
-# make repro   the whole way: stems -> features -> models -> scores -> leaderboard -> exports
+# make repro   the whole way: stems -> features -> models -> scores -> leaderboard -> release
 # make test    format, lint, types, tests: what CI runs
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +15,7 @@ repro: setup
 	@python -m pipelines.params
 	@dvc repro
 	@cat leaderboard/leaderboard.md
-	@echo "Exports (SavedModel, TFLite, parity.json): $(CURDIR)/exports/"
+	@echo "Models, exports, model card, provenance: $(CURDIR)/release/"
 
 test: setup check
 	python -m pytest

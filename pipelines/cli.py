@@ -1,4 +1,4 @@
-"""The `stemforge` command: what people call by hand. It never reads params.yaml."""
+"""The `stemforge` command: what people call by hand. But for `release` it reads no params.yaml."""
 
 import argparse
 import importlib.metadata

@@ -48,6 +48,9 @@ def main() -> None:
         out = work / "leaderboard"
         out.mkdir(exist_ok=True)
         page = table.write(out, introduction=introduction, metrics_of=[MODEL])
+        ours = table.table[table.table["method"] == MODEL]  # for `dvc plots`
+        columns = ["target", "SDR", "SDR_low", "SDR_high"]
+        ours[columns].to_csv(out / f"{MODEL}.csv", index=False, float_format="%.4f")
         publish(out, LEADERBOARD)
     print(page)
 

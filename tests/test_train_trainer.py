@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 from tests.features_factory import make_features
 from train import unet
 from train.config import Net, Optimization, TrainConfig
-from train.dataset import Dataset
+from train.dataset import WHOLE, Dataset, Share
 from train.losses import l1
 from train.trainer import Report, Trainer, history_csv
 
@@ -102,6 +102,26 @@ def test_batches_are_a_function_of_the_step(features: FeatureSet) -> None:
     for ours, theirs in zip(whole[6:], late, strict=True):
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_workers_shares_make_the_whole_batch(features: FeatureSet) -> None:
+    def batches(share: Share) -> list[tuple[np.ndarray, ...]]:
+        data = dataset(features)
+        training = data.training(sampling="windows", seed=1, start_step=2, steps=4, share=share)
+        return [*training, *data.validation(max_windows=3, share=share)]
+
+    # Training: two of two windows. Validation: three windows in batches of two, or of one.
+    whole, parts = batches(WHOLE), [batches(Share(n, 2)) for n in range(2)]
+    assert [len(batch[0]) for batch in whole] == [2, 2, 2, 1]
+    assert [[len(batch[0]) for batch in part] for part in parts] == [[1, 1, 1], [1, 1, 1, 1]]
+    for step in range(2):
+        for source in range(2):
+            both = np.concatenate([part[step][source] for part in parts])
+            np.testing.assert_array_equal(both, whole[step][source])
+    for source in range(2):
+        ours = np.concatenate([batch[source] for part in parts for batch in part[2:]])
+        theirs = np.concatenate([batch[source] for batch in whole[2:]])
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_float16_steps_as_float32_does_and_skips_what_overflows(

@@ -363,9 +363,9 @@ def is_finished(state: State, config: TrainConfig) -> bool:
 
 
 def history_csv(history: Iterable[Mapping[str, Any]]) -> str:
-    """History as CSV text; valid_loss is empty between validations."""
+    """History as CSV text; valid_loss is nan between validations, which plots leave out."""
     lines = [
-        ",".join("" if row[name] is None else f"{row[name]:.9g}" for name in COLUMNS)
+        ",".join("nan" if row[name] is None else f"{row[name]:.9g}" for name in COLUMNS)
         for row in history
     ]
     return "\n".join(itertools.chain([",".join(COLUMNS)], lines)) + "\n"
