@@ -64,6 +64,15 @@ def make_project(root: Path, corpus: Path) -> Path:
     return root
 
 
+def untrained(original: Path, root: Path) -> Path:
+    """A project with another's parameters and features, which it shares."""
+    root.mkdir()
+    shutil.copy(original / "params.yaml", root)
+    (root / "data").mkdir()
+    (root / "data" / "features").symlink_to(original / "data" / "features")
+    return root
+
+
 def set_params(project: Path, **values: object) -> None:
     """Changes values of params.yaml, named section__key."""
     yaml = YAML()

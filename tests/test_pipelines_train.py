@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from features.models import read_card
 from pipelines import train_stem
 from pipelines.console import run_main
-from tests.projects import LIMIT_S, STEMS, environment, make_project, set_params, stage
+from tests.projects import LIMIT_S, STEMS, environment, make_project, set_params, stage, untrained
 
 SHORT = {
     "train__steps": 12,
@@ -38,12 +38,7 @@ def original(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture
 def project(original: Path, tmp_path: Path) -> Path:
     """With features of two stems, and a short run in params.yaml."""
-    root = tmp_path / "project"
-    root.mkdir()
-    shutil.copy(original / "params.yaml", root)
-    (root / "data").mkdir()
-    (root / "data" / "features").symlink_to(original / "data" / "features")
-    return root
+    return untrained(original, tmp_path / "project")
 
 
 def weights(project: Path, name: str = "vocals") -> dict[str, np.ndarray]:

@@ -19,7 +19,15 @@ import pytest
 from features.errors import UserError
 from pipelines.strategies import read_tf_config
 from pipelines.train_cluster import free_ports
-from tests.projects import LIMIT_S, environment, google_storage, make_project, set_params, stage
+from tests.projects import (
+    LIMIT_S,
+    environment,
+    google_storage,
+    make_project,
+    set_params,
+    stage,
+    untrained,
+)
 
 STEPS = 60
 
@@ -46,12 +54,7 @@ def original(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture
 def project(original: Path, tmp_path: Path) -> Path:
     """The same, untrained."""
-    root = tmp_path / "project"
-    root.mkdir()
-    shutil.copy(original / "params.yaml", root)
-    (root / "data").mkdir()
-    (root / "data" / "features").symlink_to(original / "data" / "features")
-    return root
+    return untrained(original, tmp_path / "project")
 
 
 COMMAND = [sys.executable, "-m", "pipelines.cli", "train-cluster", "--workers", "2"]
@@ -160,7 +163,7 @@ def test_five_random_failures_change_nothing(project: Path, longer: Path, seed: 
                 time.sleep(0.05)  # until all are started again
         _, printed = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, printed
-    assert printed.count("all start again") == 5
+    assert printed.count("all start again") >= 5
     assert_same_model(project, longer)
 
 

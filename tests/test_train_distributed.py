@@ -1,6 +1,5 @@
 """Two replicas against one device, in processes of their own: devices come before all else."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT
-from tests.projects import LIMIT_S, environment, make_project, set_params, stage
+from tests.projects import LIMIT_S, environment, make_project, set_params, stage, untrained
 from tests.test_pipelines_train_cluster import tf_configs, train_cluster
 
 # Steps on the same batches, without and with clipping; argv: folder, strategy.
@@ -126,12 +125,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Pat
 @pytest.fixture
 def project(original: Path, tmp_path: Path) -> Path:
     """The same, untrained."""
-    root = tmp_path / "project"
-    root.mkdir()
-    shutil.copy(original / "params.yaml", root)
-    (root / "data").mkdir()
-    (root / "data" / "features").symlink_to(original / "data" / "features")
-    return root
+    return untrained(original, tmp_path / "project")
 
 
 def history(project: Path) -> pd.DataFrame:
