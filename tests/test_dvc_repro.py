@@ -307,8 +307,8 @@ def test_other_scores_and_weights_are_named(released: Path) -> None:
     } <= named
     assert not any(name.startswith("exports/vocals") for name in named)
     done = stemforge(original, "verify", ".", "--compare", str(released), code=1)
-    assert "drums: another sound: SDR" in done.stdout
-    assert "vocals: sounds exactly the same" in done.stdout or "vocals: close" in done.stdout
+    for stem in ("drums", "vocals"):  # masks are shares of both
+        assert f"{stem}: another sound: SDR" in done.stdout
 
 
 def test_a_release_by_name(finished: Path) -> None:

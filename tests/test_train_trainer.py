@@ -172,14 +172,14 @@ def test_a_late_start_opens_nothing_of_earlier_steps(features: FeatureSet) -> No
         for step in range(100_000, 100_006)
     }
 
-    def watched(reader: object, found: object) -> object:
+    def watched(reader: object, source: str, found: object) -> object:
         opened.append(step_of[tuple((r.track, r.first_frame, s) for r, s in found)])  # type: ignore[attr-defined]
-        return read(reader, found)  # type: ignore[arg-type]
+        return read(reader, source, found)  # type: ignore[arg-type]
 
     data._read = watched  # type: ignore[assignment, method-assign]
     batches = data.training(sampling="windows", seed=1, start_step=100_000, steps=100_006)
     assert sum(1 for _ in batches) == 6
-    assert sorted(opened) == list(range(100_000, 100_006))
+    assert sorted(opened) == [step for step in range(100_000, 100_006) for _ in range(2)]
 
 
 def places(data: Dataset, step: int) -> list[tuple[object, int]]:
