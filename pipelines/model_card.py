@@ -33,7 +33,6 @@ def render(
     folder: Path,
     record: Mapping[str, Any],
     corpus: Mapping[str, Any],
-    metrics: Mapping[str, Any],
     parity: Mapping[str, Any],
 ) -> dict[str, str]:
     """The texts of a release.
@@ -42,7 +41,6 @@ def render(
         folder: of the release, with models/ and leaderboard/ in it.
         record: its provenance.
         corpus: data/corpus.json.
-        metrics: leaderboard/metrics.json.
         parity: exports/parity.json.
 
     Returns:
@@ -76,7 +74,6 @@ def render(
         "train": record["parameters"]["train"],
         "top_hz": net["bins"] * rate_hz / cards[0]["frame_length_samples"],
         "segment_s": net["frames"] * cards[0]["frame_step_samples"] / rate_hz,
-        "metrics": metrics[METHOD],
         "rows": _rows(table, stems),
         "worst": _worst_tracks(folder, stems),
         "exports": _exports(folder, parity),

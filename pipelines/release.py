@@ -28,7 +28,6 @@ from pipelines.paths import (
 from pipelines.work import file_sha256, publish, work_folder
 
 PROVENANCE = "provenance.json"
-CARD = "MODEL_CARD.md"
 SCORE_TABLES = ("scores.parquet", "whole.parquet")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 VERSION = re.compile(r"\d+\.\d+\.\d+([.-][A-Za-z0-9.-]+)?")  # semantic versions
@@ -89,7 +88,7 @@ def write_release(
             shutil.copy(SCORES / table, fresh / "scores")
         (fresh / PROVENANCE).write_text(provenance.to_json(record), encoding="utf-8")
         corpus = _read_json(CORPUS_CARD)
-        for file, text in model_card.render(fresh, record, corpus, metrics, parity).items():
+        for file, text in model_card.render(fresh, record, corpus, parity).items():
             (fresh / file).write_text(text, encoding="utf-8")
         (fresh / SUMS).write_text(sums(fresh), encoding="utf-8")
         publish(fresh, out)

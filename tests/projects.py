@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
+from pipelines.train_cluster import free_ports
 from tests.conftest import ROOT
 
 LIMIT_S = 120
@@ -88,9 +89,7 @@ def set_params(project: Path, **values: object) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @contextmanager
