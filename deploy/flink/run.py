@@ -4,7 +4,7 @@
 
 Starts a JobManager, a TaskManager, Beam's job server and a pool of Python workers on 127.0.0.1,
 runs the job three times (undisturbed; with the TaskManager killed midway and replaced, as a
-cluster's operator does; with a Python worker killed midway), checks after each that the shards
+cluster's operator does; with its Python workers killed midway), checks after each that the shards
 are those of a local run, and stops everything. It needs java (11 or 17) and mvn.
 """
 
@@ -18,7 +18,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -75,7 +75,7 @@ def main() -> None:
         for name, disturb in (
             ("undisturbed", None),
             ("TaskManager killed", cluster.replace_task_manager),
-            ("worker killed", cluster.kill_worker),
+            ("workers killed", cluster.kill_workers),
         ):
             out = folder / f"features-{name.replace(' ', '-')}"
             started_s = time.monotonic()
@@ -207,14 +207,19 @@ class Cluster:
         say("flink: killed the TaskManager; another starts")
         self._start_task_manager()
 
-    def kill_worker(self) -> None:
-        """Kills one of the Python processes that do the work."""
-        pool = psutil.Process(self._processes["workers"].pid)
-        workers = [
-            child for child in pool.children(recursive=True) if WORKER in str(child.cmdline())
-        ]
-        workers[-1].kill()
-        say(f"flink: killed one of {len(workers)} Python workers")
+    def kill_workers(self) -> None:
+        """Kills the Python processes that do the work.
+
+        All of them: an idle one of a TaskManager that is gone may still be among them, which no
+        one would miss.
+        """
+        killed = 0
+        for child in psutil.Process(self._processes["workers"].pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it ended by itself
+                if WORKER in str(child.cmdline()):
+                    child.kill()
+                    killed += 1
+        say(f"flink: killed {killed} Python workers")
 
     def restarts(self) -> int:
         """How often Flink has started a job again."""
