@@ -1,7 +1,9 @@
 """The Java port against golden vectors, on a JVM."""
 
+import re
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +69,44 @@ def test_npz_and_raw_files_hold_the_same(tmp_path: Path, random: np.random.Gener
         np.testing.assert_array_equal(raw, npz[name])
     np.testing.assert_allclose(npz["mask_a"] + npz["mask_b"], 1.0, atol=1e-6)
     assert "stems a b" in lines
+
+
+# What the guides' snippets take for given, around each.
+IN_CARD = """
+import java.io.File;
+import java.util.Map;
+import org.tensorflow.lite.Interpreter;
+class Snippet {{ void run(float[][] segment, Map<String, Object> stems) {{ {} }} }}
+"""
+IN_README = """
+import java.nio.ByteBuffer;
+import java.util.Iterator;
+import org.tensorflow.lite.Interpreter;
+import stemforge.*;
+abstract class Snippet {{
+  abstract void write(float[][] stems);
+  void run(ByteBuffer input, ByteBuffer output, Interpreter[] interpreters,
+      Iterator<float[]> decoder) {{ {} }}
+}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("mvn") is None, reason="needs mvn for TensorFlow Lite's jar")
+def test_the_guides_snippets_compile(classes: Path, tmp_path: Path) -> None:
+    path = [str(classes)]
+    for name in ("tensorflow-lite", "tensorflow-lite-api"):
+        artifact = f"org.tensorflow:{name}:2.16.1:aar"
+        command = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={artifact}"]
+        subprocess.run([*command, f"-DoutputDirectory={tmp_path}"], check=True, timeout=300)
+        with zipfile.ZipFile(tmp_path / f"{name}-2.16.1.aar") as archive:
+            path.append(archive.extract("classes.jar", tmp_path / name))
+    card = ROOT / "pipelines" / "templates" / "MODEL_CARD.md.jinja"
+    for guide, around in ((card, IN_CARD), (ROOT / "mobile" / "README.md", IN_README)):
+        text = guide.read_text(encoding="utf-8")
+        (snippet,) = re.findall(r"```java\n(.*?)```", text, re.DOTALL)
+        source = tmp_path / "Snippet.java"
+        source.write_text(around.format(re.sub(r"{{.*?}}", "128", snippet)), encoding="utf-8")
+        command = ["javac", "--release", "11", "-d", str(tmp_path), "-cp", ":".join(path)]
+        done = subprocess.run([*command, source], capture_output=True, text=True)
+        assert done.returncode == 0, f"{guide}: {done.stderr}"
