@@ -5,7 +5,6 @@ from importlib import resources
 
 import pandas as pd
 
-SISEC18 = "sisec18"
 TEST_SET = "MUSDB18"
 SISEC18_LABEL = "SiSEC 2018"
 CAVEAT = (

@@ -11,11 +11,11 @@ import pandas as pd
 
 from eval import bss_eval as bss
 from eval.bss_eval import NanPolicy
+from eval.separation import VOCALS
 from eval.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
 from features.ffmpeg import find_ffmpeg
 from features.stft import Waveform
 
-VOCALS = "vocals"
 ACCOMPANIMENT = "accompaniment"
 METRICS = ("SDR", "SIR", "ISR", "SAR")  # a value a frame
 TRACK_METRICS = ("uSDR", "SI_SDR", "PES")  # a value a track: eval.track_metrics

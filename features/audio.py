@@ -161,25 +161,8 @@ def as_stereo(waveform: Waveform) -> Waveform:
     return np.repeat(waveform, 2, axis=1) if channels == 1 else waveform
 
 
-def quantise(waveform: Waveform, subtype: Subtype) -> tuple[Waveform, int]:
-    """What remains of a signal in a WAV subtype: rounded half to even and clipped.
-
-    This is what ffmpeg's converter does, and so what musdb returns at 16 bits.
-
-    Args:
-        waveform: float32 [samples, channels], full scale at 1.
-        subtype: "PCM_16", "PCM_24" or "FLOAT" (which changes nothing).
-
-    Returns:
-        float32 [samples, channels], and how many values were clipped.
-    """
-    if subtype == "FLOAT":
-        return waveform, 0
-    integers, clipped = _to_integers(waveform, subtype)
-    return (integers / PCM_SCALE[subtype]).astype(np.float32), clipped
-
-
 def _to_integers(waveform: Waveform, subtype: Subtype) -> tuple[NDArray[np.float64], int]:
+    """Rounded half to even and clipped, as ffmpeg's converter does; and how many were clipped."""
     scale = np.float64(PCM_SCALE[subtype])
     rounded = np.rint(waveform * scale)
     integers = np.clip(rounded, -scale, scale - 1)
@@ -199,7 +182,7 @@ class WavWriter:
         self._subtype = subtype
 
     def write(self, waveform: Waveform) -> int:
-        """Appends samples as `quantise` rounds them; returns how many values were clipped."""
+        """Appends float32 [samples, channels]; returns how many values were clipped."""
         if self._subtype == "FLOAT":
             self._file.write(waveform)
             return 0

@@ -80,7 +80,7 @@ def decode_stem_file(
             float(len(streams)),
             f"{len(streams)} audio streams, {needed} are needed",
         )
-    file_sha256 = _file_sha256(path)
+    file_sha256 = storage.file_sha256(path)
     folder = out / track.split / track.name
     folder.mkdir(parents=True, exist_ok=True)
     wavs = {}
@@ -105,7 +105,7 @@ def _own_files(track: CorpusTrack, root: str) -> Iterator[dict[str, _Wav]]:
                 raise Unfit("missing_stem", None, f"{place}: no such file")
             local = stack.enter_context(storage.local_copy(place))
             _check_format(name, audio.file_info(local))
-            wavs[name] = _Wav(local, storage.relative(place, root), 0, _file_sha256(local))
+            wavs[name] = _Wav(local, storage.relative(place, root), 0, storage.file_sha256(local))
         yield wavs
 
 
@@ -199,8 +199,3 @@ def _measure(track: CorpusTrack, wavs: Mapping[str, _Wav], *, ffmpeg_version: st
             for name, wav in wavs.items()
         ),
     )
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

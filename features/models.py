@@ -3,7 +3,7 @@
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,11 @@ from features.stft import Framing
 
 MODEL_VERSION = 2
 JOINT = "joint"  # name of a model of several stems
+
+
+def model_name(stems: Sequence[str]) -> str:
+    """The stem's, or "joint" for several: what a model's folder and stage are called."""
+    return stems[0] if len(stems) == 1 else JOINT
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ class Interface:
 
     @property
     def name(self) -> str:
-        """The stem's, or "joint": what the model's folder and stage are called."""
-        return self.stems[0] if len(self.stems) == 1 else JOINT
+        """See model_name."""
+        return model_name(self.stems)
 
     @property
     def framing(self) -> Framing:

@@ -4,6 +4,7 @@ A place is a string: a local path, or a URL with its scheme. Local places are ha
 the standard library; Beam's filesystems are imported only for the others.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -43,6 +44,11 @@ def parent(place: str) -> str:
     return place.rstrip("/").rsplit("/", 1)[0]
 
 
+def absolute(place: str) -> str:
+    """A place as other processes find it too."""
+    return str(Path(place).resolve()) if is_local(place) else place
+
+
 def relative(place: str, root: str) -> str:
     """A place as seen from a folder, or unchanged where it does not lie below it."""
     return place.removeprefix(join(root).rstrip("/") + "/")
@@ -59,6 +65,12 @@ def read_bytes(place: str) -> bytes:
         return Path(place).read_bytes()
     with _remote(place) as file_system, _open(file_system, place) as file:
         return bytes(file.read())
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a local file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class RangeReader:

@@ -15,7 +15,6 @@ from features.errors import UserError
 MANIFEST_VERSION = "1"
 MIXTURE = "mixture"
 Split = Literal["train", "valid", "test"]
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)

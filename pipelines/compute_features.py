@@ -39,7 +39,7 @@ from pipelines.decode import list_corpus
 from pipelines.params import Corpus, Features, Params, read_params
 from pipelines.paths import FEATURES, TRACK_REJECTS, TRACKS
 from pipelines.runners import pipeline_options, run_pipeline
-from pipelines.work import check_free_space, file_sha256, publish, work_folder
+from pipelines.work import check_free_space, publish, work_folder
 
 WATCH_S = 0.5
 
@@ -154,7 +154,7 @@ def claim_output(place: str) -> None:
 
 
 def _identity(arguments: argparse.Namespace) -> list[Any]:
-    known = file_sha256(TRACKS) if arguments.corpus is None else None
+    known = storage.file_sha256(TRACKS) if arguments.corpus is None else None
     return [arguments.corpus, arguments.audio, arguments.output, known]
 
 
@@ -172,15 +172,11 @@ def decoded_job(features: Features, *, audio_root: str | None) -> Job:
 
 def corpus_job(params: Params, root: str) -> Job:
     """The job that decodes a corpus itself."""
-    corpus: Corpus = params.corpus.model_copy(update={"root": _absolute(root)})
+    corpus: Corpus = params.corpus.model_copy(update={"root": storage.absolute(root)})
     tracks = [track for track in list_corpus(corpus) if track.split in FEATURE_SPLITS]
     audio = CorpusAudio({track.name: track for track in tracks}, params.decode.subtype)
     config = feature_config(params.features, tuple(corpus.stems))
     return Job(None, tuple(tracks), corpus.root, audio, config, params.features.shards)
-
-
-def _absolute(root: str) -> str:
-    return str(Path(root).resolve()) if storage.is_local(root) else root
 
 
 def feature_config(features: Features, stems: tuple[str, ...]) -> FeatureConfig:

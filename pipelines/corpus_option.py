@@ -1,7 +1,6 @@
 """The commands' option --corpus: the test tracks of a MUSDB folder."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from features import storage
@@ -23,7 +22,7 @@ def find_test_tracks(corpus: str, stems: Sequence[str]) -> list["CorpusTrack"]:
     """
     from features.corpora import find_tracks
 
-    root = absolute(corpus)
+    root = storage.absolute(corpus)
     try:
         found = find_tracks(root, stems=stems)
     except UserError as error:  # its words are those of params.yaml
@@ -33,8 +32,3 @@ def find_test_tracks(corpus: str, stems: Sequence[str]) -> list["CorpusTrack"]:
     if not tracks:
         raise UserError(f"--corpus {corpus}: no tracks in its test/")
     return tracks
-
-
-def absolute(place: str) -> str:
-    """A place as other processes find it too."""
-    return str(Path(place).resolve()) if storage.is_local(place) else place

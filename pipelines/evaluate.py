@@ -6,6 +6,7 @@ from pathlib import Path
 from eval.estimates import find_estimates
 from eval.oracles import METHODS
 from eval.scores import Scoring
+from features import storage
 from features.errors import UserError
 from features.track_audio import DecodedAudio
 from features.tracks import read_manifest
@@ -14,7 +15,7 @@ from pipelines.console import run_main
 from pipelines.params import read_params
 from pipelines.paths import ESTIMATES, SCORES, TRACKS
 from pipelines.scoring import FromFolder, Job, Method, Oracle
-from pipelines.work import file_sha256, publish, work_folder
+from pipelines.work import publish, work_folder
 
 MODEL = "stemforge"  # our method's name in the tables
 
@@ -23,7 +24,7 @@ def main() -> None:
     """Scores every test track by every method that is not scored yet."""
     config = read_params().evaluate
     how = Scoring(**config.model_dump(exclude={"strict"}))
-    with work_folder("evaluate", config.model_dump(), file_sha256(TRACKS)) as work:
+    with work_folder("evaluate", config.model_dump(), storage.file_sha256(TRACKS)) as work:
         out = work / "scores"
         scoring.score_all(list_jobs(out, how), label="evaluate")
         found = scoring.read_scores(str(out), [MODEL, *METHODS])

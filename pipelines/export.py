@@ -4,19 +4,16 @@ import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all tha
 
 import shutil
 
-from eval.parity import Clip
-from features import audio
+from features import storage
 from features.errors import UserError
-from features.stft import Waveform
-from features.tracks import MIXTURE, Manifest, Track, read_manifest
+from features.tracks import MIXTURE, read_manifest
 from pipelines.console import run_main
-from pipelines.export_models import CLIP_S
-from pipelines.exporting import Bounds, export_all
+from pipelines.exporting import Bounds, export_all, read_clip
 from pipelines.params import Export, read_params
 from pipelines.paths import EXPORTS, MODELS, RUNS, TRACKS
 from pipelines.separate import models_identity
 from pipelines.timings import write_timings
-from pipelines.work import file_sha256, publish, work_folder
+from pipelines.work import publish, work_folder
 
 
 def main() -> None:
@@ -27,7 +24,7 @@ def main() -> None:
     if not tracks:
         raise UserError(f"{TRACKS}: no test track to prove the exports on")
     folders = [MODELS / name for name in params.train.models]
-    identity = (params.export.model_dump(), models_identity(folders), file_sha256(TRACKS))
+    identity = (params.export.model_dump(), models_identity(folders), storage.file_sha256(TRACKS))
     with work_folder("export", *identity) as work:
         out = work / "exports"
         shutil.rmtree(out, ignore_errors=True)
@@ -35,25 +32,16 @@ def main() -> None:
         export_all(
             folders,
             out,
-            clips=[read_clip(manifest, track) for track in tracks],
+            clips=[
+                read_clip({name: manifest.path(track, name) for name in (MIXTURE, *manifest.stems)})
+                for track in tracks
+            ],
             frames=params.export.frames,
             bounds=bounds(params.export),
         )
         # Elsewhere: what a clock says is never twice the same.
         write_timings(out, RUNS / "exports" / "timings.json")
         publish(out, EXPORTS)
-
-
-def read_clip(manifest: Manifest, track: Track) -> Clip:
-    """The middle of a track, mixture and stems."""
-    samples = min(track.samples, round(CLIP_S * track.sample_rate_hz))
-    start = (track.samples - samples) // 2
-
-    def read(source: str) -> Waveform:
-        path = manifest.path(track, source)
-        return audio.as_stereo(audio.read_audio(path, start=start, samples=samples))
-
-    return Clip(read(MIXTURE), {stem: read(stem) for stem in manifest.stems})
 
 
 def bounds(config: Export) -> Bounds:

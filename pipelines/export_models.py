@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # Heavy imports wait until a command runs: help answers within a second.
 
-CLIP_S = 24.0  # of each song that exports are measured on
 OFFICIAL = ("2stems", "4stems", "5stems")
 RELEASE = "https://github.com/deezer/spleeter/releases/download/v1.4.0"
 # Upper bounds of what an export may differ by; params.yaml has the stage's own.
@@ -214,16 +213,11 @@ def _read_clip(track: Any, sample_rate_hz: int) -> "Clip":
     from features import audio
     from features.track_audio import open_corpus_track
     from features.tracks import MIXTURE
+    from pipelines.exporting import read_clip
 
     with open_corpus_track(track, "PCM_16") as files:
         info = audio.file_info(files[MIXTURE])
         if info.sample_rate_hz != sample_rate_hz:
             raise UserError(f"{track.name}: at {info.sample_rate_hz} Hz, not {sample_rate_hz}")
-        samples = min(info.samples, round(CLIP_S * sample_rate_hz))
-        start = (info.samples - samples) // 2
-        parts = {
-            name: audio.as_stereo(audio.read_audio(path, start=start, samples=samples))
-            for name, path in files.items()
-        }
-    mixture = parts.pop(MIXTURE)
-    return Clip(mixture, parts | {ACCOMPANIMENT: accompaniment(parts)})
+        clip = read_clip(files)
+    return Clip(clip.mixture, {**clip.stems, ACCOMPANIMENT: accompaniment(clip.stems)})

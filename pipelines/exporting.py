@@ -13,12 +13,15 @@ from eval.litert import SIGNATURE, LiteRTNets
 from eval.parity import Clip, ExportedNets, KerasNets, Parity
 from eval.separation import common_interface
 from eval.vectors import write_vectors
+from features import audio
 from features.errors import UserError
+from features.tracks import MIXTURE
 from pipelines.console import progress, quiet_stderr, say
 from train.unet import Model, load_model
 
 VECTORS = "vectors"
 OPTIONAL: export.TFLiteFormat = "int8_mixed"  # what misses its bound is left out, and said
+CLIP_S = 24.0  # of each song that exports are measured on
 VECTORS_S = 2.0  # of the clip that golden vectors are made of
 
 
@@ -52,7 +55,7 @@ def export_all(
         folders: model directories, of all stems.
         out: an existing, empty folder.
         clips: real music to prove them on, at the models' rate; one at least.
-        frames: lengths of the TFLite files from waveform to waveforms.
+        frames: lengths of the TFLite files from waveform to waveforms; one at least.
         bounds: for all of them.
 
     Raises:
@@ -75,14 +78,31 @@ def export_all(
             work.tflite(kind, converted)
         for count in frames:
             work.segments(count)
-    if frames:
-        (out / VECTORS).mkdir()
-        nets = [load_nets(folder, frames=min(frames)) for folder in folders]
-        rate_hz = models[0].sample_rate_hz
-        clip = clips[0].mixture[: round(VECTORS_S * rate_hz)]
-        write_vectors(out / VECTORS, clip, nets)
+    (out / VECTORS).mkdir()
+    nets = [load_nets(folder, frames=min(frames)) for folder in folders]
+    rate_hz = models[0].sample_rate_hz
+    write_vectors(out / VECTORS, clips[0].mixture[: round(VECTORS_S * rate_hz)], nets)
     text = json.dumps(found, indent=2, sort_keys=True) + "\n"
     (out / "parity.json").write_text(text, encoding="utf-8")
+
+
+def read_clip(files: Mapping[str, Path]) -> Clip:
+    """The middle of a track.
+
+    Args:
+        files: the mixture's and the stems'.
+
+    Raises:
+        AudioError: one cannot be read.
+    """
+    info = audio.file_info(files[MIXTURE])
+    samples = min(info.samples, round(CLIP_S * info.sample_rate_hz))
+    start = (info.samples - samples) // 2
+    parts = {
+        name: audio.as_stereo(audio.read_audio(path, start=start, samples=samples))
+        for name, path in files.items()
+    }
+    return Clip(parts.pop(MIXTURE), parts)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from features import storage
 from features.errors import UserError
-from pipelines.work import file_sha256
 from train import spleeter, unet
 from train.spleeter_config import (
     Configuration,
@@ -57,7 +57,7 @@ def import_checkpoint(
     files = sorted(path for path in checkpoint.glob("*") if ".data-" in path.name)
     provenance = {
         "imported_from": "Spleeter checkpoint",
-        "sha256": {path.name: file_sha256(path) for path in files},
+        "sha256": {path.name: storage.file_sha256(path) for path in files},
     }
     models = spleeter.import_models(values, chosen, provenance=provenance)
     taken = [model.name for model in models if (output / model.name).exists()]

@@ -81,7 +81,7 @@ class Leaderboard:
         stems: the corpus'; columns of the table, with the accompaniment where it is scored.
         aggregation: how.
         how: the tracks were scored; SiSEC 2018's figures fit 1 s frames and medians only.
-        context: published.SISEC18 to show SiSEC 2018's systems as another test set's, or None.
+        context: "sisec18" to show SiSEC 2018's systems as another test set's, or None.
             Where the tracks are MUSDB18's test set they stand beside the others anyway.
 
     Raises:

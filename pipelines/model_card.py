@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval.leaderboard import is_reference
 from features.models import read_card
+from pipelines.evaluate import MODEL
 
 # SPDX identifiers that a release's weights may have, with name and address of their text.
 LICENCES = {
@@ -26,7 +27,6 @@ LICENCES = {
     "MIT": ("MIT License", "https://spdx.org/licenses/MIT.html"),
 }
 TEMPLATES = ("MODEL_CARD.md", "LICENSE", "CITATION.cff")
-METHOD = "stemforge"
 
 
 def render(
@@ -101,14 +101,14 @@ def _rows(table: pd.DataFrame, stems: list[str]) -> list[dict[str, Any]]:
         interval = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
         return f"{sdr:.2f}{interval}"
 
-    methods = [METHOD, *sorted(m for m in set(table["method"]) if is_reference(m))]
+    methods = [MODEL, *sorted(m for m in set(table["method"]) if is_reference(m))]
     return [{"method": m, "cells": [cell(m, stem) for stem in stems]} for m in methods]
 
 
 def _worst_tracks(folder: Path, stems: list[str]) -> list[dict[str, Any]]:
     """For each stem the test track that it does worst on."""
     tracks = pd.read_csv(folder / "leaderboard" / "tracks.csv")
-    ours = tracks[(tracks["method"] == METHOD) & tracks["SDR"].notna()]
+    ours = tracks[(tracks["method"] == MODEL) & tracks["SDR"].notna()]
     found = []
     for stem in stems:
         rows = ours[ours["target"] == stem].sort_values(["SDR", "track"])

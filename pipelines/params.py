@@ -265,7 +265,7 @@ class Leaderboard(Section):
 class Export(Section):
     """Bounds of parity: rms of the difference over rms of Keras' output."""
 
-    frames: list[Count]
+    frames: Annotated[list[Count], Field(min_length=1)]
     max_difference_saved_model: Positive
     max_difference_tflite_float32: Positive
     max_difference_tflite_float16: Positive

@@ -10,10 +10,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from features import storage
 from features.errors import UserError
 from features.tracks import read_manifest
 from pipelines import model_card, provenance
 from pipelines.console import run_main, say
+from pipelines.evaluate import MODEL
 from pipelines.params import Params, read_params
 from pipelines.paths import (
     CORPUS_CARD,
@@ -25,7 +27,7 @@ from pipelines.paths import (
     SUMS,
     TRACKS,
 )
-from pipelines.work import file_sha256, publish, work_folder
+from pipelines.work import publish, work_folder
 
 PROVENANCE = "provenance.json"
 SCORE_TABLES = ("scores.parquet", "whole.parquet")
@@ -103,7 +105,7 @@ def files(folder: Path) -> list[str]:
 
 def sums(folder: Path) -> str:
     """What SHA256SUMS holds, in the form that `sha256sum -c` reads."""
-    return "".join(f"{file_sha256(folder / name)}  {name}\n" for name in files(folder))
+    return "".join(f"{storage.file_sha256(folder / name)}  {name}\n" for name in files(folder))
 
 
 def _record(params: Params) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def _record(params: Params) -> dict[str, Any]:
         params,
         read_manifest(TRACKS),
         _read_json(CORPUS_CARD),
-        tracks_sha256=file_sha256(TRACKS),
+        tracks_sha256=storage.file_sha256(TRACKS),
     )
 
 
@@ -121,7 +123,7 @@ def _check_complete(params: Params, metrics: dict[str, Any], parity: dict[str, A
     Raises:
         UserError: a stem without a score, or an exported file without parity.
     """
-    ours = metrics.get("stemforge", {})
+    ours = metrics.get(MODEL, {})
     for stem in params.corpus.stems:
         if ours.get(stem, {}).get("SDR") is None:
             raise UserError(f"{LEADERBOARD}/metrics.json: no score of {stem}: nothing to release")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from features import storage
 from features.errors import IncompleteError, UserError
 from pipelines.console import progress, quiet_stderr, say
-from pipelines.corpus_option import absolute, find_test_tracks
+from pipelines.corpus_option import find_test_tracks
 
 if TYPE_CHECKING:
     from features.corpora import CorpusTrack
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # Heavy imports wait until a command runs: help answers within a second.
 
-ACCOMPANIMENT = "accompaniment"  # eval.scores.ACCOMPANIMENT
 STEMS = ("vocals", "drums", "bass", "other")
 ORACLES = ("MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF")  # eval.oracles.METHODS
 
@@ -156,7 +155,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     from pipelines import scoring
     from pipelines.leaderboard import Leaderboard
 
-    out = absolute(arguments.output)
+    out = storage.absolute(arguments.output)
     _check_numbers(arguments)
     name = _method_name(arguments)
     oracles = _oracles(arguments.oracles)
@@ -223,6 +222,7 @@ class _Run:
 
     def score(self, oracles: Sequence[str]) -> None:
         """Scores the method and the oracles, and forgets tracks that are no longer there."""
+        from eval.scores import ACCOMPANIMENT
         from pipelines import scoring
 
         jobs: list[Job]
@@ -251,7 +251,7 @@ class _Run:
         from pipelines import scoring
 
         found = find_estimates(
-            absolute(self.arguments.estimates),
+            storage.absolute(self.arguments.estimates),
             tracks=[track.name for track in self.tracks],
             stems=self.stems,
         )
@@ -303,6 +303,7 @@ def _load_model(folder: Path, stems: list[str]) -> "FromModel":
     models = find_models(folder)
     known = [stem for model in models for stem in read_card(model)["stems"]]
     import pipelines.tensorflow_quietly  # noqa: F401
+    from eval.scores import ACCOMPANIMENT
     from eval.separation import INSTRUMENTAL, VOCALS, Separator
     from pipelines.scoring import FromModel
 
@@ -377,7 +378,7 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 def _method_name(arguments: argparse.Namespace) -> str:
     place = str(arguments.model) if arguments.model else arguments.estimates
-    name: str = arguments.name or storage.name(absolute(place))
+    name: str = arguments.name or storage.name(storage.absolute(place))
     _check_name(name)
     if name in ORACLES:
         raise UserError(f"--name {name}: that is an oracle: choose another")

@@ -25,7 +25,6 @@ from features.stft import Waveform
 from features.tracks import MIXTURE
 from pipelines.console import progress, say, watched
 from pipelines.parallel import BEAM_ARGS, map_tracks
-from pipelines.work import file_sha256
 
 if TYPE_CHECKING:
     from eval.separation import Separator
@@ -241,7 +240,7 @@ def _checksum(place: str) -> str:
     if storage.size(place) is None:
         return "missing"
     with storage.local_copy(place) as path:
-        return file_sha256(path)
+        return storage.file_sha256(path)
 
 
 def _read_truth(job: Job) -> TrackTruth:

@@ -5,14 +5,14 @@ import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all tha
 from pathlib import Path
 
 from eval.separation import Separator
-from features import audio
+from features import audio, storage
 from features.errors import UserError
 from features.tracks import MIXTURE, read_manifest
 from pipelines.console import progress, run_main
 from pipelines.estimates import write_estimates
 from pipelines.params import read_params
 from pipelines.paths import ESTIMATES, MODELS, TRACKS
-from pipelines.work import check_free_space, file_sha256, publish, work_folder
+from pipelines.work import check_free_space, publish, work_folder
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         raise UserError(f"{TRACKS}: no test track: put some into the corpus' test/ folder")
     subtype = params.separate.subtype
     folders = [MODELS / name for name in params.train.models]
-    identity = (params.separate.model_dump(), file_sha256(TRACKS), models_identity(folders))
+    identity = (params.separate.model_dump(), storage.file_sha256(TRACKS), models_identity(folders))
     with work_folder("separate", *identity) as work:
         values = sum(track.samples * 2 for track in tracks) * len(manifest.stems)
         check_free_space(ESTIMATES, values * audio.BYTES_PER_SAMPLE[subtype], what="separation")
@@ -55,7 +55,7 @@ def models_identity(folders: list[Path]) -> list[str]:
     missing = [str(f / name) for f in folders for name in names if not (f / name).is_file()]
     if missing:
         raise UserError(f"{missing[0]}: no such file: run `dvc repro` up to the train stages")
-    return [file_sha256(folder / name) for folder in folders for name in names]
+    return [storage.file_sha256(folder / name) for folder in folders for name in names]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from pipelines.console import progress, run_main, say
 from pipelines.monitor import RunMonitor
 from pipelines.params import SPLEETER, Params, Train, read_params
 from pipelines.paths import FEATURES, MODELS, RUNS
-from pipelines.work import file_sha256, publish, work_folder
+from pipelines.work import publish, work_folder
 from train import unet
 from train.checkpoints import Checkpoints
 from train.cluster import Cluster
@@ -288,7 +288,7 @@ def work_identity(params: Params, features: FeatureSet) -> list[Any]:
         del values["steps"]
     if params.train.init_from is not None:
         weights = sorted(Path(params.train.init_from).glob("*/weights.npz"))
-        values["init_from"] = [file_sha256(path) for path in weights]
+        values["init_from"] = [storage.file_sha256(path) for path in weights]
     return [values, features.sha256]
 
 

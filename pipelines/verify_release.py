@@ -18,6 +18,7 @@ from eval.litert import SIGNATURE, LiteRTNets
 from eval.parity import Clip, ExportedNets
 from eval.separation import Nets, common_interface
 from eval.track_metrics import utterance_sdr
+from features import storage
 from features.errors import UserError
 from pipelines.console import progress, quiet_stderr
 from pipelines.export import bounds
@@ -25,7 +26,6 @@ from pipelines.exporting import VECTORS, check
 from pipelines.params import Export
 from pipelines.paths import SUMS
 from pipelines.release import PROVENANCE, files
-from pipelines.work import file_sha256
 
 MODEL_BOUND = 1e-4  # of golden vectors, relative to their rms: CPUs add in different orders
 CLOSE_DB = 60.0  # SDR of one release's sound against another's that makes them close
@@ -73,7 +73,7 @@ def _wrong_sums(folder: Path, names: dict[str, str]) -> Iterator[str]:
             yield f"{name}: not in {SUMS}"
         elif name not in there:
             yield f"{name}: missing"
-        elif file_sha256(folder / name) != names[name]:
+        elif storage.file_sha256(folder / name) != names[name]:
             yield f"{name}: its sha256 is not that of {SUMS}"
 
 

@@ -116,8 +116,49 @@ def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
     assert done.stdout.startswith(str(site))
 
 
+def test_the_map_of_pipelines_names_every_module() -> None:
+    text = (ROOT / "pipelines" / "__init__.py").read_text(encoding="utf-8")
+    modules = {path.stem for path in (ROOT / "pipelines").glob("*.py")} - {"__init__"}
+    assert modules <= set(re.findall(r"\w+", text))
+
+
 def test_the_newest_version_is_in_the_list_of_changes() -> None:
     versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert versions[0] == project["version"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", versions[0])
+
+
+def pages() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listed.stdout.splitlines()]
+
+
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as they are made on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_lead_somewhere() -> None:
+    for page in pages():
+        prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+            if "://" in link:
+                continue
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+def test_files_and_modules_that_pages_name_are_there() -> None:
+    path = re.compile(r"\b(?:tests|benchmarks|features|train|eval|pipelines|deploy)/[\w/]+\.\w+")
+    module = re.compile(r"python -m ((?:benchmarks|pipelines)\.\w+)")
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        names = [*path.findall(text), *(f"{m.replace('.', '/')}.py" for m in module.findall(text))]
+        for name in names:
+            assert (ROOT / name).exists() or (page.parent / name).exists(), f"{page.name}: {name}"

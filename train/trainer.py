@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from features.errors import Interrupted, UserError
-from features.models import JOINT
+from features.models import model_name
 from train import unet
 from train.checkpoints import Checkpoints, State
 from train.cluster import Cluster
@@ -81,7 +81,7 @@ class Trainer:
         self._cluster = cluster or Cluster()
         self._cluster.check_batch(config.batch_size)
         self._stems = stems
-        self._name = stems[0] if len(stems) == 1 else JOINT
+        self._name = model_name(stems)
         self._config = config
         self._checkpoints = None if work is None else Checkpoints(work)
         self._valid_step = tf.function(self._loss, reduce_retracing=True)

@@ -235,7 +235,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The stem's, or "joint": what its folder and stage are called."""
+        """See features.models.model_name."""
         return self.interface.name
 
     def with_provenance(self, provenance: Mapping[str, Any]) -> "Model":
