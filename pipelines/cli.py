@@ -211,7 +211,7 @@ def verify_release(folder: Path, other: str | None) -> None:
         for line in lines:
             print(line)
         if not close:
-            raise IncompleteError(f"{folder}: another release than {other}")
+            raise IncompleteError(f"{folder}: not close to {other}")
         print(f"{folder}: {'close to' if lines else 'byte for byte'} {other}")
 
 

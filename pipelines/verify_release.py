@@ -21,6 +21,7 @@ from eval.track_metrics import utterance_sdr
 from features import storage
 from features.errors import UserError
 from pipelines.console import progress, quiet_stderr
+from pipelines.evaluate import MODEL
 from pipelines.export import bounds
 from pipelines.exporting import VECTORS, check
 from pipelines.params import Export
@@ -220,8 +221,9 @@ def compare(ours: Path, theirs: Path) -> tuple[list[str], bool]:
         theirs: another.
 
     Returns:
-        Lines: files that differ, and where models do, how far apart they sound on ours' golden
-        clip; and whether they are the same or close (CLOSE_DB).
+        Lines: files that differ, what is known to be another at their origins, both scores, and
+        how far apart they sound on ours' golden clip; and whether they are the same or close
+        (CLOSE_DB: the same weights, but for rounding).
 
     Raises:
         UserError: one of them is no release.
@@ -234,6 +236,11 @@ def compare(ours: Path, theirs: Path) -> tuple[list[str], bool]:
     ]
     if not lines:
         return [], True
+    records, metrics = (
+        [json.loads((folder / name).read_text(encoding="utf-8")) for folder in (ours, theirs)]
+        for name in (PROVENANCE, "leaderboard/metrics.json")
+    )
+    lines += [*_other_origins(*records), *_other_scores(*metrics)]
     close = True
     clip = _Release.read(ours).clip
     found, other = (
@@ -253,3 +260,38 @@ def compare(ours: Path, theirs: Path) -> tuple[list[str], bool]:
         word = "close" if sdr_db >= CLOSE_DB else "another sound"
         lines.append(f"{stem}: {word}: SDR {sdr_db:.1f} dB, largest difference {difference:.1e}")
     return lines, close
+
+
+def _other_origins(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
+    """What two records of provenance say that differs, but for results."""
+    known = [
+        {
+            f"{place}.{key}": value
+            for place in ("git", "parameters", "corpus", "packages", "machine")
+            for key, value in _flat(record[place])
+            if key != "changed"
+        }
+        | {"python": record["python"]}
+        for record in (ours, theirs)
+    ]
+    for name in sorted({*known[0], *known[1]}):
+        values = [values.get(name) for values in known]
+        if values[0] != values[1]:
+            one, other = (json.dumps(value, ensure_ascii=False) for value in values)
+            yield f"{PROVENANCE}: {name}: {one} and {other}"
+
+
+def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{key}", inner) for key, inner in _flat(value))
+        else:
+            yield name, value
+
+
+def _other_scores(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
+    """Each stem's SDR, where it is another."""
+    for stem, values in ours.get(MODEL, {}).items():
+        one, other = values["SDR"], theirs.get(MODEL, {}).get(stem, {}).get("SDR")
+        if one != other and other is not None:
+            yield f"{stem}: scored {one:.2f} and {other:.2f} dB"

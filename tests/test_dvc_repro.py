@@ -309,6 +309,29 @@ def test_other_scores_and_weights_are_named(released: Path) -> None:
     done = stemforge(original, "verify", ".", "--compare", str(released), code=1)
     for stem in ("drums", "vocals"):  # masks are shares of both
         assert f"{stem}: another sound: SDR" in done.stdout
+    score = metrics["stemforge"]["drums"]["SDR"]
+    assert f"drums: scored {score - 1:.2f} and {score:.2f} dB" in done.stdout
+
+
+def test_weights_but_for_rounding_are_close(released: Path) -> None:
+    """As other kernels would leave them; and what else is another is named."""
+    original = Path(shutil.copytree(released, released.parent / "original"))
+    for place in sorted(released.glob("models/*/weights.npz")):
+        with np.load(place) as stored:
+            weights = {name: values * np.float32(1.0 + 2e-6) for name, values in stored.items()}
+        np.savez(place, **weights)
+    place = released / "provenance.json"
+    record = json.loads(place.read_text())
+    record["machine"]["cpu_flags"] = ["avx"]
+    record["parameters"]["train"]["seed"] = 3
+    place.write_text(json.dumps(record))
+    seal(released)
+    done = stemforge(original, "verify", ".", "--compare", str(released))
+    lines = done.stdout.splitlines()
+    assert "provenance.json: parameters.train.seed: 1 and 3" in lines
+    assert any(line.startswith("provenance.json: machine.cpu_flags: [") for line in lines)
+    assert sum(": close: SDR" in line for line in lines) == 2
+    assert lines[-1] == f".: close to {released}"
 
 
 def test_a_release_by_name(finished: Path) -> None:
