@@ -7,9 +7,8 @@ synced; (b) Spleeter 2.4.2's dataset filling its uint8 cache, in a virtual envir
 this script makes (or that PYTHON belongs to); (c) the bound: reading, real FFTs and writing
 as many bytes, and nothing else, in two processes that already run, once with samples read as
 soundfile's float32 and once as int16, which is six times as fast and what our job does.
-Audio-seconds are seconds of five-source
-audio transformed. Medians of three runs. Then our job on 1, 4 and 16 times the songs, and
-the largest worker's memory on a song of 1 and of 60 minutes.
+Audio-seconds are seconds of five-source audio transformed. Medians of three runs. Then our job
+on 1, 4 and 16 times the songs, and the largest worker's memory on a song of 1 and of 60 minutes.
 """
 
 import argparse

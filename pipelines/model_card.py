@@ -131,6 +131,7 @@ def _exports(folder: Path, parity: Mapping[str, Any]) -> list[dict[str, Any]]:
             "name": name,
             "megabytes": size / 1e6,
             "difference": max(v["relative_difference"] for v in stems.values()),
-            "sdr_change_db": min(changes) if changes else None,
+            # Plus zero: a loss of nothing has no sign.
+            "sdr_change_db": round(min(changes), 3) + 0.0 if changes else None,
         })  # fmt: skip
     return found
