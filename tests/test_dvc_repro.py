@@ -239,6 +239,21 @@ def test_another_clone_makes_the_same_release_byte_for_byte(finished: Path) -> N
     assert "byte for byte" in done.stdout
 
 
+def test_another_clone_pulls_the_models_and_separates(finished: Path, tmp_path: Path) -> None:
+    """As docs/experiments.md says, with a folder as remote."""
+    other = clone(finished, "pulled")
+    for root in (finished, other):
+        run(root, "dvc", "remote", "add", "--local", "-d", "storage", str(tmp_path / "storage"))
+    run(finished, "dvc", "push", "-q")
+    run(other, "dvc", "pull", "-q", "train")
+    assert not (other / "data" / "features").exists()
+    song = finished / "data" / "decoded" / "test" / "Song 9" / "mixture.wav"
+    stemforge(other, "separate", str(song), "--model", "models", "--output", "stems")
+    for stem in ("vocals", "drums"):
+        ours = (other / "stems" / "mixture" / f"{stem}.wav").read_bytes()
+        assert ours == (finished / "estimates" / "Song 9" / f"{stem}.wav").read_bytes()
+
+
 @pytest.fixture
 def released(finished: Path, tmp_path: Path) -> Path:
     """A copy of the release that may be spoilt."""
