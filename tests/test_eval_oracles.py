@@ -4,6 +4,7 @@ import pytest
 import scipy.signal
 
 from eval.oracles import METHODS
+from pipelines import score_estimates
 from tests.conftest import RATE_HZ
 
 MASKS = [name for name in METHODS if name != "MIX"]
@@ -24,6 +25,10 @@ def spectrum(waveform: np.ndarray) -> np.ndarray:
     return np.moveaxis(
         scipy.signal.stft(waveform.T.astype(float), nperseg=2048)[-1], 0, -1
     ).swapaxes(0, 1)
+
+
+def test_the_command_names_them_all() -> None:
+    assert tuple(METHODS) == score_estimates.ORACLES  # twice, so that help need not load SciPy
 
 
 def test_mix_is_the_mixture(random: np.random.Generator) -> None:
