@@ -226,9 +226,11 @@ def compare(ours: Path, theirs: Path) -> tuple[list[str], bool]:
         (CLOSE_DB: the same weights, but for rounding).
 
     Raises:
-        UserError: one of them is no release.
+        UserError: one of them is no release, or the other was changed.
     """
     here, there = listed(ours), listed(theirs)
+    if wrong := next(_wrong_sums(theirs, there), None):
+        raise UserError(f"{theirs}: {wrong}: a changed release is not compared")
     lines = [
         f"{name}: {'differs' if name in here and name in there else 'only in one'}"
         for name in sorted(set(here) | set(there))

@@ -295,6 +295,14 @@ def test_an_edited_release_is_named(released: Path) -> None:
     ]
 
 
+def test_an_edited_release_is_not_compared(finished: Path, released: Path) -> None:
+    (released / "provenance.json").write_text("{")
+    flags = ("verify", "release", "--compare", str(released))
+    done = stemforge(finished, *flags, code=2)
+    (line,) = (line for line in done.stderr.splitlines() if "error" in line)
+    assert "provenance.json: its sha256 is not that of SHA256SUMS" in line
+
+
 def test_other_scores_and_weights_are_named(released: Path) -> None:
     """Edits with sums that fit them: what was measured tells."""
     original = Path(shutil.copytree(released, released.parent / "original"))
