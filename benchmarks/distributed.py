@@ -20,15 +20,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipelines.strategies import make_cluster  # isort: skip (before all that imports TensorFlow)
+from stemforge.pipelines.strategies import make_cluster  # isort: skip (before all that imports TensorFlow)
 
 from benchmarks.features import decode
 from benchmarks.train_step import full_size, operations
-from features.errors import Interrupted
-from features.feature_set import FeatureSet
-from pipelines.train_cluster import THREADS, free_ports
-from train.dataset import Dataset
-from train.trainer import Report, Trainer
+from stemforge.features.errors import Interrupted
+from stemforge.features.feature_set import FeatureSet
+from stemforge.pipelines.train_cluster import THREADS, free_ports
+from stemforge.train.dataset import Dataset
+from stemforge.train.trainer import Report, Trainer
 
 TURNS, WARM_UP, STEPS = 3, 2, 6
 CASES = (
@@ -62,7 +62,7 @@ def main() -> None:
         project = Path(folder)
         decode(arguments.corpus.resolve(), project)
         subprocess.run(
-            [sys.executable, "-m", "pipelines.compute_features"], cwd=project, check=True
+            [sys.executable, "-m", "stemforge.pipelines.compute_features"], cwd=project, check=True
         )
         found: dict[str, list[dict[str, float]]] = {}
         for _ in range(TURNS):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from features import encoding, ffmpeg
-from features.corpora import MUSDB_STREAMS
-from features.encoding import Encoding
-from features.stft import Framing, magnitude_stft
+from stemforge.features import encoding, ffmpeg
+from stemforge.features.corpora import MUSDB_STREAMS
+from stemforge.features.encoding import Encoding
+from stemforge.features.stft import Framing, magnitude_stft
 
 FRAMING = Framing(4096, 1024)
 BINS = 1024

@@ -100,7 +100,7 @@ def report(
 def decode(corpus: Path, project: Path) -> list[Path]:
     """Folders of WAV files of every song in a corpus, by our own decode stage."""
     write_params(project, corpus)
-    subprocess.run([sys.executable, "-m", "pipelines.decode"], cwd=project, check=True)
+    subprocess.run([sys.executable, "-m", "stemforge.pipelines.decode"], cwd=project, check=True)
     return sorted(path.parent for path in project.rglob("mixture.wav"))
 
 
@@ -131,7 +131,7 @@ def multiply(songs: list[Path], factor: int, project: Path) -> Path:
             for source in SOURCES:
                 (folder / f"{source}.wav").symlink_to(song / f"{source}.wav")
     write_params(project, project / "hq")
-    subprocess.run([sys.executable, "-m", "pipelines.decode"], cwd=project, check=True)
+    subprocess.run([sys.executable, "-m", "stemforge.pipelines.decode"], cwd=project, check=True)
     return project
 
 
@@ -150,7 +150,7 @@ def our_rate(project: Path) -> dict[str, float]:
     """Wall and CPU seconds of the whole command, workers' start included."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    command = [sys.executable, "-m", "pipelines.compute_features", *TWO]
+    command = [sys.executable, "-m", "stemforge.pipelines.compute_features", *TWO]
     subprocess.run(command, cwd=project, check=True, env=environment())
     wall_s = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -165,7 +165,7 @@ def our_rate(project: Path) -> dict[str, float]:
 def environment() -> dict[str, str]:
     """With our interpreter's folder and ffmpeg on PATH, which Spleeter needs too."""
     # Not imported here: this file's own name hides the package.
-    script = "import os, features.ffmpeg as f; f.find_ffmpeg(); print(os.environ['PATH'])"
+    script = "import os, stemforge.features.ffmpeg as f; f.find_ffmpeg(); print(os.environ['PATH'])"
     found = subprocess.run(
         [sys.executable, "-P", "-c", script], check=True, capture_output=True, text=True
     )
@@ -246,7 +246,7 @@ def peak_memory(song: Path, minutes: int, project: Path) -> float:
         (other / f"{source}.wav").symlink_to(song / f"{source}.wav")
     work = project / "work"
     write_params(work, corpus, max_residual_db=20.0)
-    subprocess.run([sys.executable, "-m", "pipelines.decode"], cwd=work, check=True)
+    subprocess.run([sys.executable, "-m", "stemforge.pipelines.decode"], cwd=work, check=True)
     peaks = [0.0]
     done = threading.Event()
 

@@ -8,7 +8,7 @@ in int8 alike. And the float32 file against the plain conversion of the Keras mo
 holds the table for Deezer's 2stems.
 """
 
-import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
 
 import argparse
 import statistics
@@ -22,14 +22,14 @@ import keras
 import numpy as np
 
 from benchmarks.nets import convert_as_it_stands
-from eval import export, parity
-from eval.litert import LiteRTNets
-from eval.track_metrics import utterance_sdr
-from features.models import find_models
-from pipelines.console import quiet_stderr
-from pipelines.export_models import real_clips
-from train import unet
-from train.unet import Model
+from stemforge.eval import export, parity
+from stemforge.eval.litert import LiteRTNets
+from stemforge.eval.track_metrics import utterance_sdr
+from stemforge.features.models import find_models
+from stemforge.pipelines.console import quiet_stderr
+from stemforge.pipelines.export_models import real_clips
+from stemforge.train import unet
+from stemforge.train.unet import Model
 
 THREADS = 2
 TURNS = 9

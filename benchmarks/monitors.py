@@ -15,17 +15,17 @@ import tempfile
 import time
 from pathlib import Path
 
-import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
+import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
 
 from ruamel.yaml import YAML
 
 from benchmarks.features import decode
 from benchmarks.train_step import full_size
-from features.feature_set import FeatureSet
-from pipelines.monitor import RunMonitor
-from pipelines.params import Monitor
-from train.dataset import Dataset
-from train.trainer import Report, Trainer
+from stemforge.features.feature_set import FeatureSet
+from stemforge.pipelines.monitor import RunMonitor
+from stemforge.pipelines.params import Monitor
+from stemforge.train.dataset import Dataset
+from stemforge.train.trainer import Report, Trainer
 
 OFF = {"tensorboard": False, "histograms": False, "images": False, "audio": False,
        "windows": 2, "dvclive": False}  # fmt: skip
@@ -49,7 +49,7 @@ def main() -> None:
         params = yaml.load((project / "params.yaml").read_text(encoding="utf-8"))
         params["features"]["mixture_phase"] = "int8"
         yaml.dump(params, project / "params.yaml")
-        command = [sys.executable, "-m", "pipelines.compute_features"]
+        command = [sys.executable, "-m", "stemforge.pipelines.compute_features"]
         subprocess.run(command, cwd=project, check=True)
         net, config = full_size()
         features = FeatureSet.open(str(project / "data" / "features"))

@@ -16,18 +16,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
+from stemforge.pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from benchmarks.separate import MATRIX, RATE_HZ, STEMS, forward_operations, full_size, product
-from eval import export
-from eval.inference import TensorFlowNets
-from eval.litert import LiteRTNets
-from pipelines.console import quiet_stderr
-from train import unet
-from train.unet import Model
+from stemforge.eval import export
+from stemforge.eval.inference import TensorFlowNets
+from stemforge.eval.litert import LiteRTNets
+from stemforge.pipelines.console import quiet_stderr
+from stemforge.train import unet
+from stemforge.train.unet import Model
 
 TURNS = 15
 BFLOAT16 = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # in Keras' words

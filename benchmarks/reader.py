@@ -20,12 +20,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
+from stemforge.pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
 
 from benchmarks.features import decode, environment, make_spleeter, write_csv
 from benchmarks.spleeter_setup import drop
-from features.feature_set import FeatureSet
-from train.dataset import Dataset
+from stemforge.features.feature_set import FeatureSet
+from stemforge.train.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 STEMS = ("vocals", "drums", "bass", "other")
@@ -43,7 +43,7 @@ def main() -> None:
         root = Path(folder)
         project = root / "project"
         songs = decode(arguments.corpus.resolve(), project)
-        command = [sys.executable, "-m", "pipelines.compute_features"]
+        command = [sys.executable, "-m", "stemforge.pipelines.compute_features"]
         subprocess.run(command, cwd=project, check=True)
         features = FeatureSet.open(str(project / "data" / "features"))
         trained = {run.track for run in features.reader("train").runs}

@@ -25,7 +25,7 @@ import numpy as np
 import soundfile
 
 from benchmarks.features import ROOT, environment, make_spleeter
-from train.config import Net
+from stemforge.train.config import Net
 
 STEMS = ("vocals", "drums", "bass", "other")
 RATE_HZ = 44100
@@ -155,10 +155,10 @@ def serve(what: str, *rest: str) -> None:
 
 
 def make_models(root: Path) -> None:
-    import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
-    from eval import export
-    from train import unet
-    from train.unet import Model
+    import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    from stemforge.eval import export
+    from stemforge.train import unet
+    from stemforge.train.unet import Model
 
     for number, stem in enumerate(STEMS):
         model = unet.build(full_size(), [stem], seed=number)
@@ -176,10 +176,10 @@ def full_size() -> Net:
 
 def separation(runtime: str, precision: str, root: str) -> Callable[[int], int]:
     if runtime == "tensorflow":
-        import pipelines.tensorflow_quietly  # noqa: F401
-    from eval.litert import find_tflite
-    from eval.separation import Separator
-    from features.models import find_models
+        import stemforge.pipelines.tensorflow_quietly  # noqa: F401
+    from stemforge.eval.litert import find_tflite
+    from stemforge.eval.separation import Separator
+    from stemforge.features.models import find_models
 
     if runtime == "tensorflow":
         folders = find_models(Path(root) / "models")
@@ -196,7 +196,7 @@ def separation(runtime: str, precision: str, root: str) -> Callable[[int], int]:
 
 
 def product(kind: str) -> Callable[[int], int]:
-    from pipelines.tensorflow_quietly import tf
+    from stemforge.pipelines.tensorflow_quietly import tf
 
     a, b = (tf.cast(tf.random.normal((MATRIX, MATRIX)), kind) for _ in range(2))
     multiply = tf.function(tf.matmul)

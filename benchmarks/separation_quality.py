@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.ffmpeg import find_ffmpeg
+from stemforge.features.ffmpeg import find_ffmpeg
 
 START_S, SECONDS = 20, 20
 STEMS = ("vocals", "accompaniment")
@@ -78,10 +78,10 @@ def read(song: Path) -> dict[str, np.ndarray]:
 
 
 def export_models(models: Path, folder: Path) -> None:
-    import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
-    from eval import export
-    from features.models import find_models
-    from train.unet import load_model
+    import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    from stemforge.eval import export
+    from stemforge.features.models import find_models
+    from stemforge.train.unet import load_model
 
     folder.mkdir()
     for place in find_models(models):
@@ -93,9 +93,9 @@ def export_models(models: Path, folder: Path) -> None:
 def separate(
     models: Path, exports: Path, mixture: np.ndarray, options: dict[str, Any]
 ) -> dict[str, np.ndarray]:
-    from eval.litert import find_tflite
-    from eval.separation import Separator
-    from features.models import find_models
+    from stemforge.eval.litert import find_tflite
+    from stemforge.eval.separation import Separator
+    from stemforge.features.models import find_models
 
     litert = options.get("runtime") == "litert"
     folders = find_tflite(exports) if litert else find_models(models)
@@ -118,7 +118,7 @@ def post_filters() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 
 
 def score(root: Path, song: str, number: int) -> list[dict[str, Any]]:
-    from eval.scores import score_track
+    from stemforge.eval.scores import score_track
 
     references = dict(np.load(root / f"{song}.npz"))
     estimates = dict(np.load(root / f"{song} {number}.npz"))

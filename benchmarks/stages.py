@@ -80,7 +80,7 @@ def main() -> None:
 def run(root: Path, stage: str, *arguments: str) -> float:
     """Wall-clock seconds of one stage as a command."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", f"pipelines.{stage}", *arguments]
+    command = [sys.executable, "-m", f"stemforge.pipelines.{stage}", *arguments]
     subprocess.run(command, cwd=root, check=True)
     return time.perf_counter() - started
 

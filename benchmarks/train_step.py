@@ -20,18 +20,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
+from stemforge.pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
 
 import keras
 
 from benchmarks.features import ROOT, decode, environment, make_spleeter, write_csv
-from features.feature_set import FeatureSet
-from pipelines.params import read_params
-from pipelines.train_stem import net_and_config
-from train import unet
-from train.config import Net, TrainConfig
-from train.dataset import Dataset
-from train.trainer import Trainer
+from stemforge.features.feature_set import FeatureSet
+from stemforge.pipelines.params import read_params
+from stemforge.pipelines.train_stem import net_and_config
+from stemforge.train import unet
+from stemforge.train.config import Net, TrainConfig
+from stemforge.train.dataset import Dataset
+from stemforge.train.trainer import Trainer
 
 STEMS = ("vocals", "drums", "bass", "other")
 BATCHES, TURNS, STEPS = (2, 4), 7, 3
@@ -47,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         songs = decode(arguments.corpus.resolve(), root / "project")
-        command = [sys.executable, "-m", "pipelines.compute_features"]
+        command = [sys.executable, "-m", "stemforge.pipelines.compute_features"]
         subprocess.run(command, cwd=root / "project", check=True)
         features = FeatureSet.open(str(root / "project" / "data" / "features"))
         spleeter = arguments.spleeter_python or make_spleeter(root / "spleeter")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.scores import ACCOMPANIMENT, Reason, Remark
-from features import audio, storage
-from features.errors import UserError
-from features.ffmpeg import AudioError
-from features.stft import Waveform
+from stemforge.eval.scores import ACCOMPANIMENT, Reason, Remark
+from stemforge.features import audio, storage
+from stemforge.features.errors import UserError
+from stemforge.features.ffmpeg import AudioError
+from stemforge.features.stft import Waveform
 
 ENDINGS = (".wav", ".flac")
 SPLIT = "test"

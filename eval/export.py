@@ -14,13 +14,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
 
-from eval.inference import Library, fold
-from eval.litert import SIGNATURE, with_interface
-from eval.separation import common_interface
-from eval.separation_tf import GraphNets, separate_segment, separate_song
-from features.errors import UserError
-from features.models import Interface
-from train.unet import Model, weights
+from stemforge.eval.inference import Library, fold
+from stemforge.eval.litert import SIGNATURE, with_interface
+from stemforge.eval.separation import common_interface
+from stemforge.eval.separation_tf import GraphNets, separate_segment, separate_song
+from stemforge.features.errors import UserError
+from stemforge.features.models import Interface
+from stemforge.train.unet import Model, weights
 
 TFLiteFormat = Literal["float32", "float16", "int8_weights", "int8_mixed"]
 TFLITE_FORMATS: tuple[TFLiteFormat, ...] = ("float32", "float16", "int8_weights", "int8_mixed")

@@ -6,9 +6,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.wiener import wiener_filter
-from features.masks import direct_mask, ratio_masks
-from features.stft import FRAMES_AT_ONCE, Spectrum
+from stemforge.eval.wiener import wiener_filter
+from stemforge.features.masks import direct_mask, ratio_masks
+from stemforge.features.stft import FRAMES_AT_ONCE, Spectrum
 
 Mask = Literal["ratio", "direct"]
 MaskExtension = Literal["zeros", "average"]

@@ -24,11 +24,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from eval.separation import Precision
-from features.errors import UserError
-from features.models import Interface, read_card, read_weights
-from train.config import Activation, Net
-from train.unet import NORM_EPSILON
+from stemforge.eval.separation import Precision
+from stemforge.features.errors import UserError
+from stemforge.features.models import Interface, read_card, read_weights
+from stemforge.train.config import Activation, Net
+from stemforge.train.unet import NORM_EPSILON
 
 Library = Literal["onednn", "xnnpack"]  # of TensorFlow, of LiteRT
 Weights = dict[str, NDArray[np.float32]]

@@ -10,9 +10,9 @@ import pandas as pd
 import scipy.stats
 from numpy.typing import NDArray
 
-from eval import published
-from eval.oracles import METHODS
-from eval.scores import METRICS, TRACK_METRICS
+from stemforge.eval import published
+from stemforge.eval.oracles import METHODS
+from stemforge.eval.scores import METRICS, TRACK_METRICS
 
 Average = Literal["median", "mean"]
 KEYS = ["method", "track", "target"]

@@ -13,8 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from features.errors import UserError
-from features.models import Interface
+from stemforge.features.errors import UserError
+from stemforge.features.models import Interface
 
 SIGNATURE = "estimate"
 METADATA = "stemforge"  # name of the buffer that holds an Interface as JSON

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
-from features.stft import Waveform
+from stemforge.features.stft import Waveform
 
 # SiSEC 2018's oracles use frames of 2048 samples, half overlapped.
 ORACLE_FRAME_SAMPLES = 2048

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.separation import Nets, Separator
-from eval.track_metrics import utterance_sdr
-from features.models import Interface
-from features.stft import Waveform, magnitude_stft
-from train.unet import Model
+from stemforge.eval.separation import Nets, Separator
+from stemforge.eval.track_metrics import utterance_sdr
+from stemforge.features.models import Interface
+from stemforge.features.stft import Waveform, magnitude_stft
+from stemforge.train.unet import Model
 
 Outputs = dict[str, NDArray[np.float32]]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from eval.leaderboard import SIGNIFICANCE_LEVEL, best_methods, order_methods
-from eval.scores import METRICS, TRACK_METRICS
+from stemforge.eval.leaderboard import SIGNIFICANCE_LEVEL, best_methods, order_methods
+from stemforge.eval.scores import METRICS, TRACK_METRICS
 
 Rows = list[list[str]]
 BOX_INCHES = 0.3  # height of a method's box

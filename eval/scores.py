@@ -9,12 +9,12 @@ from typing import Any, Literal
 import jsonschema
 import pandas as pd
 
-from eval import bss_eval as bss
-from eval.bss_eval import NanPolicy
-from eval.separation import VOCALS
-from eval.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
-from features.ffmpeg import find_ffmpeg
-from features.stft import Waveform
+from stemforge.eval import bss_eval as bss
+from stemforge.eval.bss_eval import NanPolicy
+from stemforge.eval.separation import VOCALS
+from stemforge.eval.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
+from stemforge.features.ffmpeg import find_ffmpeg
+from stemforge.features.stft import Waveform
 
 ACCOMPANIMENT = "accompaniment"
 METRICS = ("SDR", "SIR", "ISR", "SAR")  # a value a frame

@@ -9,12 +9,12 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from eval.filters import Estimates, Filter, Mask, MaskExtension, MaskFilter, WienerFilter
-from eval.streaming import Resampler, StereoSeparation
-from features.audio import as_stereo
-from features.errors import UserError
-from features.models import Interface
-from features.stft import Waveform
+from stemforge.eval.filters import Estimates, Filter, Mask, MaskExtension, MaskFilter, WienerFilter
+from stemforge.eval.streaming import Resampler, StereoSeparation
+from stemforge.features.audio import as_stereo
+from stemforge.features.errors import UserError
+from stemforge.features.models import Interface
+from stemforge.features.stft import Waveform
 
 BLOCK_SAMPLES = 2**18  # 6 s: how often a whole song reports its progress
 VOCALS = "vocals"
@@ -137,12 +137,12 @@ class Separator:
         if runtime == "litert":
             if precision != "float32" or max_frequency_hz is not None:
                 raise UserError("runtime=litert: precision and frequencies are those of the files")
-            from eval.litert import LiteRTNets
+            from stemforge.eval.litert import LiteRTNets
 
             paths = list(folders)
             threads = max(1, (os.cpu_count() or 1) // max(1, len(paths)))
             return cls([LiteRTNets(path, threads=threads) for path in paths], **options)
-        from eval.inference import load_nets
+        from stemforge.eval.inference import load_nets
 
         return cls(
             [load_nets(f, precision=precision, max_frequency_hz=max_frequency_hz) for f in folders],

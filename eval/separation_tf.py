@@ -10,11 +10,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from eval.inference import Library, estimate
-from features.masks import EPSILON
-from features.models import Interface
-from features.stft_tf import inverse_stft, stft
-from train.config import Net
+from stemforge.eval.inference import Library, estimate
+from stemforge.features.masks import EPSILON
+from stemforge.features.models import Interface
+from stemforge.features.stft_tf import inverse_stft, stft
+from stemforge.train.config import Net
 
 
 @dataclass(frozen=True)

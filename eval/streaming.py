@@ -11,8 +11,8 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.filters import Estimates, Filter, Spectra
-from features.stft import Framing, Spectrum, Waveform, inverse_stft, stft
+from stemforge.eval.filters import Estimates, Filter, Spectra
+from stemforge.features.stft import Framing, Spectrum, Waveform, inverse_stft, stft
 
 TAPS_PER_PHASE = 10  # of scipy.signal.resample_poly's filter, to each side
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.separation import Nets, Separator
-from features.masks import direct_mask, ratio_masks
-from features.stft import Waveform, magnitude_stft
+from stemforge.eval.separation import Nets, Separator
+from stemforge.features.masks import direct_mask, ratio_masks
+from stemforge.features.stft import Waveform, magnitude_stft
 
 
 def write_vectors(folder: Path, waveform: Waveform, models: Sequence[Nets]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from features.stft import Spectrum
+from stemforge.features.stft import Spectrum
 
 EPSILON = np.finfo(np.float32).eps  # norbert's regularisation, for complex64 spectra
 LOUDEST = 10.0  # mixtures are scaled to at most this magnitude

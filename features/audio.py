@@ -13,10 +13,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from features import ffmpeg
-from features.errors import UserError
-from features.ffmpeg import AudioError, AudioInfo
-from features.stft import Waveform
+from stemforge.features import ffmpeg
+from stemforge.features.errors import UserError
+from stemforge.features.ffmpeg import AudioError, AudioInfo
+from stemforge.features.stft import Waveform
 
 SAMPLE_RATE_HZ = 44100  # the only rate inside; Spleeter's nets were trained at it
 Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]

@@ -9,10 +9,10 @@ from typing import Literal, Protocol, get_args
 
 import soundfile
 
-from features import ffmpeg
-from features.audio import Subtype, WavWriter
-from features.errors import UserError
-from features.stft import Waveform
+from stemforge.features import ffmpeg
+from stemforge.features.audio import Subtype, WavWriter
+from stemforge.features.errors import UserError
+from stemforge.features.stft import Waveform
 
 Codec = Literal["wav", "flac", "mp3", "m4a", "ogg", "opus"]
 CODECS: tuple[Codec, ...] = get_args(Codec)

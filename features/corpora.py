@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from features import storage
-from features.errors import UserError
-from features.tracks import MIXTURE, Split, choose_valid
+from stemforge.features import storage
+from stemforge.features.errors import UserError
+from stemforge.features.tracks import MIXTURE, Split, choose_valid
 
 STEM_SUFFIX = ".stem.mp4"
 # Order of the streams in a MUSDB .stem.mp4 file (musdb's configs/mus.yaml, stem_ids).

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from features import audio, ffmpeg, storage
-from features.audio import Subtype
-from features.corpora import CorpusTrack
-from features.errors import UserError
-from features.ffmpeg import CHUNK_SAMPLES, AudioError, AudioInfo
-from features.tracks import MIXTURE, Reject, Source, Track
+from stemforge.features import audio, ffmpeg, storage
+from stemforge.features.audio import Subtype
+from stemforge.features.corpora import CorpusTrack
+from stemforge.features.errors import UserError
+from stemforge.features.ffmpeg import CHUNK_SAMPLES, AudioError, AudioInfo
+from stemforge.features.tracks import MIXTURE, Reject, Source, Track
 
 
 class Unfit(UserError):

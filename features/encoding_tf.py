@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from features.encoding import STEP_VARIANCE, STEPS
+from stemforge.features.encoding import STEP_VARIANCE, STEPS
 
 
 def decode(values: Any, scales: Any, segments: Any) -> Any:

@@ -12,15 +12,15 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from features import encoding as enc
-from features import storage
-from features.encoding import Encoding
-from features.errors import UserError
-from features.examples import parse_example, unframe_record
-from features.records import FEATURES_VERSION, INFO, PHASE, index_name, shard_name
-from features.stft import Framing
-from features.storage import RangeReader
-from features.tracks import MIXTURE, Split
+from stemforge.features import encoding as enc
+from stemforge.features import storage
+from stemforge.features.encoding import Encoding
+from stemforge.features.errors import UserError
+from stemforge.features.examples import parse_example, unframe_record
+from stemforge.features.records import FEATURES_VERSION, INFO, PHASE, index_name, shard_name
+from stemforge.features.stft import Framing
+from stemforge.features.storage import RangeReader
+from stemforge.features.tracks import MIXTURE, Split
 
 CHANNELS = 2
 

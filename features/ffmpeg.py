@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from features.errors import UserError
-from features.stft import Waveform
+from stemforge.features.errors import UserError
+from stemforge.features.stft import Waveform
 
 # AAC decoders may add or drop up to two frames of 1024 samples at the ends.
 MAX_DECODER_SLACK_SAMPLES = 2048

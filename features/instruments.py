@@ -12,7 +12,7 @@ import scipy.signal
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from features.audio import SAMPLE_RATE_HZ
+from stemforge.features.audio import SAMPLE_RATE_HZ
 
 Signal = NDArray[np.float64]
 # Formants 1 to 4 of sung vowels, Hz, and their bandwidths, after Peterson and Barney's

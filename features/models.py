@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.errors import UserError
-from features.stft import Framing
+from stemforge.features.errors import UserError
+from stemforge.features.stft import Framing
 
 MODEL_VERSION = 2
 JOINT = "joint"  # name of a model of several stems

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.examples import frame_record
-from features.tracks import Split
+from stemforge.features.examples import frame_record
+from stemforge.features.tracks import Split
 
 FEATURES_VERSION = 2
 INFO = "info.json"

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from features import storage
-from features.audio import SAMPLE_RATE_HZ, as_stereo, read_audio
-from features.blocks import Block, cut_blocks
-from features.encoding import Encoding, PhaseEncoding, encode, encode_phase, to_bytes
-from features.errors import UserError
-from features.examples import make_example
-from features.ffmpeg import AudioError
-from features.records import PHASE, RecordFile, index_name, shard_name, write_index
-from features.stft import Framing, Spectrum, Waveform, magnitude_stft, stft
-from features.track_audio import Files, TrackAudio
-from features.tracks import MIXTURE, Reject, Split, Track
-from features.validity import Thresholds, reject_block
+from stemforge.features import storage
+from stemforge.features.audio import SAMPLE_RATE_HZ, as_stereo, read_audio
+from stemforge.features.blocks import Block, cut_blocks
+from stemforge.features.encoding import Encoding, PhaseEncoding, encode, encode_phase, to_bytes
+from stemforge.features.errors import UserError
+from stemforge.features.examples import make_example
+from stemforge.features.ffmpeg import AudioError
+from stemforge.features.records import PHASE, RecordFile, index_name, shard_name, write_index
+from stemforge.features.stft import Framing, Spectrum, Waveform, magnitude_stft, stft
+from stemforge.features.track_audio import Files, TrackAudio
+from stemforge.features.tracks import MIXTURE, Reject, Split, Track
+from stemforge.features.validity import Thresholds, reject_block
 
 # A full disk is no fault of the track being read: these end the job.
 FATAL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from features import instruments
-from features.audio import SAMPLE_RATE_HZ
-from features.instruments import Kit, Patch, Voice
-from features.stft import Waveform
-from features.tracks import MIXTURE
+from stemforge.features import instruments
+from stemforge.features.audio import SAMPLE_RATE_HZ
+from stemforge.features.instruments import Kit, Patch, Voice
+from stemforge.features.stft import Waveform
+from stemforge.features.tracks import MIXTURE
 
 Choice = TypeVar("Choice")
 STEMS = ("drums", "bass", "other", "vocals")  # the order of MUSDB's streams

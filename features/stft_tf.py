@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from features.stft import Framing, hann
+from stemforge.features.stft import Framing, hann
 
 
 def stft(waveform: Any, framing: Framing) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from features.errors import UserError
+from stemforge.features.errors import UserError
 
 CHUNK_BYTES = 2**20
 EMULATOR = "STORAGE_EMULATOR_HOST"  # where Google's client finds a local gs://

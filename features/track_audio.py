@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from features import storage
-from features.audio import Subtype
-from features.corpora import CorpusTrack
-from features.decoding import decode_stem_file
-from features.tracks import MIXTURE, Track
+from stemforge.features import storage
+from stemforge.features.audio import Subtype
+from stemforge.features.corpora import CorpusTrack
+from stemforge.features.decoding import decode_stem_file
+from stemforge.features.tracks import MIXTURE, Track
 
 Files = dict[str, Path]
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.blocks import name_hash
-from features.errors import UserError
+from stemforge.features.blocks import name_hash
+from stemforge.features.errors import UserError
 
 MANIFEST_VERSION = "1"
 MIXTURE = "mixture"

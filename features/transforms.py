@@ -15,18 +15,18 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.metrics import Metrics
 
-from features import storage
-from features.audio import SAMPLE_RATE_HZ, Subtype
-from features.blocks import assign_shards
-from features.corpora import CorpusTrack
-from features.decoding import decode_track
-from features.errors import UserError
-from features.records import FEATURES_VERSION, INFO, REJECTS, is_unfinished
-from features.shards import FeatureConfig, Shard, ShardReport, write_shard
-from features.stft import Framing
-from features.track_audio import TrackAudio
-from features.tracks import Reject, Split, Track, rejects_table
-from features.validity import Thresholds, reject_track
+from stemforge.features import storage
+from stemforge.features.audio import SAMPLE_RATE_HZ, Subtype
+from stemforge.features.blocks import assign_shards
+from stemforge.features.corpora import CorpusTrack
+from stemforge.features.decoding import decode_track
+from stemforge.features.errors import UserError
+from stemforge.features.records import FEATURES_VERSION, INFO, REJECTS, is_unfinished
+from stemforge.features.shards import FeatureConfig, Shard, ShardReport, write_shard
+from stemforge.features.stft import Framing
+from stemforge.features.track_audio import TrackAudio
+from stemforge.features.tracks import Reject, Split, Track, rejects_table
+from stemforge.features.validity import Thresholds, reject_track
 
 FEATURE_SPLITS: tuple[Split, ...] = ("train", "valid")
 FAILURES = ("decode_error", "failed")  # reasons that count for max_failed_tracks_ratio

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.blocks import Block
-from features.stft import Waveform
-from features.tracks import Reject, Track
+from stemforge.features.blocks import Block
+from stemforge.features.stft import Waveform
+from stemforge.features.tracks import Reject, Track
 
 # A sample counts as clipped from one step of 16 bits below full scale on.
 FULL_SCALE = 1.0 - 2.0**-15

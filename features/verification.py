@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from features import storage
-from features.examples import parse_example, unframe_record
-from features.feature_set import FeatureSet
-from features.records import INFO, REJECTS, index_name, shard_name
-from features.storage import RangeReader
-from features.tracks import Split
+from stemforge.features import storage
+from stemforge.features.examples import parse_example, unframe_record
+from stemforge.features.feature_set import FeatureSet
+from stemforge.features.records import INFO, REJECTS, index_name, shard_name
+from stemforge.features.storage import RangeReader
+from stemforge.features.tracks import Split
 
 CHUNK_BYTES = 2**22
 

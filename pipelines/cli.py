@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import export_models, score_estimates, separate_songs, train_cluster
-from pipelines.console import progress, run_main, say
-from pipelines.paths import SUMS
+from stemforge.pipelines import export_models, score_estimates, separate_songs, train_cluster
+from stemforge.pipelines.console import progress, run_main, say
+from stemforge.pipelines.paths import SUMS
 
 # Heavy imports wait until a command runs: help answers within a second.
 
@@ -148,7 +148,7 @@ def _add_import_config(commands: Any) -> None:
 
 def print_info(arguments: argparse.Namespace) -> None:
     """`stemforge info`."""
-    from features.models import find_models, read_card
+    from stemforge.features.models import find_models, read_card
 
     for folder in find_models(arguments.model):
         card = read_card(folder)
@@ -175,9 +175,9 @@ def print_info(arguments: argparse.Namespace) -> None:
 
 def make_release(arguments: argparse.Namespace) -> None:
     """`stemforge release`."""
-    from features.errors import UserError
-    from pipelines.params import read_params
-    from pipelines.release import write_release
+    from stemforge.features.errors import UserError
+    from stemforge.pipelines.params import read_params
+    from stemforge.pipelines.release import write_release
 
     name, version = arguments.name, arguments.version
     out = arguments.output or Path("releases") / f"{name}-{version}"
@@ -196,9 +196,9 @@ def verify_folder(arguments: argparse.Namespace) -> None:
 
 def verify_release(folder: Path, other: str | None) -> None:
     """`stemforge verify RELEASE`."""
-    import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
-    from features.errors import IncompleteError
-    from pipelines.verify_release import compare, find_problems
+    import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    from stemforge.features.errors import IncompleteError
+    from stemforge.pipelines.verify_release import compare, find_problems
 
     problems = list(find_problems(folder))
     for problem in problems:
@@ -217,13 +217,13 @@ def verify_release(folder: Path, other: str | None) -> None:
 
 def verify_features(folder: str, other: str | None) -> None:
     """`stemforge verify FEATURES`."""
-    from features import storage
-    from features.errors import UserError
-    from features.feature_set import FeatureSet
-    from features.verification import differences, find_damage
+    from stemforge.features import storage
+    from stemforge.features.errors import UserError
+    from stemforge.features.feature_set import FeatureSet
+    from stemforge.features.verification import differences, find_damage
 
     if any(p and not storage.is_local(p) for p in (folder, other)):
-        from pipelines.runners import pipeline_options
+        from stemforge.pipelines.runners import pipeline_options
 
         pipeline_options([])  # tells Beam's filesystems of STEMFORGE_BEAM_ARGS
     info = FeatureSet.open(folder).info
@@ -251,7 +251,7 @@ def verify_features(folder: str, other: str | None) -> None:
 
 def import_spleeter(arguments: argparse.Namespace) -> None:
     """`stemforge import-spleeter`."""
-    from features.errors import UserError
+    from stemforge.features.errors import UserError
 
     stems = arguments.stems.split(",") if arguments.stems else None
     if (stems is None) != (arguments.activation is None):
@@ -259,8 +259,8 @@ def import_spleeter(arguments: argparse.Namespace) -> None:
     if stems and arguments.configuration:
         raise UserError("--configuration names stems and activation: leave --stems out")
 
-    import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
-    from pipelines.import_spleeter import import_checkpoint
+    import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    from stemforge.pipelines.import_spleeter import import_checkpoint
 
     models = import_checkpoint(
         arguments.checkpoint,
@@ -276,7 +276,7 @@ def import_spleeter(arguments: argparse.Namespace) -> None:
 
 def import_configuration(arguments: argparse.Namespace) -> None:
     """`stemforge import-config`."""
-    from pipelines.import_config import import_config
+    from stemforge.pipelines.import_config import import_config
 
     remarks = import_config(
         arguments.configuration, arguments.output, data=arguments.data, base=arguments.base

@@ -12,34 +12,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.console import progress, quiet_stderr, run_main, say, watched
+from stemforge.pipelines.console import progress, quiet_stderr, run_main, say, watched
 
 with quiet_stderr():  # logs while it loads
     import apache_beam as beam
 
-from features import storage
-from features.corpora import CorpusTrack
-from features.encoding import bytes_per_frame
-from features.errors import UserError
-from features.examples import FRAME_OVERHEAD_BYTES
-from features.records import INFO
-from features.shards import FeatureConfig
-from features.stft import Framing
-from features.track_audio import CorpusAudio, DecodedAudio, TrackAudio
-from features.tracks import Manifest, Reject, Track, read_manifest, read_rejects
-from features.transforms import (
+from stemforge.features import storage
+from stemforge.features.corpora import CorpusTrack
+from stemforge.features.encoding import bytes_per_frame
+from stemforge.features.errors import UserError
+from stemforge.features.examples import FRAME_OVERHEAD_BYTES
+from stemforge.features.records import INFO
+from stemforge.features.shards import FeatureConfig
+from stemforge.features.stft import Framing
+from stemforge.features.track_audio import CorpusAudio, DecodedAudio, TrackAudio
+from stemforge.features.tracks import Manifest, Reject, Track, read_manifest, read_rejects
+from stemforge.features.transforms import (
     FEATURE_SPLITS,
     MeasureTrack,
     Progress,
     WriteFeatures,
     plan_shards,
 )
-from features.validity import Thresholds
-from pipelines.decode import list_corpus
-from pipelines.params import Corpus, Features, Params, read_params
-from pipelines.paths import FEATURES, TRACK_REJECTS, TRACKS
-from pipelines.runners import pipeline_options, run_pipeline
-from pipelines.work import check_free_space, publish, work_folder
+from stemforge.features.validity import Thresholds
+from stemforge.pipelines.decode import list_corpus
+from stemforge.pipelines.params import Corpus, Features, Params, read_params
+from stemforge.pipelines.paths import FEATURES, TRACK_REJECTS, TRACKS
+from stemforge.pipelines.runners import pipeline_options, run_pipeline
+from stemforge.pipelines.work import check_free_space, publish, work_folder
 
 WATCH_S = 0.5
 
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """The command line; what it does not know goes to Beam."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.compute_features",
+        prog="python -m stemforge.pipelines.compute_features",
         description="Computes features as params.yaml says. Other flags go to Beam.",
         allow_abbrev=False,
     )

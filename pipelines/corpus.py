@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from features import audio, ffmpeg, starter
-from features.corpora import STEM_SUFFIX
-from features.errors import UserError
-from features.tracks import MIXTURE
-from pipelines.console import run_main
-from pipelines.parallel import map_tracks
-from pipelines.params import Starter, read_params
-from pipelines.paths import CORPUS_CARD, STARTER
-from pipelines.work import explain_empty, publish, work_folder
+from stemforge.features import audio, ffmpeg, starter
+from stemforge.features.corpora import STEM_SUFFIX
+from stemforge.features.errors import UserError
+from stemforge.features.tracks import MIXTURE
+from stemforge.pipelines.console import run_main
+from stemforge.pipelines.parallel import map_tracks
+from stemforge.pipelines.params import Starter, read_params
+from stemforge.pipelines.paths import CORPUS_CARD, STARTER
+from stemforge.pipelines.work import explain_empty, publish, work_folder
 
 SMOKE_REMARK = (
     "**A smoke corpus, not a benchmark**: a dozen generated songs of a few seconds and one real "

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from features import storage
-from features.errors import UserError
+from stemforge.features import storage
+from stemforge.features.errors import UserError
 
 if TYPE_CHECKING:
-    from features.corpora import CorpusTrack
+    from stemforge.features.corpora import CorpusTrack
 
 
 def find_test_tracks(corpus: str, stems: Sequence[str]) -> list["CorpusTrack"]:
@@ -20,7 +20,7 @@ def find_test_tracks(corpus: str, stems: Sequence[str]) -> list["CorpusTrack"]:
     Raises:
         UserError: no such folder, or no test tracks in it.
     """
-    from features.corpora import find_tracks
+    from stemforge.features.corpora import find_tracks
 
     root = storage.absolute(corpus)
     try:

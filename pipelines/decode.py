@@ -10,11 +10,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from features import audio, ffmpeg, storage
-from features.corpora import CorpusTrack, find_tracks, hold_out_valid, read_csvs
-from features.decoding import decode_track
-from features.errors import UserError
-from features.tracks import (
+from stemforge.features import audio, ffmpeg, storage
+from stemforge.features.corpora import CorpusTrack, find_tracks, hold_out_valid, read_csvs
+from stemforge.features.decoding import decode_track
+from stemforge.features.errors import UserError
+from stemforge.features.tracks import (
     MIXTURE,
     Manifest,
     Reject,
@@ -24,11 +24,11 @@ from features.tracks import (
     write_manifest,
     write_rejects,
 )
-from pipelines.console import run_main, say
-from pipelines.parallel import map_tracks
-from pipelines.params import Corpus, read_params
-from pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
-from pipelines.work import check_free_space, explain_empty, publish, work_folder
+from stemforge.pipelines.console import run_main, say
+from stemforge.pipelines.parallel import map_tracks
+from stemforge.pipelines.params import Corpus, read_params
+from stemforge.pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
+from stemforge.pipelines.work import check_free_space, explain_empty, publish, work_folder
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from features.errors import UserError
-from pipelines.console import progress
+from stemforge.features.errors import UserError
+from stemforge.pipelines.console import progress
 
 CHECKSUMS = "checksum.json"  # from a model's name to the sha256 of its archive
 CHUNK_BYTES = 2**20

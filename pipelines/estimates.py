@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from features.audio import Subtype
-from features.codecs import AudioWriter, Codec, open_output
-from features.stft import Waveform
+from stemforge.features.audio import Subtype
+from stemforge.features.codecs import AudioWriter, Codec, open_output
+from stemforge.features.stft import Waveform
 
 
 def write_estimates(

@@ -3,19 +3,19 @@
 import functools
 from pathlib import Path
 
-from eval.estimates import find_estimates
-from eval.oracles import METHODS
-from eval.scores import Scoring
-from features import storage
-from features.errors import UserError
-from features.track_audio import DecodedAudio
-from features.tracks import read_manifest
-from pipelines import scoring
-from pipelines.console import run_main
-from pipelines.params import read_params
-from pipelines.paths import ESTIMATES, SCORES, TRACKS
-from pipelines.scoring import FromFolder, Job, Method, Oracle
-from pipelines.work import publish, work_folder
+from stemforge.eval.estimates import find_estimates
+from stemforge.eval.oracles import METHODS
+from stemforge.eval.scores import Scoring
+from stemforge.features import storage
+from stemforge.features.errors import UserError
+from stemforge.features.track_audio import DecodedAudio
+from stemforge.features.tracks import read_manifest
+from stemforge.pipelines import scoring
+from stemforge.pipelines.console import run_main
+from stemforge.pipelines.params import read_params
+from stemforge.pipelines.paths import ESTIMATES, SCORES, TRACKS
+from stemforge.pipelines.scoring import FromFolder, Job, Method, Oracle
+from stemforge.pipelines.work import publish, work_folder
 
 MODEL = "stemforge"  # our method's name in the tables
 

@@ -1,19 +1,19 @@
 """Stage export: models/ -> exports/ (SavedModel, TFLite, golden vectors, parity.json)."""
 
-import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
+import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
 
 import shutil
 
-from features import storage
-from features.errors import UserError
-from features.tracks import MIXTURE, read_manifest
-from pipelines.console import run_main
-from pipelines.exporting import Bounds, export_all, read_clip
-from pipelines.params import Export, read_params
-from pipelines.paths import EXPORTS, MODELS, RUNS, TRACKS
-from pipelines.separate import models_identity
-from pipelines.timings import write_timings
-from pipelines.work import publish, work_folder
+from stemforge.features import storage
+from stemforge.features.errors import UserError
+from stemforge.features.tracks import MIXTURE, read_manifest
+from stemforge.pipelines.console import run_main
+from stemforge.pipelines.exporting import Bounds, export_all, read_clip
+from stemforge.pipelines.params import Export, read_params
+from stemforge.pipelines.paths import EXPORTS, MODELS, RUNS, TRACKS
+from stemforge.pipelines.separate import models_identity
+from stemforge.pipelines.timings import write_timings
+from stemforge.pipelines.work import publish, work_folder
 
 
 def main() -> None:

@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features.errors import UserError
-from pipelines.console import say
-from pipelines.corpus_option import find_test_tracks
+from stemforge.features.errors import UserError
+from stemforge.pipelines.console import say
+from stemforge.pipelines.corpus_option import find_test_tracks
 
 if TYPE_CHECKING:
-    from eval.parity import Clip
+    from stemforge.eval.parity import Clip
 
 # Heavy imports wait until a command runs: help answers within a second.
 
@@ -104,7 +104,7 @@ def _add_common(parser: Any) -> None:
 
 def export_models(arguments: argparse.Namespace) -> None:
     """`stemforge export`."""
-    from features.models import find_models, read_card
+    from stemforge.features.models import find_models, read_card
 
     folders = list(dict.fromkeys(f for place in arguments.models for f in find_models(place)))
     for folder in folders:
@@ -121,14 +121,14 @@ def convert_spleeter(arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         checkpoint: Path = arguments.checkpoint
         if arguments.download:
-            from pipelines.download import fetch_checkpoint
+            from stemforge.pipelines.download import fetch_checkpoint
 
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="stemforge-"))
             checkpoint = fetch_checkpoint(
                 arguments.download, Path(scratch), base_url=arguments.base_url
             )
-        import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
-        from pipelines.import_spleeter import import_checkpoint
+        import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+        from stemforge.pipelines.import_spleeter import import_checkpoint
 
         out = stack.enter_context(_new_folder(arguments.output))
         models = import_checkpoint(
@@ -162,10 +162,10 @@ def _new_folder(output: Path) -> Iterator[Path]:
 
 
 def _export(folders: Sequence[Path], out: Path, arguments: argparse.Namespace) -> None:
-    import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
-    from features.models import read_card
-    from pipelines.exporting import Bounds, export_all
-    from pipelines.timings import write_timings
+    import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    from stemforge.features.models import read_card
+    from stemforge.pipelines.exporting import Bounds, export_all
+    from stemforge.pipelines.timings import write_timings
 
     try:
         frames = [int(text) for text in arguments.frames.split(",")]
@@ -189,9 +189,9 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list["Clip"]:
     Raises:
         UserError: no test track, or one at another rate.
     """
-    from features.corpora import MUSDB_STREAMS, CorpusTrack
-    from features.ffmpeg import find_ffmpeg
-    from features.tracks import MIXTURE
+    from stemforge.features.corpora import MUSDB_STREAMS, CorpusTrack
+    from stemforge.features.ffmpeg import find_ffmpeg
+    from stemforge.features.tracks import MIXTURE
 
     stems = [name for name in MUSDB_STREAMS if name != MIXTURE]
     if corpus is None:
@@ -208,12 +208,12 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list["Clip"]:
 
 
 def _read_clip(track: Any, sample_rate_hz: int) -> "Clip":
-    from eval.parity import Clip
-    from eval.scores import ACCOMPANIMENT, accompaniment
-    from features import audio
-    from features.track_audio import open_corpus_track
-    from features.tracks import MIXTURE
-    from pipelines.exporting import read_clip
+    from stemforge.eval.parity import Clip
+    from stemforge.eval.scores import ACCOMPANIMENT, accompaniment
+    from stemforge.features import audio
+    from stemforge.features.track_audio import open_corpus_track
+    from stemforge.features.tracks import MIXTURE
+    from stemforge.pipelines.exporting import read_clip
 
     with open_corpus_track(track, "PCM_16") as files:
         info = audio.file_info(files[MIXTURE])

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval import export, parity
-from eval.inference import load_nets
-from eval.litert import SIGNATURE, LiteRTNets
-from eval.parity import Clip, ExportedNets, KerasNets, Parity
-from eval.separation import common_interface
-from eval.vectors import write_vectors
-from features import audio
-from features.errors import UserError
-from features.tracks import MIXTURE
-from pipelines.console import progress, quiet_stderr, say
-from train.unet import Model, load_model
+from stemforge.eval import export, parity
+from stemforge.eval.inference import load_nets
+from stemforge.eval.litert import SIGNATURE, LiteRTNets
+from stemforge.eval.parity import Clip, ExportedNets, KerasNets, Parity
+from stemforge.eval.separation import common_interface
+from stemforge.eval.vectors import write_vectors
+from stemforge.features import audio
+from stemforge.features.errors import UserError
+from stemforge.features.tracks import MIXTURE
+from stemforge.pipelines.console import progress, quiet_stderr, say
+from stemforge.train.unet import Model, load_model
 
 VECTORS = "vectors"
 OPTIONAL: export.TFLiteFormat = "int8_mixed"  # what misses its bound is left out, and said

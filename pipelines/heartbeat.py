@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from pipelines.work import end_with_parent
+from stemforge.pipelines.work import end_with_parent
 
 HEARTBEAT = "STEMFORGE_HEARTBEAT"
 BEAT_S = 1.0

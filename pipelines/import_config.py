@@ -7,9 +7,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
-from features.errors import UserError
-from pipelines.params import SPLEETER, read_params
-from train.spleeter_config import read_json, training_parameters
+from stemforge.features.errors import UserError
+from stemforge.pipelines.params import SPLEETER, read_params
+from stemforge.train.spleeter_config import read_json, training_parameters
 
 
 def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[str]:

@@ -4,10 +4,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from features import storage
-from features.errors import UserError
-from train import spleeter, unet
-from train.spleeter_config import (
+from stemforge.features import storage
+from stemforge.features.errors import UserError
+from stemforge.train import spleeter, unet
+from stemforge.train.spleeter_config import (
     Configuration,
     make_net,
     official_configurations,

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from eval import leaderboard, published, report
-from eval.leaderboard import Aggregation
-from eval.oracles import METHODS
-from eval.scores import ACCOMPANIMENT, Scoring, whole_table
-from features.errors import UserError
-from features.tracks import read_manifest
-from pipelines import scoring
-from pipelines.console import run_main, say
-from pipelines.evaluate import MODEL
-from pipelines.params import read_params
-from pipelines.paths import COMPARISONS, CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
-from pipelines.work import publish, work_folder
+from stemforge.eval import leaderboard, published, report
+from stemforge.eval.leaderboard import Aggregation
+from stemforge.eval.oracles import METHODS
+from stemforge.eval.scores import ACCOMPANIMENT, Scoring, whole_table
+from stemforge.features.errors import UserError
+from stemforge.features.tracks import read_manifest
+from stemforge.pipelines import scoring
+from stemforge.pipelines.console import run_main, say
+from stemforge.pipelines.evaluate import MODEL
+from stemforge.pipelines.params import read_params
+from stemforge.pipelines.paths import COMPARISONS, CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
+from stemforge.pipelines.work import publish, work_folder
 
 METHOD_NOTES = (
     "`MIX` is the unprocessed mixture as estimate, the floor. The ceilings know the truth: `IRM1` "

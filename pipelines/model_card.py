@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from eval.leaderboard import is_reference
-from features.models import read_card
-from pipelines.evaluate import MODEL
+from stemforge.eval.leaderboard import is_reference
+from stemforge.features.models import read_card
+from stemforge.pipelines.evaluate import MODEL
 
 # SPDX identifiers that a release's weights may have, with name and address of their text.
 LICENCES = {

@@ -14,12 +14,12 @@ import tensorflow as tf
 from dvclive.live import Live
 from scmrepo.exceptions import SCMError
 
-from features.errors import UserError
-from pipelines.console import quiet_stderr
-from pipelines.params import Monitor
-from train import pictures
-from train.dataset import Dataset
-from train.trainer import Report, Row, Trainer
+from stemforge.features.errors import UserError
+from stemforge.pipelines.console import quiet_stderr
+from stemforge.pipelines.params import Monitor
+from stemforge.train import pictures
+from stemforge.train.dataset import Dataset
+from stemforge.train.trainer import Report, Row, Trainer
 
 PICTURE_ROWS = 256
 WAVEFORM_ROWS = 101

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
 
-from pipelines.console import progress, quiet_libraries
-from pipelines.work import end_with_parent
+from stemforge.pipelines.console import progress, quiet_libraries
+from stemforge.pipelines.work import end_with_parent
 
 BEAM_ARGS = "STEMFORGE_BEAM_ARGS"  # Beam's flags, for what can run as a Beam job
 Result = TypeVar("Result")

@@ -7,15 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from eval.bss_eval import NanPolicy
-from eval.leaderboard import Average
-from features.audio import Subtype
-from features.encoding import Encoding, PhaseEncoding
-from features.errors import UserError
-from features.models import JOINT
-from pipelines.console import run_main
-from train.config import Activation, Head, Loss, Norm, OptimizerName, Precision, Schedule
-from train.sampler import Sampling
+from stemforge.eval.bss_eval import NanPolicy
+from stemforge.eval.leaderboard import Average
+from stemforge.features.audio import Subtype
+from stemforge.features.encoding import Encoding, PhaseEncoding
+from stemforge.features.errors import UserError
+from stemforge.features.models import JOINT
+from stemforge.pipelines.console import run_main
+from stemforge.train.config import Activation, Head, Loss, Norm, OptimizerName, Precision, Schedule
+from stemforge.train.sampler import Sampling
 
 PARAMS = Path("params.yaml")
 Count = Annotated[int, Field(gt=0)]

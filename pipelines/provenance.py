@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from features.errors import UserError
-from features.tracks import Manifest
-from pipelines.params import Params
+from stemforge.features.errors import UserError
+from stemforge.features.tracks import Manifest
+from stemforge.pipelines.params import Params
 
 LOCK = Path("dvc.lock")
 # What decides which kernels run, and so how sums round.

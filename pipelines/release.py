@@ -10,14 +10,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from features import storage
-from features.errors import UserError
-from features.tracks import read_manifest
-from pipelines import model_card, provenance
-from pipelines.console import run_main, say
-from pipelines.evaluate import MODEL
-from pipelines.params import Params, read_params
-from pipelines.paths import (
+from stemforge.features import storage
+from stemforge.features.errors import UserError
+from stemforge.features.tracks import read_manifest
+from stemforge.pipelines import model_card, provenance
+from stemforge.pipelines.console import run_main, say
+from stemforge.pipelines.evaluate import MODEL
+from stemforge.pipelines.params import Params, read_params
+from stemforge.pipelines.paths import (
     CORPUS_CARD,
     EXPORTS,
     LEADERBOARD,
@@ -27,7 +27,7 @@ from pipelines.paths import (
     SUMS,
     TRACKS,
 )
-from pipelines.work import publish, work_folder
+from stemforge.pipelines.work import publish, work_folder
 
 PROVENANCE = "provenance.json"
 SCORE_TABLES = ("scores.parquet", "whole.parquet")

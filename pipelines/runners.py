@@ -24,9 +24,9 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import PipelineState
 
-from features.errors import UserError
-from pipelines.console import fail
-from pipelines.parallel import BEAM_ARGS
+from stemforge.features.errors import UserError
+from stemforge.pipelines.console import fail
+from stemforge.pipelines.parallel import BEAM_ARGS
 
 # In process at once; DirectRunner would first try to download another runner.
 LOCAL_RUNNER = "FnApiRunner"

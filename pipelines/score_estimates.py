@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features import storage
-from features.errors import IncompleteError, UserError
-from pipelines.console import progress, quiet_stderr, say
-from pipelines.corpus_option import find_test_tracks
+from stemforge.features import storage
+from stemforge.features.errors import IncompleteError, UserError
+from stemforge.pipelines.console import progress, quiet_stderr, say
+from stemforge.pipelines.corpus_option import find_test_tracks
 
 if TYPE_CHECKING:
-    from features.corpora import CorpusTrack
-    from pipelines.scoring import FromModel, Job, Method
+    from stemforge.features.corpora import CorpusTrack
+    from stemforge.pipelines.scoring import FromModel, Job, Method
 
 # Heavy imports wait until a command runs: help answers within a second.
 
@@ -151,9 +151,9 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         UserError: an option does not fit, or nothing could be scored.
         IncompleteError: some estimates were not as they should be.
     """
-    from eval.leaderboard import Aggregation
-    from pipelines import scoring
-    from pipelines.leaderboard import Leaderboard
+    from stemforge.eval.leaderboard import Aggregation
+    from stemforge.pipelines import scoring
+    from stemforge.pipelines.leaderboard import Leaderboard
 
     out = storage.absolute(arguments.output)
     _check_numbers(arguments)
@@ -208,7 +208,7 @@ class _Run:
     """What is scored, and how."""
 
     def __init__(self, arguments: argparse.Namespace, name: str, out: str) -> None:
-        from eval.scores import Scoring
+        from stemforge.eval.scores import Scoring
 
         self.arguments, self.name, self.out = arguments, name, out
         self.stems = arguments.stems.split(",")
@@ -222,8 +222,8 @@ class _Run:
 
     def score(self, oracles: Sequence[str]) -> None:
         """Scores the method and the oracles, and forgets tracks that are no longer there."""
-        from eval.scores import ACCOMPANIMENT
-        from pipelines import scoring
+        from stemforge.eval.scores import ACCOMPANIMENT
+        from stemforge.pipelines import scoring
 
         jobs: list[Job]
         if self.arguments.model:
@@ -246,9 +246,9 @@ class _Run:
                 storage.remove(storage.join(folder, place))
 
     def _folder_jobs(self) -> tuple[list["Job"], set[str], Sequence[str]]:
-        from eval.estimates import find_estimates
-        from eval.scores import TrackScores
-        from pipelines import scoring
+        from stemforge.eval.estimates import find_estimates
+        from stemforge.eval.scores import TrackScores
+        from stemforge.pipelines import scoring
 
         found = find_estimates(
             storage.absolute(self.arguments.estimates),
@@ -271,7 +271,7 @@ class _Run:
 
     def _score_model(self) -> tuple[set[str], Sequence[str]]:
         """Track by track: a single separation keeps all cores busy."""
-        from pipelines import scoring
+        from stemforge.pipelines import scoring
 
         method = _load_model(self.arguments.model, [*self.stems])
         with progress(len(self.tracks), label="score", unit="track") as bar:
@@ -282,8 +282,8 @@ class _Run:
         return {track.name for track in self.tracks}, method.targets
 
     def _job(self, name: str, track: "CorpusTrack", method: "Method") -> "Job":
-        from features.track_audio import open_corpus_track
-        from pipelines.scoring import Job
+        from stemforge.features.track_audio import open_corpus_track
+        from stemforge.pipelines.scoring import Job
 
         return Job(
             name,
@@ -298,14 +298,14 @@ class _Run:
 
 
 def _load_model(folder: Path, stems: list[str]) -> "FromModel":
-    from features.models import find_models, read_card
+    from stemforge.features.models import find_models, read_card
 
     models = find_models(folder)
     known = [stem for model in models for stem in read_card(model)["stems"]]
-    import pipelines.tensorflow_quietly  # noqa: F401
-    from eval.scores import ACCOMPANIMENT
-    from eval.separation import INSTRUMENTAL, VOCALS, Separator
-    from pipelines.scoring import FromModel
+    import stemforge.pipelines.tensorflow_quietly  # noqa: F401
+    from stemforge.eval.scores import ACCOMPANIMENT
+    from stemforge.eval.separation import INSTRUMENTAL, VOCALS, Separator
+    from stemforge.pipelines.scoring import FromModel
 
     strange = [stem for stem in known if stem not in (*stems, ACCOMPANIMENT)]
     for stem in strange:
@@ -327,8 +327,8 @@ def import_scores(arguments: argparse.Namespace) -> None:
         UserError: nothing to import.
         IncompleteError: some files are broken and were left out.
     """
-    from eval.scores import from_json
-    from pipelines.scoring import SCORED, scores_place
+    from stemforge.eval.scores import from_json
+    from stemforge.pipelines.scoring import SCORED, scores_place
 
     _check_name(arguments.name)
     if arguments.name in ORACLES:

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from eval import oracles, scores
-from eval.estimates import read_estimates
-from eval.scores import Remark, Scoring, TrackScores
-from features import audio, storage
-from features.errors import UserError
-from features.stft import Waveform
-from features.tracks import MIXTURE
-from pipelines.console import progress, say, watched
-from pipelines.parallel import BEAM_ARGS, map_tracks
+from stemforge.eval import oracles, scores
+from stemforge.eval.estimates import read_estimates
+from stemforge.eval.scores import Remark, Scoring, TrackScores
+from stemforge.features import audio, storage
+from stemforge.features.errors import UserError
+from stemforge.features.stft import Waveform
+from stemforge.features.tracks import MIXTURE
+from stemforge.pipelines.console import progress, say, watched
+from stemforge.pipelines.parallel import BEAM_ARGS, map_tracks
 
 if TYPE_CHECKING:
-    from eval.separation import Separator
+    from stemforge.eval.separation import Separator
 
 SCORED, UNSCORED = "test", "unscored"
 # What a process takes with a track of five minutes: 1.9 GB, or with an oracle 6.3.
@@ -288,7 +288,7 @@ def score_all(jobs: Sequence[Job], *, label: str, processes: int | None = None) 
 def _score_on_beam(jobs: Sequence[Job], *, label: str) -> None:
     import apache_beam as beam
 
-    from pipelines.runners import pipeline_options, run_pipeline
+    from stemforge.pipelines.runners import pipeline_options, run_pipeline
 
     pipeline = beam.Pipeline(options=pipeline_options([]))
     scored = pipeline | beam.Create(jobs) | beam.Reshuffle()

@@ -1,18 +1,18 @@
 """Stage separate: models/ and the test tracks -> estimates/<track>/<stem>.wav."""
 
-import pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
+import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
 
 from pathlib import Path
 
-from eval.separation import Separator
-from features import audio, storage
-from features.errors import UserError
-from features.tracks import MIXTURE, read_manifest
-from pipelines.console import progress, run_main
-from pipelines.estimates import write_estimates
-from pipelines.params import read_params
-from pipelines.paths import ESTIMATES, MODELS, TRACKS
-from pipelines.work import check_free_space, publish, work_folder
+from stemforge.eval.separation import Separator
+from stemforge.features import audio, storage
+from stemforge.features.errors import UserError
+from stemforge.features.tracks import MIXTURE, read_manifest
+from stemforge.pipelines.console import progress, run_main
+from stemforge.pipelines.estimates import write_estimates
+from stemforge.pipelines.params import read_params
+from stemforge.pipelines.paths import ESTIMATES, MODELS, TRACKS
+from stemforge.pipelines.work import check_free_space, publish, work_folder
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features.errors import UserError
-from pipelines.console import progress, quiet_stderr, say
+from stemforge.features.errors import UserError
+from stemforge.pipelines.console import progress, quiet_stderr, say
 
 if TYPE_CHECKING:
-    from eval.separation import Separator
+    from stemforge.eval.separation import Separator
 
 # Heavy imports wait until the command runs: help answers within a second.
 
@@ -157,7 +157,7 @@ def separate_songs(arguments: argparse.Namespace) -> None:
         UserError: an option does not fit; or songs could not be separated, after all others
             were.
     """
-    from features.codecs import check_codec
+    from stemforge.features.codecs import check_codec
 
     check_codec(arguments.codec, subtype=arguments.subtype, bitrate=arguments.bitrate)
     if not 0.0 <= arguments.offset < math.inf:
@@ -247,17 +247,17 @@ def _load(arguments: argparse.Namespace) -> "Separator":
     if mwf_window is None and arguments.mwf:
         mwf_window = MWF_WINDOW_FRAMES
     if arguments.runtime == "litert":
-        from eval.litert import find_tflite
+        from stemforge.eval.litert import find_tflite
 
         models = find_tflite(arguments.model)
     else:
-        from features.models import find_models, read_card
+        from stemforge.features.models import find_models, read_card
 
         models = find_models(arguments.model)
         for folder in models:
             read_card(folder)
-        import pipelines.tensorflow_quietly  # noqa: F401
-    from eval.separation import Separator
+        import stemforge.pipelines.tensorflow_quietly  # noqa: F401
+    from stemforge.eval.separation import Separator
 
     with quiet_stderr():  # LiteRT tells what it runs on
         return Separator.load(
@@ -318,8 +318,8 @@ def _check_targets(targets: dict[Path, dict[str, Path]], *, overwrite: bool) -> 
 def _separate_song(
     separator: "Separator", song: Path, paths: dict[str, Path], arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    from features.audio import cut, stream_song
-    from pipelines.estimates import write_estimates
+    from stemforge.features.audio import cut, stream_song
+    from stemforge.pipelines.estimates import write_estimates
 
     started = time.perf_counter()
     info, blocks = stream_song(song)

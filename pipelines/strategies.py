@@ -4,11 +4,11 @@ import json
 import os
 from typing import Any
 
-from pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
+from stemforge.pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
 
-from features.errors import UserError
-from pipelines.console import quiet_stderr, say
-from train.cluster import Cluster
+from stemforge.features.errors import UserError
+from stemforge.pipelines.console import quiet_stderr, say
+from stemforge.train.cluster import Cluster
 
 STRATEGY = "STEMFORGE_STRATEGY"
 STRATEGIES = ("default", "mirrored", "multi_worker")

@@ -7,7 +7,7 @@ tells of: where that is set, the first operation is left to it.
 
 import os
 
-from pipelines.console import fail, quiet_libraries, quiet_stderr
+from stemforge.pipelines.console import fail, quiet_libraries, quiet_stderr
 
 LOGICAL_CPUS = os.environ.get("STEMFORGE_LOGICAL_CPUS")
 if LOGICAL_CPUS and not (LOGICAL_CPUS.isdecimal() and int(LOGICAL_CPUS)):

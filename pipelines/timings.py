@@ -1,7 +1,7 @@
 """What exports cost on this machine: size, start-up, latency by threads, peak memory.
 
-Each file is measured in processes of its own, `python -m pipelines.timings FILE THREADS`, which
-load nothing but what runs the file.
+Each file is measured in processes of its own, `python -m stemforge.pipelines.timings FILE THREADS`,
+which load nothing but what runs the file.
 """
 
 import json
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from features.errors import UserError
-from pipelines.console import progress
+from stemforge.features.errors import UserError
+from stemforge.pipelines.console import progress
 
 THREADS = (1, 2)
 RUNS = 5
@@ -44,7 +44,13 @@ def write_timings(root: Path, out: Path) -> None:
             parts = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
             values = {"size_mb": sum(part.stat().st_size for part in parts) / 1e6}
             for threads in THREADS:
-                command = [sys.executable, "-m", "pipelines.timings", str(path), str(threads)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "stemforge.pipelines.timings",
+                    str(path),
+                    str(threads),
+                ]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
                     raise UserError(f"{path}: cannot be timed: {done.stderr.strip()[-200:]}")

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from features.errors import IncompleteError, Interrupted, UserError
-from pipelines.console import EXIT_USER_ERROR, say
-from pipelines.heartbeat import HEARTBEAT
-from pipelines.paths import RUNS
-from pipelines.work import WORK
+from stemforge.features.errors import IncompleteError, Interrupted, UserError
+from stemforge.pipelines.console import EXIT_USER_ERROR, say
+from stemforge.pipelines.heartbeat import HEARTBEAT
+from stemforge.pipelines.paths import RUNS
+from stemforge.pipelines.work import WORK
 
 POLL_S = 0.2
 SETTLE_S = 1.0
@@ -39,8 +39,8 @@ def add_to(commands: Any) -> None:
     command = commands.add_parser(
         "train-cluster",
         help="train one model by several workers on this machine",
-        description="Starts workers of `python -m pipelines.train_stem` that share each batch, "
-        "and starts all of them again from the last checkpoint when one dies or hangs. Run it "
+        description="Starts workers of `python -m stemforge.pipelines.train_stem` that share each "
+        "batch, and starts all of them again from the last checkpoint when one dies or hangs. Run it "
         "where params.yaml is.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -82,7 +82,7 @@ def train_cluster(arguments: argparse.Namespace) -> None:
     if stem is None:
         raise UserError("train-cluster: give the model's name after --, as in -- --stem vocals")
     supervisor = Supervisor(
-        [sys.executable, "-m", "pipelines.train_stem", *arguments.train,
+        [sys.executable, "-m", "stemforge.pipelines.train_stem", *arguments.train,
          "--strategy", "multi_worker"],
         workers=arguments.workers,
         logs=RUNS / stem / "workers",

@@ -15,25 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.heartbeat import heart  # isort: skip (before TensorFlow)
-from pipelines.strategies import STRATEGIES, STRATEGY, make_cluster  # isort: skip (imports it)
+from stemforge.pipelines.heartbeat import heart  # isort: skip (before TensorFlow)
+from stemforge.pipelines.strategies import STRATEGIES, STRATEGY, make_cluster  # isort: skip (imports it)
 
-from eval.export import write_saved_model
-from features import storage
-from features.errors import IncompleteError, UserError
-from features.feature_set import FeatureSet
-from features.models import JOINT
-from pipelines.console import progress, run_main, say
-from pipelines.monitor import RunMonitor
-from pipelines.params import SPLEETER, Params, Train, read_params
-from pipelines.paths import FEATURES, MODELS, RUNS
-from pipelines.work import publish, work_folder
-from train import unet
-from train.checkpoints import Checkpoints
-from train.cluster import Cluster
-from train.config import Net, Optimization, TrainConfig
-from train.dataset import Dataset
-from train.trainer import Report, Trainer, history_csv, is_finished
+from stemforge.eval.export import write_saved_model
+from stemforge.features import storage
+from stemforge.features.errors import IncompleteError, UserError
+from stemforge.features.feature_set import FeatureSet
+from stemforge.features.models import JOINT
+from stemforge.pipelines.console import progress, run_main, say
+from stemforge.pipelines.monitor import RunMonitor
+from stemforge.pipelines.params import SPLEETER, Params, Train, read_params
+from stemforge.pipelines.paths import FEATURES, MODELS, RUNS
+from stemforge.pipelines.work import publish, work_folder
+from stemforge.train import unet
+from stemforge.train.checkpoints import Checkpoints
+from stemforge.train.cluster import Cluster
+from stemforge.train.config import Net, Optimization, TrainConfig
+from stemforge.train.dataset import Dataset
+from stemforge.train.trainer import Report, Trainer, history_csv, is_finished
 
 PUBLISHED = "published"  # in a work folder: its last result is a stage's output
 
@@ -77,7 +77,7 @@ def main() -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.train_stem")
+    parser = argparse.ArgumentParser(prog="python -m stemforge.pipelines.train_stem")
     parser.add_argument(
         "--stem", required=True, help=f"name in train.models: a stem, or {JOINT} for all of them"
     )
@@ -202,7 +202,7 @@ def open_features(folder: str, params: Params) -> FeatureSet:
         UserError: it is no finished one, or it was made with other parameters.
     """
     if not storage.is_local(folder):
-        from pipelines.runners import pipeline_options
+        from stemforge.pipelines.runners import pipeline_options
 
         pipeline_options([])  # hands STEMFORGE_BEAM_ARGS to Beam's filesystems
     features = FeatureSet.open(folder)

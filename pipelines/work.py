@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from features.errors import UserError
+from stemforge.features.errors import UserError
 
 WORK = Path(".work")
 SPARE_BYTES = 64 * 2**20  # kept free for everything else

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
+from stemforge.pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
 
 import numpy as np
 import pytest
 
-from features import audio, ffmpeg, starter
-from features.tracks import MIXTURE
-from pipelines.corpus import write_stems
+from stemforge.features import audio, ffmpeg, starter
+from stemforge.features.tracks import MIXTURE
+from stemforge.pipelines.corpus import write_stems
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

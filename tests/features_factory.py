@@ -6,16 +6,16 @@ from pathlib import Path
 
 import apache_beam as beam
 
-from features.corpora import find_tracks, hold_out_valid
-from features.decoding import decode_track
-from features.feature_set import FeatureSet
-from features.shards import FeatureConfig
-from features.stft import Framing
-from features.track_audio import DecodedAudio, TrackAudio
-from features.tracks import Manifest, Reject, Track
-from features.transforms import Progress, WriteFeatures
-from features.validity import Thresholds
-from pipelines.runners import pipeline_options, run_pipeline
+from stemforge.features.corpora import find_tracks, hold_out_valid
+from stemforge.features.decoding import decode_track
+from stemforge.features.feature_set import FeatureSet
+from stemforge.features.shards import FeatureConfig
+from stemforge.features.stft import Framing
+from stemforge.features.track_audio import DecodedAudio, TrackAudio
+from stemforge.features.tracks import Manifest, Reject, Track
+from stemforge.features.transforms import Progress, WriteFeatures
+from stemforge.features.validity import Thresholds
+from stemforge.pipelines.runners import pipeline_options, run_pipeline
 
 STEMS = ("vocals", "drums")
 LIMITS = Thresholds(

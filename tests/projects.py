@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
-from pipelines.train_cluster import free_ports
+from stemforge.pipelines.train_cluster import free_ports
 from tests.conftest import ROOT
 
 LIMIT_S = 120
@@ -32,7 +32,7 @@ def stage(
     project: Path, name: str, *arguments: str, code: int = 0, **variables: str
 ) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(
-        [sys.executable, "-m", f"pipelines.{name}", *arguments],
+        [sys.executable, "-m", f"stemforge.pipelines.{name}", *arguments],
         cwd=project,
         env=environment(**variables),
         capture_output=True,

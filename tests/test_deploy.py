@@ -10,8 +10,8 @@ import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines.strategies import read_tf_config
-from pipelines.train_stem import build_parser
+from stemforge.pipelines.strategies import read_tf_config
+from stemforge.pipelines.train_stem import build_parser
 from tests.conftest import ROOT
 from tests.projects import environment, make_project
 

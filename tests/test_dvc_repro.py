@@ -17,7 +17,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines.release import sums
+from stemforge.pipelines.release import sums
 from tests.conftest import ROOT
 from tests.projects import set_params
 
@@ -220,7 +220,7 @@ def test_a_second_run_has_nothing_to_do_but_the_release(finished: Path) -> None:
 
 
 def stemforge(root: Path, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    return run(root, sys.executable, "-m", "pipelines.cli", *arguments, code=code)
+    return run(root, sys.executable, "-m", "stemforge.pipelines.cli", *arguments, code=code)
 
 
 def test_another_clone_makes_the_same_release_byte_for_byte(finished: Path) -> None:

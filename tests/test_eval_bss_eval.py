@@ -7,7 +7,7 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.bss_eval import bss_eval, correlations, frames
+from stemforge.eval.bss_eval import bss_eval, correlations, frames
 
 METRICS = ("sdr", "isr", "sir", "sar")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from eval.estimates import find_estimates, read_estimates
-from features.errors import UserError
+from stemforge.eval.estimates import find_estimates, read_estimates
+from stemforge.features.errors import UserError
 from tests.conftest import RATE_HZ
 
 STEMS = ["vocals", "drums"]

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from eval import export, parity
-from eval.litert import SIGNATURE, LiteRTNets, read_interface
-from eval.parity import Clip, KerasNets
-from eval.separation import Separator, common_interface
-from features.errors import UserError
-from pipelines.exporting import Bounds, check
+from stemforge.eval import export, parity
+from stemforge.eval.litert import SIGNATURE, LiteRTNets, read_interface
+from stemforge.eval.parity import Clip, KerasNets
+from stemforge.eval.separation import Separator, common_interface
+from stemforge.features.errors import UserError
+from stemforge.pipelines.exporting import Bounds, check
+from stemforge.train import unet
+from stemforge.train.config import Net
+from stemforge.train.unet import Model
 from tests.conftest import RATE_HZ
-from train import unet
-from train.config import Net
-from train.unet import Model
 
 NET = Net(16, 64, 4, 3, "batch", 0.0, "elu", "elu", "sigmoid")
 STEMS = ("vocals", "rest")

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from eval import inference
-from eval.inference import TensorFlowNets, load_nets
-from features.errors import UserError
+from stemforge.eval import inference
+from stemforge.eval.inference import TensorFlowNets, load_nets
+from stemforge.features.errors import UserError
+from stemforge.train import unet
+from stemforge.train.config import Net
+from stemforge.train.unet import Model
 from tests.conftest import RATE_HZ
 from tests.test_eval_separation import nets
-from train import unet
-from train.config import Net
-from train.unet import Model
 
 NETS = {
     "4stems": Net(32, 64, 4, 3, "affine", 0.0, "elu", "elu", "sigmoid"),

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from eval import leaderboard, published
-from eval.leaderboard import Aggregation
-from eval.scores import METRICS
+from stemforge.eval import leaderboard, published
+from stemforge.eval.leaderboard import Aggregation
+from stemforge.eval.scores import METRICS
 
 MEDIANS = Aggregation(
     frames="median", tracks="median", baseline="m", confidence=0.95, resamples=999, seed=1

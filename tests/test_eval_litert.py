@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from eval import export, litert
-from eval.litert import LiteRTNets, find_tflite, read_interface
-from eval.separation import Separator
-from features.errors import UserError
+from stemforge.eval import export, litert
+from stemforge.eval.litert import LiteRTNets, find_tflite, read_interface
+from stemforge.eval.separation import Separator
+from stemforge.features.errors import UserError
+from stemforge.train.unet import Model
 from tests.conftest import RATE_HZ, ROOT
 from tests.test_eval_inference import NETS, trained
 from tests.test_eval_separation import separator_of
-from train.unet import Model
 
 
 def write(folder: Path, model: Model) -> Path:
@@ -53,7 +53,7 @@ def test_separates_as_tensorflow_does(
 def test_the_command_needs_no_tensorflow(exports: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "song.wav", np.zeros((RATE_HZ, 2)) + 0.1, 22050)
     script = (
-        "import sys\nfrom pipelines.cli import main\n"
+        "import sys\nfrom stemforge.pipelines.cli import main\n"
         f"assert main({['separate', str(tmp_path / 'song.wav')]!r} + sys.argv[1:]) == 0\n"
         "assert not {'tensorflow', 'keras', 'apache_beam'} & set(sys.modules)"
     )

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from eval.oracles import METHODS
-from pipelines import score_estimates
+from stemforge.eval.oracles import METHODS
+from stemforge.pipelines import score_estimates
 from tests.conftest import RATE_HZ
 
 MASKS = [name for name in METHODS if name != "MIX"]

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eval import report
-from eval.leaderboard import COLUMNS
-from eval.scores import METRICS
+from stemforge.eval import report
+from stemforge.eval.leaderboard import COLUMNS
+from stemforge.eval.scores import METRICS
 
 
 def table() -> pd.DataFrame:

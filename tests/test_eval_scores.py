@@ -6,8 +6,8 @@ import museval
 import numpy as np
 import pytest
 
-from eval import scores
-from eval.scores import METRICS, Remark, Scoring
+from stemforge.eval import scores
+from stemforge.eval.scores import METRICS, Remark, Scoring
 from tests.conftest import RATE_HZ
 
 SCORING = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)

@@ -7,15 +7,15 @@ import pytest
 import scipy.signal
 import tensorflow as tf
 
-from eval.inference import TensorFlowNets
-from eval.separation import Separator
-from features.errors import UserError
-from features.models import Interface
+from stemforge.eval.inference import TensorFlowNets
+from stemforge.eval.separation import Separator
+from stemforge.features.errors import UserError
+from stemforge.features.models import Interface
+from stemforge.train import unet
+from stemforge.train.config import Net
+from stemforge.train.unet import Model
 from tests.conftest import RATE_HZ, ROOT
 from tests.golden import spleeter_rules as rules
-from train import unet
-from train.config import Net
-from train.unet import Model
 
 NET = Net(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
 

@@ -8,8 +8,8 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.streaming import Resampler, StereoSeparation
-from features.stft import Framing
+from stemforge.eval.streaming import Resampler, StereoSeparation
+from stemforge.features.stft import Framing
 from tests.conftest import RATE_HZ
 from tests.test_eval_separation import model, separator_of
 

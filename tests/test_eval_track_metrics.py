@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
+from stemforge.eval.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
 
 SEEDS = st.integers(0, 2**32 - 1)
 

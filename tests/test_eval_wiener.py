@@ -4,9 +4,9 @@ import norbert
 import numpy as np
 import pytest
 
-from eval.filters import WienerFilter
-from eval.wiener import EPSILON, wiener_filter
-from features.stft import Framing, inverse_stft, stft
+from stemforge.eval.filters import WienerFilter
+from stemforge.eval.wiener import EPSILON, wiener_filter
+from stemforge.features.stft import Framing, inverse_stft, stft
 from tests.conftest import RATE_HZ
 from tests.test_eval_inference import NETS, trained
 from tests.test_eval_separation import nets, separator_of

@@ -7,8 +7,8 @@ import pytest
 import scipy.io.wavfile
 import soundfile
 
-from features import audio, ffmpeg
-from features.errors import UserError
+from stemforge.features import audio, ffmpeg
+from stemforge.features.errors import UserError
 from tests.conftest import RATE_HZ
 
 

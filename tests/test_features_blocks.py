@@ -3,7 +3,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.blocks import assign_shards, cut_blocks
+from stemforge.features.blocks import assign_shards, cut_blocks
 
 
 @given(st.integers(0, 5000), st.integers(1, 700))

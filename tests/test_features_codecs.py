@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from features.audio import load_song
-from features.codecs import CODECS, Codec, check_codec, open_output
-from features.errors import UserError
-from pipelines import separate_songs
+from stemforge.features.audio import load_song
+from stemforge.features.codecs import CODECS, Codec, check_codec, open_output
+from stemforge.features.errors import UserError
+from stemforge.pipelines import separate_songs
 
 # Signal to error ratios in dB that a codec keeps at least, of a tone with some noise.
 FIDELITY_DB = {"wav": 85, "flac": 85, "mp3": 20, "m4a": 20, "ogg": 20, "opus": 10}

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from features import ffmpeg
-from features.corpora import find_tracks, hold_out_valid, read_csvs
-from features.decoding import decode_track
-from features.errors import UserError
-from features.tracks import Manifest, Reject, Track, choose_valid, read_manifest, write_manifest
+from stemforge.features import ffmpeg
+from stemforge.features.corpora import find_tracks, hold_out_valid, read_csvs
+from stemforge.features.decoding import decode_track
+from stemforge.features.errors import UserError
+from stemforge.features.tracks import (
+    Manifest,
+    Reject,
+    Track,
+    choose_valid,
+    read_manifest,
+    write_manifest,
+)
 from tests.conftest import RATE_HZ
 
 STEMS = ("vocals", "drums", "bass", "other")

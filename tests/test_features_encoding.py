@@ -8,10 +8,10 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features import encoding, encoding_tf, ffmpeg
-from features.corpora import MUSDB_STREAMS
-from features.encoding import Encoding
-from features.stft import Framing, magnitude_stft
+from stemforge.features import encoding, encoding_tf, ffmpeg
+from stemforge.features.corpora import MUSDB_STREAMS
+from stemforge.features.encoding import Encoding
+from stemforge.features.stft import Framing, magnitude_stft
 from tests.conftest import CC0_MUSDB
 
 ENCODINGS: tuple[Encoding, ...] = ("float32", "float16", "uint8")

@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.examples import (
+from stemforge.features.examples import (
     frame_record,
     make_example,
     masked_crc,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from features.masks import direct_mask, ratio_masks
+from stemforge.features.masks import direct_mask, ratio_masks
 
 
 def test_ratio_masks_by_hand() -> None:

@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from features import instruments, starter
-from features.instruments import Patch, Voice
-from features.tracks import MIXTURE
+from stemforge.features import instruments, starter
+from stemforge.features.instruments import Patch, Voice
+from stemforge.features.tracks import MIXTURE
 from tests.conftest import RATE_HZ
 
 

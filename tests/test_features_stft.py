@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from features.stft import Framing, hann, inverse_stft, stft
+from stemforge.features.stft import Framing, hann, inverse_stft, stft
 
 SPLEETER = Framing(4096, 1024)
 

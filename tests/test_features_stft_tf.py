@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from features.stft import Framing
-from features.stft_tf import inverse_stft, stft
+from stemforge.features.stft import Framing
+from stemforge.features.stft_tf import inverse_stft, stft
 
 
 @pytest.mark.parametrize(("length", "step"), [(4096, 1024), (64, 16), (48, 16)])

@@ -18,17 +18,17 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from features import shards
-from features.examples import frame_record
-from features.feature_set import FeatureSet
-from features.records import RecordFile
-from features.shards import FeatureConfig, Shard, write_shard
-from features.track_audio import DecodedAudio
-from features.tracks import Manifest, Reject, Track, read_rejects
-from features.transforms import FEATURE_SPLITS, Progress, WriteFeatures, plan_shards
-from features.validity import Thresholds
-from features.verification import differences, find_damage
-from pipelines.runners import counters, pipeline_options
+from stemforge.features import shards
+from stemforge.features.examples import frame_record
+from stemforge.features.feature_set import FeatureSet
+from stemforge.features.records import RecordFile
+from stemforge.features.shards import FeatureConfig, Shard, write_shard
+from stemforge.features.track_audio import DecodedAudio
+from stemforge.features.tracks import Manifest, Reject, Track, read_rejects
+from stemforge.features.transforms import FEATURE_SPLITS, Progress, WriteFeatures, plan_shards
+from stemforge.features.validity import Thresholds
+from stemforge.features.verification import differences, find_damage
+from stemforge.pipelines.runners import counters, pipeline_options
 from tests.conftest import RATE_HZ
 from tests.features_factory import CONFIG, compute, make_manifest
 

@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from features.blocks import Block
-from features.tracks import Source, Track
-from features.validity import Thresholds, reject_block, reject_track, rms_db
+from stemforge.features.blocks import Block
+from stemforge.features.tracks import Source, Track
+from stemforge.features.validity import Thresholds, reject_block, reject_track, rms_db
 
 LIMITS = Thresholds(
     min_duration_s=1.0, max_residual_db=-10.0, silence_db=-60.0, max_clipped_ratio=0.05

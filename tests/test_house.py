@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -29,7 +30,8 @@ def imported(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.split(".")[0] in ALLOWED}
+    assert not {name for name in names if name.split(".")[0] in ALLOWED}, path
+    return {name.removeprefix("stemforge.") for name in names if name.startswith("stemforge.")}
 
 
 @pytest.mark.parametrize("package", ALLOWED)
@@ -47,22 +49,22 @@ def test_numpy_modules_do_not_import_tensorflow_or_beam() -> None:
         for path in (ROOT / "features").glob("*.py")
         if path.stem not in ("__init__", "transforms", "encoding_tf", "stft_tf")
     ]
-    script = "import sys\n" + "".join(f"import features.{name}\n" for name in numpy_modules)
+    script = "import sys\n" + "".join(f"import stemforge.features.{name}\n" for name in numpy_modules)
     script += "assert not {'tensorflow', 'keras', 'apache_beam'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
 def test_workers_of_the_feature_job_need_no_tensorflow() -> None:
     script = (
-        "import sys, features.transforms\nassert not {'tensorflow', 'keras'} & set(sys.modules)"
+        "import sys, stemforge.features.transforms\nassert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
 def test_help_loads_nothing_heavy() -> None:
     script = (
-        "import sys, pipelines.cli\n"
-        "pipelines.cli.build_parser().format_help()\n"
+        "import sys\nfrom stemforge.pipelines import cli\n"
+        "cli.build_parser().format_help()\n"
         "heavy = {'tensorflow', 'keras', 'apache_beam', 'scipy', 'pandas', 'soundfile'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
@@ -77,15 +79,17 @@ def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     for name in files:
-        if (ROOT / name).is_file():
+        if (ROOT / name).exists():
             (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "tree" / name).write_bytes((ROOT / name).read_bytes())
+            shutil.copy(ROOT / name, tmp_path / "tree" / name, follow_symlinks=False)
     subprocess.run([*build, "-w", tmp_path, tmp_path / "tree"], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("stemforge-*.whl")
     contents = zipfile.ZipFile(wheel).namelist()
-    assert {"eval/reference/sisec18.parquet", "eval/reference/published.csv"} <= set(contents)
+    assert {
+        "stemforge/eval/reference/sisec18.parquet", "stemforge/eval/reference/published.csv",
+    } <= set(contents)  # fmt: skip
     packages = {name.split("/")[0] for name in contents}
-    assert {name for name in packages if "." not in name} == set(ALLOWED)
+    assert {name for name in packages if "." not in name} == {"stemforge"}
 
     # An empty environment that sees this one's libraries, but not its editable stemforge.
     venv = tmp_path / "venv"
@@ -97,7 +101,7 @@ def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     environment = {"PATH": os.defpath, "PYTHONPATH": f"{site}{os.pathsep}{libraries}"}
-    command = [venv / "bin" / "python", "-c", "from pipelines.cli import run; run()"]
+    command = [venv / "bin" / "python", "-c", "from stemforge.pipelines.cli import run; run()"]
     for arguments, code, text in (
         (["--help"], 0, "separate"),
         (["--version"], 0, "stemforge 0."),
@@ -108,7 +112,7 @@ def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
         )
         assert done.returncode == code, done.stderr
         assert text in done.stdout + done.stderr
-    where = "import pipelines; print(pipelines.__file__)"
+    where = "import stemforge; print(stemforge.__file__)"
     done = subprocess.run(
         [venv / "bin" / "python", "-c", where],
         cwd=empty, env=environment, capture_output=True, text=True, check=True,
@@ -156,7 +160,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_files_and_modules_that_pages_name_are_there() -> None:
     path = re.compile(r"\b(?:tests|benchmarks|features|train|eval|pipelines|deploy)/[\w/]+\.\w+")
-    module = re.compile(r"python -m ((?:benchmarks|pipelines)\.\w+)")
+    module = re.compile(r"python -m (?:stemforge\.)?((?:benchmarks|pipelines)\.\w+)")
     for page in pages():
         text = page.read_text(encoding="utf-8")
         names = [*path.findall(text), *(f"{m.replace('.', '/')}.py" for m in module.findall(text))]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.parity import KerasNets
-from eval.vectors import write_vectors
+from stemforge.eval.parity import KerasNets
+from stemforge.eval.vectors import write_vectors
 from tests.conftest import RATE_HZ, ROOT
 from tests.test_eval_export import make
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import main
+from stemforge.pipelines.cli import main
 from tests.test_pipelines_separate_songs import models
 
 assert models  # a fixture

@@ -18,12 +18,12 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.dataflow.internal import apiclient
 
-from features import storage
-from features.errors import UserError
-from features.transforms import Progress
-from pipelines.compute_features import corpus_job
-from pipelines.params import read_params
-from pipelines.runners import pipeline_options
+from stemforge.features import storage
+from stemforge.features.errors import UserError
+from stemforge.features.transforms import Progress
+from stemforge.pipelines.compute_features import corpus_job
+from stemforge.pipelines.params import read_params
+from stemforge.pipelines.runners import pipeline_options
 from tests.conftest import ROOT
 from tests.test_pipelines_features import free_port, server
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from pipelines import corpus, decode, evaluate, leaderboard
-from pipelines.console import run_main
+from stemforge.pipelines import corpus, decode, evaluate, leaderboard
+from stemforge.pipelines.console import run_main
 from tests.conftest import RATE_HZ, ROOT
 from tests.projects import set_params
 

@@ -16,13 +16,13 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from eval import export
-from eval.separation import Separator
-from features.models import find_models
-from pipelines import cli
+from stemforge.eval import export
+from stemforge.eval.separation import Separator
+from stemforge.features.models import find_models
+from stemforge.pipelines import cli
+from stemforge.train import unet
 from tests.conftest import RATE_HZ, ROOT
 from tests.test_eval_export import NET, make
-from train import unet
 
 CHECKPOINT = ROOT / "tests" / "golden" / "spleeter-4stems"
 
@@ -72,7 +72,7 @@ def test_what_the_mixed_file_loses_is_said_and_the_file_left_out(
     models: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # capfd: what is held back from file descriptor 2 must not be this.
-    from pipelines import export_models
+    from stemforge.pipelines import export_models
 
     monkeypatch.setattr(
         export_models,
@@ -128,7 +128,7 @@ def test_a_full_disk_leaves_nothing(in_tmp: Path) -> None:
     unet.save_model(in_tmp / "vocals", model)
     script = (
         "import resource, signal, sys\n"
-        "from pipelines.cli import main\n"
+        "from stemforge.pipelines.cli import main\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))\n"
         "sys.exit(main(sys.argv[1:]))"
@@ -208,8 +208,8 @@ def test_the_wrong_sum_a_truncated_archive_and_no_server(
 def test_an_official_checkpoint_becomes_models_and_exports(
     archive: Path, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import import_spleeter
-    from train import spleeter_config
+    from stemforge.pipelines import import_spleeter
+    from stemforge.train import spleeter_config
 
     # The small checkpoint's own configuration, by the official one's name.
     configuration = json.loads((CHECKPOINT / "configuration.json").read_text())

@@ -67,7 +67,7 @@ def test_a_misspelt_flag_is_refused(project: Path, tmp_path: Path) -> None:
 
 def test_verify_tells_what_is_wrong(project: Path, tmp_path: Path) -> None:
     def verify(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", "from pipelines.cli import run; run()", "verify"]
+        command = [sys.executable, "-c", "from stemforge.pipelines.cli import run; run()", "verify"]
         return subprocess.run(
             [*command, *arguments], cwd=project, capture_output=True, text=True, timeout=LIMIT_S
         )
@@ -137,7 +137,7 @@ def test_decoding_inside_the_job_makes_the_same_bytes(
 def test_from_gs_to_gs_and_into_training(
     project: Path, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from features import storage
+    from stemforge.features import storage
 
     with google_storage(monkeypatch):
         for path in tiny_corpus.rglob("*.stem.mp4"):
@@ -194,7 +194,7 @@ def test_a_worker_killed_midway_leaves_no_features(
     song.rename(tmp_path / "drums.wav")
     os.mkfifo(song)
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.compute_features", *TWO_PROCESSES],
+        [sys.executable, "-m", "stemforge.pipelines.compute_features", *TWO_PROCESSES],
         cwd=copy, env=environment(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

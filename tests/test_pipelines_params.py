@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from features.errors import UserError
-from pipelines.console import run_main
-from pipelines.params import read_params
+from stemforge.features.errors import UserError
+from stemforge.pipelines.console import run_main
+from stemforge.pipelines.params import read_params
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")

@@ -11,18 +11,18 @@ import pandas as pd
 import pytest
 import soundfile
 
-from eval import published
-from eval.leaderboard import Aggregation
-from eval.scores import METRICS, Scoring, TrackScores
-from features import storage
-from features.errors import UserError
-from pipelines import cli
-from pipelines.leaderboard import Leaderboard
+from stemforge.eval import published
+from stemforge.eval.leaderboard import Aggregation
+from stemforge.eval.scores import METRICS, Scoring, TrackScores
+from stemforge.features import storage
+from stemforge.features.errors import UserError
+from stemforge.pipelines import cli
+from stemforge.pipelines.leaderboard import Leaderboard
+from stemforge.train import unet
+from stemforge.train.config import Net
+from stemforge.train.unet import Model
 from tests.conftest import RATE_HZ
 from tests.projects import environment, google_storage
-from train import unet
-from train.config import Net
-from train.unet import Model
 
 STEMS = ("vocals", "drums", "bass", "other")
 TRACKS = ("A - One", "B - Two", "C - Three")
@@ -192,7 +192,13 @@ def test_a_track_that_is_scored_is_not_scored_again(
 
 def test_a_killed_run_goes_on(estimates: Path, corpus: Path) -> None:
     command = [
-        *(sys.executable, "-c", "from pipelines.cli import run; run()", "score", str(estimates)),
+        *(
+            sys.executable,
+            "-c",
+            "from stemforge.pipelines.cli import run; run()",
+            "score",
+            str(estimates),
+        ),
         *("--corpus", str(corpus), "--output", "scores", "--processes", "1"),
     ]
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)

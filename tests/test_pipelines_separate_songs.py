@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from features import audio, ffmpeg
-from pipelines.cli import main
+from stemforge.features import audio, ffmpeg
+from stemforge.pipelines.cli import main
+from stemforge.train import unet
+from stemforge.train.config import Net
+from stemforge.train.unet import Model
 from tests.conftest import RATE_HZ, ROOT
-from train import unet
-from train.config import Net
-from train.unet import Model
 
 NET = Net(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
 
@@ -163,7 +163,13 @@ def test_folders_patterns_and_names_of_results(tmp_path: Path, models: Path) -> 
 def test_standard_input_and_json(
     tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str], tone: Path
 ) -> None:
-    command = [sys.executable, "-c", "from pipelines.cli import run; run()", "separate", "-"]
+    command = [
+        sys.executable,
+        "-c",
+        "from stemforge.pipelines.cli import run; run()",
+        "separate",
+        "-",
+    ]
     command += ["--model", str(models), "--output", str(tmp_path / "out"), "--json"]
     done = subprocess.run(
         command, input=tone.read_bytes(), capture_output=True, check=True, cwd=ROOT
@@ -293,7 +299,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, models: Path, codec: str) ->
     soundfile.write(song, noise, RATE_HZ)
     script = (
         "import resource, signal, sys\n"
-        "from pipelines.cli import main\n"
+        "from stemforge.pipelines.cli import main\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
         "sys.exit(main(sys.argv[1:]))"

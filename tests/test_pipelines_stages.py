@@ -12,10 +12,10 @@ import pytest
 import soundfile
 from ruamel.yaml import YAML
 
-from features.errors import UserError
-from features.tracks import read_manifest, read_rejects
-from pipelines import corpus, decode, work
-from pipelines.console import run_main
+from stemforge.features.errors import UserError
+from stemforge.features.tracks import read_manifest, read_rejects
+from stemforge.pipelines import corpus, decode, work
+from stemforge.pipelines.console import run_main
 from tests.conftest import RATE_HZ, ROOT
 
 Setup = Callable[..., None]
@@ -147,7 +147,7 @@ def test_a_stage_before_its_inputs(setup: Setup) -> None:
     ):
         arguments = ["--stem", "vocals"] if stage == "train_stem" else []
         done = subprocess.run(
-            [sys.executable, "-m", f"pipelines.{stage}", *arguments],
+            [sys.executable, "-m", f"stemforge.pipelines.{stage}", *arguments],
             capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 2

@@ -14,9 +14,9 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from features.models import read_card
-from pipelines import train_stem
-from pipelines.console import run_main
+from stemforge.features.models import read_card
+from stemforge.pipelines import train_stem
+from stemforge.pipelines.console import run_main
 from tests.projects import LIMIT_S, STEMS, environment, make_project, set_params, stage, untrained
 
 SHORT = {
@@ -132,7 +132,7 @@ def test_sigterm_saves_and_the_next_run_ends_as_an_uninterrupted_one(
 ) -> None:
     set_params(project, train__steps=2000, train__checkpoint_every_steps=5000,
                train__validate_every_steps=5000, monitor__dvclive=False)  # fmt: skip
-    command = [sys.executable, "-m", "pipelines.train_stem", "--stem", "vocals"]
+    command = [sys.executable, "-m", "stemforge.pipelines.train_stem", "--stem", "vocals"]
     with subprocess.Popen(
         command, cwd=project, env=environment(), stderr=subprocess.PIPE, text=True
     ) as process:

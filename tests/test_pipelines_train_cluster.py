@@ -16,9 +16,9 @@ import numpy as np
 import psutil
 import pytest
 
-from features.errors import UserError
-from pipelines.strategies import read_tf_config
-from pipelines.train_cluster import free_ports
+from stemforge.features.errors import UserError
+from stemforge.pipelines.strategies import read_tf_config
+from stemforge.pipelines.train_cluster import free_ports
 from tests.projects import (
     LIMIT_S,
     environment,
@@ -57,7 +57,7 @@ def project(original: Path, tmp_path: Path) -> Path:
     return untrained(original, tmp_path / "project")
 
 
-COMMAND = [sys.executable, "-m", "pipelines.cli", "train-cluster", "--workers", "2"]
+COMMAND = [sys.executable, "-m", "stemforge.pipelines.cli", "train-cluster", "--workers", "2"]
 TRAIN = ["--", "--stem", "drums"]
 
 
@@ -212,7 +212,7 @@ def test_it_gives_up_where_nothing_gets_further(project: Path) -> None:
 def test_features_on_google_storage_are_read_by_every_worker(
     project: Path, original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from features import storage
+    from stemforge.features import storage
 
     folder = original / "data" / "features"
     with google_storage(monkeypatch):
@@ -240,7 +240,7 @@ def by_hand(folders: list[Path], *, chief: bool = False) -> list[tuple[int, str]
     """A worker in each folder, as on machines of their own; exit codes and what they printed."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "pipelines.train_stem", "--stem", "drums"],
+            [sys.executable, "-m", "stemforge.pipelines.train_stem", "--stem", "drums"],
             cwd=folder,
             env=environment(
                 TF_CONFIG=config,

@@ -17,11 +17,11 @@ from tests.test_pipelines_train_cluster import tf_configs, train_cluster
 SCRIPT = """
 import dataclasses, sys
 from pathlib import Path
-from pipelines.strategies import make_cluster
+from stemforge.pipelines.strategies import make_cluster
 import numpy as np
 from tests.test_train_trainer import ADAM, CONFIG, NET
-from train import unet
-from train.trainer import Trainer
+from stemforge.train import unet
+from stemforge.train.trainer import Trainer
 
 folder, cluster = Path(sys.argv[1]), make_cluster(sys.argv[2])
 net = dataclasses.replace(NET, dropout=0.0)  # which draws other numbers on each replica

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from stemforge.train.config import Optimization
+from stemforge.train.optimization import MovingAverage, learning_rate, make_optimizer
 from tests.test_train_trainer import ADAM
-from train.config import Optimization
-from train.optimization import MovingAverage, learning_rate, make_optimizer
 
 
 def steps(optimizer: keras.optimizers.Optimizer, random: np.random.Generator) -> list[np.ndarray]:

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.params import SPLEETER, SPLEETER_RATES, read_params
-from pipelines.train_stem import net_and_config
+from stemforge.pipelines.params import SPLEETER, SPLEETER_RATES, read_params
+from stemforge.pipelines.train_stem import net_and_config
+from stemforge.train import unet
+from stemforge.train.config import Net, TrainConfig
+from stemforge.train.losses import LOSSES
+from stemforge.train.spleeter_config import HEADS
+from stemforge.train.spleeter_config import LOSSES as LOSS_NAMES
+from stemforge.train.spleeter_config import OPTIMIZERS as OPTIMIZER_NAMES
+from stemforge.train.trainer import Trainer
 from tests.conftest import ROOT
 from tests.golden import spleeter_rules as rules
-from train import unet
-from train.config import Net, TrainConfig
-from train.losses import LOSSES
-from train.spleeter_config import HEADS
-from train.spleeter_config import LOSSES as LOSS_NAMES
-from train.spleeter_config import OPTIMIZERS as OPTIMIZER_NAMES
-from train.trainer import Trainer
 
 GOLDEN = ROOT / "tests" / "golden" / "spleeter-training.npz"
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from features.stft import Framing, stft
-from train import pictures
+from stemforge.features.stft import Framing, stft
+from stemforge.train import pictures
 
 
 def test_a_tone_is_a_bright_line_at_its_height() -> None:

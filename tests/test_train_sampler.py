@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from train.sampler import Sampler, Sampling, Window, permute
+from stemforge.train.sampler import Sampler, Sampling, Window, permute
 
 
 @given(st.integers(1, 3000), st.integers(0, 2**64 - 1))

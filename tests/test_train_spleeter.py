@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from eval.separation import Separator
-from features.errors import UserError
-from features.models import read_card
-from pipelines import cli
-from pipelines.params import read_params
-from tests.conftest import ROOT, SHARED
-from tests.golden import spleeter_rules as rules
-from train import spleeter, unet
-from train.config import Net
-from train.spleeter_config import (
+from stemforge.eval.separation import Separator
+from stemforge.features.errors import UserError
+from stemforge.features.models import read_card
+from stemforge.pipelines import cli
+from stemforge.pipelines.params import read_params
+from stemforge.train import spleeter, unet
+from stemforge.train.config import Net
+from stemforge.train.spleeter_config import (
     Configuration,
     make_net,
     official_configurations,
@@ -25,6 +23,8 @@ from train.spleeter_config import (
     read_json,
     training_parameters,
 )
+from tests.conftest import ROOT, SHARED
+from tests.golden import spleeter_rules as rules
 
 OFFICIAL = SHARED / "models" / "spleeter-2stems"
 GOLDEN = SHARED / "golden" / "spleeter-2stems-francium-13s.npz"

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from features.errors import Interrupted, UserError
-from features.feature_set import FeatureSet
+from stemforge.features.errors import Interrupted, UserError
+from stemforge.features.feature_set import FeatureSet
+from stemforge.train import unet
+from stemforge.train.config import Net, Optimization, TrainConfig
+from stemforge.train.dataset import WHOLE, Dataset, Share
+from stemforge.train.losses import l1
+from stemforge.train.trainer import Report, Trainer, history_csv
 from tests.conftest import ROOT
 from tests.features_factory import make_features
-from train import unet
-from train.config import Net, Optimization, TrainConfig
-from train.dataset import WHOLE, Dataset, Share
-from train.losses import l1
-from train.trainer import Report, Trainer, history_csv
 
 NET = Net(16, 64, 4, 3, "batch", 0.2, "elu", "elu", "sigmoid")
 ADAM = Optimization(
@@ -183,7 +183,7 @@ def test_a_late_start_opens_nothing_of_earlier_steps(features: FeatureSet) -> No
 
 
 def places(data: Dataset, step: int) -> list[tuple[object, int]]:
-    from train.dataset import _places
+    from stemforge.train.dataset import _places
 
     reader = data.features.reader("train")
     sampler = data._sampler(reader, "train", sampling="windows", seed=1)
@@ -259,8 +259,8 @@ def test_a_finished_run_goes_on_with_more_steps(features: FeatureSet, tmp_path: 
 SCRIPT = """
 import sys
 from pathlib import Path
-import pipelines.tensorflow_quietly
-from features.feature_set import FeatureSet
+import stemforge.pipelines.tensorflow_quietly
+from stemforge.features.feature_set import FeatureSet
 from tests.test_train_trainer import KILLED, dataset, make
 trainer = make(Path(sys.argv[2]), KILLED)
 trainer.fit(dataset(FeatureSet.open(sys.argv[1])),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from features.errors import UserError
-from features.models import find_models
-from train import unet
-from train.config import Net, Precision
+from stemforge.features.errors import UserError
+from stemforge.features.models import find_models
+from stemforge.train import unet
+from stemforge.train.config import Net, Precision
 
 SPLEETER = Net(512, 1024, 16, 6, "affine", 0.0, "elu", "elu", "sigmoid")
 SMALL = Net(16, 32, 2, 3, "batch", 0.5, "leaky_relu", "relu", "sigmoid")

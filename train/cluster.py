@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from features.errors import IncompleteError, UserError
-from train.dataset import Batch, Share
+from stemforge.features.errors import IncompleteError, UserError
+from stemforge.train.dataset import Batch, Share
 
 # What TensorFlow raises in the workers that are left when one is gone.
 LOST = (

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from features.errors import UserError
-from train.sampler import Sampling
+from stemforge.features.errors import UserError
+from stemforge.train.sampler import Sampling
 
 Norm = Literal["affine", "batch"]
 Activation = Literal["elu", "relu", "leaky_relu"]

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from features import encoding_tf
-from features.errors import UserError
-from features.feature_set import FeatureSet, Run, SplitReader
-from features.tracks import MIXTURE, Split
-from train.sampler import Sampler, Sampling
+from stemforge.features import encoding_tf
+from stemforge.features.errors import UserError
+from stemforge.features.feature_set import FeatureSet, Run, SplitReader
+from stemforge.features.tracks import MIXTURE, Split
+from stemforge.train.sampler import Sampler, Sampling
 
 Batch = tuple[Any, ...]  # float32 tensors [batch, frames, bins, 2]: mixture, then each stem
 Place = tuple[Run, int]  # where a window lies: a run, and its first frame counted from its start

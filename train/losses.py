@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from train.config import Loss
+from stemforge.train.config import Loss
 
 
 def l1(estimate: Any, target: Any) -> Any:

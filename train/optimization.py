@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from train.config import Optimization, Precision
+from stemforge.train.config import Optimization, Precision
 
 # TensorFlow 1's defaults, which Spleeter uses.
 ADAM_EPSILON = 1e-8

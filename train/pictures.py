@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from features.stft import Framing, Waveform, inverse_stft
+from stemforge.features.stft import Framing, Waveform, inverse_stft
 
 RANGE_DB = 80.0  # below the reference is black
 # Black, purple, orange, white: brightness rises with level, also for the colour-blind.

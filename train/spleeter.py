@@ -15,12 +15,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from features.audio import SAMPLE_RATE_HZ
-from features.errors import UserError
-from train import unet
-from train.config import Net
-from train.spleeter_config import DEPTH, Configuration, official_configurations
-from train.unet import NORM_EPSILON, Model
+from stemforge.features.audio import SAMPLE_RATE_HZ
+from stemforge.features.errors import UserError
+from stemforge.train import unet
+from stemforge.train.config import Net
+from stemforge.train.spleeter_config import DEPTH, Configuration, official_configurations
+from stemforge.train.unet import NORM_EPSILON, Model
 
 NORMS = 2 * DEPTH
 DEAD_NORM = DEPTH - 1  # the encoder's sixth, whose output nothing reads

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from features.audio import SAMPLE_RATE_HZ
-from features.errors import UserError
-from features.models import JOINT
-from train.config import Activation, Head, Net
+from stemforge.features.audio import SAMPLE_RATE_HZ
+from stemforge.features.errors import UserError
+from stemforge.features.models import JOINT
+from stemforge.train.config import Activation, Head, Net
 
 DEPTH = 6
 FILTERS = [16, 32, 64, 128, 256, 512]

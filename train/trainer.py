@@ -14,15 +14,15 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from features.errors import Interrupted, UserError
-from features.models import model_name
-from train import unet
-from train.checkpoints import Checkpoints, State
-from train.cluster import Cluster
-from train.config import Net, TrainConfig
-from train.dataset import Batch, Dataset
-from train.losses import LOSSES
-from train.optimization import LossScale, MovingAverage, learning_rate, make_optimizer
+from stemforge.features.errors import Interrupted, UserError
+from stemforge.features.models import model_name
+from stemforge.train import unet
+from stemforge.train.checkpoints import Checkpoints, State
+from stemforge.train.cluster import Cluster
+from stemforge.train.config import Net, TrainConfig
+from stemforge.train.dataset import Batch, Dataset
+from stemforge.train.losses import LOSSES
+from stemforge.train.optimization import LossScale, MovingAverage, learning_rate, make_optimizer
 
 Row = dict[str, Any]
 COLUMNS = ("step", "loss", "valid_loss", "learning_rate")

@@ -17,9 +17,9 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from features.errors import UserError
-from features.models import MODEL_VERSION, Interface, read_card, read_weights
-from train.config import Activation, Net, Precision
+from stemforge.features.errors import UserError
+from stemforge.features.models import MODEL_VERSION, Interface, read_card, read_weights
+from stemforge.train.config import Activation, Net, Precision
 
 KERNEL = 5
 DROPOUT_LEVELS = 3  # dropout follows the first three decoder blocks

@@ -23,10 +23,10 @@ from pathlib import Path
 
 import psutil
 
-from features.errors import UserError
-from pipelines.console import run_main, say
-from pipelines.train_cluster import free_ports
-from pipelines.work import WORK
+from stemforge.features.errors import UserError
+from stemforge.pipelines.console import run_main, say
+from stemforge.pipelines.train_cluster import free_ports
+from stemforge.pipelines.work import WORK
 
 POM = Path(__file__).with_name("pom.xml")
 LIMIT_S, START_S = 600, 90
@@ -84,7 +84,7 @@ def main() -> None:
             seconds = time.monotonic() - started_s
             if disturb and cluster.restarts() == restarts:
                 raise UserError(f"{name}: Flink did not notice; see {folder / 'jobmanager.log'}")
-            verify = [sys.executable, "-m", "pipelines.cli", "verify", str(out)]
+            verify = [sys.executable, "-m", "stemforge.pipelines.cli", "verify", str(out)]
             if subprocess.run([*verify, "--compare", str(local)], check=False).returncode:
                 raise UserError(f"{name}: the features are not those of the local run")
             say(f"flink: {name}: the same bytes as locally, after {seconds:.0f} s")
@@ -125,7 +125,14 @@ def compute(out: Path, flags: list[str], disturb: Callable[[], None] | None = No
         UserError: it failed, and has said why; or it was over before it was disturbed.
     """
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "pipelines.compute_features", "--output", str(out), *flags]
+    command = [
+        sys.executable,
+        "-m",
+        "stemforge.pipelines.compute_features",
+        "--output",
+        str(out),
+        *flags,
+    ]
     deadline_s = time.monotonic() + LIMIT_S
     with subprocess.Popen(command) as process:
         try:
