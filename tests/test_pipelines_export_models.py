@@ -207,6 +207,7 @@ def test_the_wrong_sum_a_truncated_archive_and_no_server(
     assert "either CHECKPOINT_DIR or --download" in capsys.readouterr().err
 
 
+@pytest.mark.system  # the whole way of four nets
 def test_an_official_checkpoint_becomes_models_and_exports(
     archive: Path, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

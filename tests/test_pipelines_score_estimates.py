@@ -63,6 +63,9 @@ def run(*arguments: object, code: int = 0) -> None:
     assert cli.main([str(a) for a in arguments]) == code
 
 
+TWO = ("--stems", "vocals,drums")  # an eighth of the work, where the stems are not the point
+
+
 def score(estimates: Path, corpus: Path, *more: object, code: int = 0) -> pd.DataFrame:
     run("score", estimates, "--corpus", corpus, "--output", "scores", *more, code=code)
     return pd.read_parquet("scores/scores.parquet")
@@ -168,14 +171,14 @@ def test_nothing_to_score(
 def test_a_track_that_is_scored_is_not_scored_again(
     estimates: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    score(estimates, corpus)
+    score(estimates, corpus, *TWO)
     paths = {track: Path(f"scores/mine/test/{track}.json") for track in TRACKS}
     before = {track: (path.stat().st_mtime_ns, path.read_bytes()) for track, path in paths.items()}
     paths["A - One"].unlink()
     louder, _ = soundfile.read(estimates / "B - Two" / "drums.wav")
     write(estimates / "B - Two" / "drums.wav", 1.1 * louder)
     paths["C - Three"].with_name("Gone.json").write_text("{")  # of another corpus
-    score(estimates, corpus)
+    score(estimates, corpus, *TWO)
     after = {track: (path.stat().st_mtime_ns, path.read_bytes()) for track, path in paths.items()}
     assert after["C - Three"] == before["C - Three"]
     assert after["A - One"][1] == before["A - One"][1]
@@ -183,9 +186,9 @@ def test_a_track_that_is_scored_is_not_scored_again(
     assert not paths["C - Three"].with_name("Gone.json").exists()
     # Another policy is another score, and not one to compare with.
     capsys.readouterr()
-    score(estimates, corpus, "--hop-s", "0.5")
+    score(estimates, corpus, *TWO, "--hop-s", "0.5")
     assert "scored with" not in capsys.readouterr().err
-    score(estimates, corpus, "--name", "again")
+    score(estimates, corpus, *TWO, "--name", "again")
     assert "score: mine: scored with hop_s=0.5, not 1.0" in capsys.readouterr().err
     assert paths["C - Three"].read_bytes() != before["C - Three"][1]
 
@@ -219,20 +222,31 @@ def test_a_killed_run_goes_on(estimates: Path, corpus: Path) -> None:
 def test_beam_writes_the_same_bytes(
     estimates: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score(estimates, corpus, "--oracles", "IRM1")
+    score(estimates, corpus, *TWO, "--oracles", "IRM1")
     here = {p.name: p.read_bytes() for p in Path("scores").glob("*/test/*.json")}
     assert len(here) == 3
     monkeypatch.setenv("STEMFORGE_BEAM_ARGS", "--runner=FnApiRunner")
     Path("scores").rename("local")
-    score(estimates, corpus, "--oracles", "IRM1")
+    score(estimates, corpus, *TWO, "--oracles", "IRM1")
     for path in Path("local").rglob("*.*"):
+        assert path.read_bytes() == (Path("scores") / path.relative_to("local")).read_bytes()
+
+
+@pytest.mark.system
+def test_two_processes_write_the_same_bytes(estimates: Path, corpus: Path) -> None:
+    score(estimates, corpus, *TWO, "--oracles", "IRM1")
+    Path("scores").rename("local")
+    score(estimates, corpus, *TWO, "--oracles", "IRM1", "--processes", "2")
+    files = [path for path in Path("local").rglob("*.*") if path.is_file()]
+    assert len(files) > 2 * len(TRACKS)
+    for path in files:
         assert path.read_bytes() == (Path("scores") / path.relative_to("local")).read_bytes()
 
 
 def test_others_scores_are_brought_in(
     estimates: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    score(estimates, corpus)
+    score(estimates, corpus, *TWO)
     theirs = Path("theirs/test")
     theirs.mkdir(parents=True)
     for track in TRACKS:
@@ -247,15 +261,15 @@ def test_others_scores_are_brought_in(
     said = capsys.readouterr().err
     assert "C - Three.json: Expecting value" in said
     assert "2 tracks in scores/TAU9" in said
-    score(estimates, corpus, "--baseline", "TAU9")
+    score(estimates, corpus, *TWO, "--baseline", "TAU9")
     found = pd.read_csv("scores/leaderboard.csv").set_index(["method", "target"])
-    assert found.loc[("TAU9", "bass"), "tracks"] == 2
+    assert found.loc[("TAU9", "drums"), "tracks"] == 2
     Path("scores/TAU9/test/C - Three.json").write_text("{")
-    score(estimates, corpus, code=1)
+    score(estimates, corpus, *TWO, code=1)
     assert "score: TAU9: C - Three: not_scored: TAU9/test/C - Three" in capsys.readouterr().err
-    assert found.loc[("TAU9", "bass"), "SDR"] == pytest.approx(16.0, abs=0.4)
-    assert np.isnan(found.loc[("TAU9", "bass"), "uSDR"])
-    assert not np.isnan(found.loc[("mine", "bass"), "p_value"])
+    assert found.loc[("TAU9", "drums"), "SDR"] == pytest.approx(16.0, abs=0.4)
+    assert np.isnan(found.loc[("TAU9", "drums"), "uSDR"])
+    assert not np.isnan(found.loc[("mine", "drums"), "p_value"])
     for arguments, message in (
         (["TAU9", "nowhere"], "nowhere: no such folder"),
         (["TAU9", str(estimates)], "no JSON file"),

@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from stemforge.pipelines.parallel import PROCESSES
 from stemforge.pipelines.release import sums
+from tests import BLAS_THREADS
 from tests.conftest import ROOT
 from tests.factories import set_params
 
@@ -87,8 +88,9 @@ def clone(origin: Path, name: str) -> Path:
 def environment(*first: Path) -> dict[str, str]:
     """As people have it: with as many processes as there are CPUs."""
     places = [*map(str, first), str(Path(sys.executable).parent), os.environ["PATH"]]
-    ours = {name: value for name, value in os.environ.items() if name != PROCESSES}
-    return ours | {"PATH": os.pathsep.join(places)}
+    tests_own = {PROCESSES, *BLAS_THREADS}
+    others = {name: value for name, value in os.environ.items() if name not in tests_own}
+    return others | {"PATH": os.pathsep.join(places)}
 
 
 def ffmpeg_that_waits(folder: Path, *, song: str, held: Path) -> Path:
