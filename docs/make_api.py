@@ -45,19 +45,14 @@ def _signature(name: str, thing: Any) -> str:
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(node, ast.FunctionDef)
     given, named = node.args.args, node.args.kwonlyargs
-    arguments = list(
-        zip(given, [None] * (len(given) - len(node.args.defaults)) + node.args.defaults)
-    )
-    lines = [
-        _argument(*argument) for argument in arguments if argument[0].arg not in ("self", "cls")
-    ]
+    defaults = [None] * (len(given) - len(node.args.defaults)) + node.args.defaults
+    arguments = zip(given, defaults, strict=True)
+    lines = [_argument(a, default) for a, default in arguments if a.arg not in ("self", "cls")]
     if named:
         lines += ["*", *map(_argument, named, node.args.kw_defaults)]
     if node.args.kwarg:
         lines.append(f"**{ast.unparse(node.args.kwarg)}")
-    returns = (
-        "" if inspect.isclass(thing) else f" -> {ast.unparse(node.returns or ast.Constant(None))}"
-    )
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns and function is thing else ""
     return (
         f"{name}(\n" + "".join(f"    {line},\n" for line in lines) + ")" + returns.replace("'", "")
     )
