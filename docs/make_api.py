@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import stemforge
+from stemforge.eval import bss_eval, scores
 
 PAGE = Path(__file__).with_name("api.md")
 HEAD = """\
@@ -17,6 +18,8 @@ nothing else: a name loads what it needs when it is first used, and says which e
 where that is missing. Everything that is not on this page may change.
 
 """
+# What they take and return beside arrays and numbers.
+CLASSES = (bss_eval.BssEval, scores.Scoring, scores.TrackScores, scores.Remark)
 METHODS = {"Separator": ("load", "separate", "separate_stream")}
 
 
@@ -30,6 +33,9 @@ def api_page() -> str:
         parts.append(_entry(f"stemforge.{name}", thing, level=2))
         for method in METHODS.get(name, ()):
             parts.append(_entry(f"{name}.{method}", getattr(thing, method), level=3))
+    for kind in CLASSES:
+        text = inspect.getdoc(kind)
+        parts.append(f"### {kind.__name__}\n\n`{kind.__module__}`\n\n```text\n{text}\n```\n")
     return HEAD + "\n".join(parts)
 
 

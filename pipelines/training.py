@@ -18,6 +18,7 @@ from stemforge.features import storage
 from stemforge.features.errors import IncompleteError, UserError
 from stemforge.features.feature_set import FeatureSet
 from stemforge.features.models import JOINT
+from stemforge.machine import has_bfloat16
 from stemforge.pipelines.console import progress, say
 from stemforge.pipelines.heartbeat import heart
 from stemforge.pipelines.monitor import RunMonitor
@@ -28,7 +29,7 @@ from stemforge.pipelines.work import publish, work_folder
 from stemforge.train import unet
 from stemforge.train.checkpoints import Checkpoints
 from stemforge.train.cluster import Cluster
-from stemforge.train.config import Net, Optimization, TrainConfig
+from stemforge.train.config import Net, Optimization, Precision, TrainConfig
 from stemforge.train.dataset import Dataset
 from stemforge.train.trainer import Report, Trainer, history_csv, is_finished
 
@@ -143,6 +144,11 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
     if work is not None:
         if params.train.preset:
             say(f"train@{name}: preset {params.train.preset}: {preset_values(params.train)}")
+        if is_emulated(params.train.precision):
+            say(
+                f"train@{name}: train.precision={params.train.precision}: this CPU has no "
+                "instructions for it: float32 takes a fraction of the time"
+            )
         clear_finished(work, task.config)
     trainer = Trainer(
         task.net, task.config, stems=task.stems, work=work, weights=task.start, cluster=cluster
@@ -172,6 +178,12 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
             f"{trainer.state.step}; waited for input {waiting:.1%} of the time"
         )
     cluster.wait()  # a chief that is still at work would take one that ends for lost
+
+
+def is_emulated(precision: Precision) -> bool:
+    """Whether software has to compute in this precision: no GPU, and a CPU that cannot."""
+    slow = precision == "mixed_bfloat16" and not has_bfloat16()
+    return slow and not tf.config.list_physical_devices("GPU")
 
 
 def open_features(folder: str, params: Params) -> FeatureSet:

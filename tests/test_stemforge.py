@@ -1,6 +1,8 @@
 """The importable name: what it offers, what importing it does not do, and the pages' snippets."""
 
+import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import soundfile
 
 import stemforge
 from docs.make_api import api_page
-from stemforge.features.errors import MissingExtraError
+from stemforge.features.errors import MissingExtraError, UserError
 from stemforge.train import unet
 from tests.conftest import RATE_HZ, ROOT
 from tests.test_eval_inference import NETS, trained
@@ -121,6 +123,43 @@ def users_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("raise SystemExit('the user has a module of this name')\n")
     return root
+
+
+def test_models_are_found_by_what_can_run_them(
+    users_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [users_folder / "models" / stem for stem in ("drums", "vocals")]
+    assert stemforge.find_models(str(users_folder / "models")) == folders
+    both = tmp_path / "both"
+    shutil.copytree(folders[0], both / "drums")
+    (both / "drums-float32.tflite").touch()
+    assert stemforge.find_models(both) == [both / "drums"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # no TensorFlow
+    assert stemforge.find_models(both) == [both / "drums-float32.tflite"]
+    assert stemforge.find_models(both, runtime="tensorflow") == [both / "drums"]
+    assert stemforge.find_models(users_folder / "models") == folders  # to say what they need
+    with pytest.raises(UserError, match=r"no model directory \(with a model.json\) in it"):
+        stemforge.find_models(tmp_path)
+
+
+def test_a_model_directory_without_tensorflow_names_the_extra(
+    users_folder: Path, tmp_path: Path
+) -> None:
+    script = (
+        "import sys\nsys.modules['tensorflow'] = None\n"
+        "from stemforge.pipelines.cli import main\n"
+        "sys.exit(main(['separate', 'song.mp3', '--model', 'models', '--output', sys.argv[1]]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "out"],
+        cwd=users_folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == (
+        "stemforge: error: models/drums: a model directory needs tensorflow, which is not "
+        "installed: pip install 'stemforge[train]'\n"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def snippets(page: str) -> list[str]:
