@@ -170,10 +170,21 @@ PIP = Installer(
 )
 
 
+def install_tool(name: str) -> None:
+    """Installs setuptools or uv as locks/setup.lock pins it.
+
+    Raises:
+        SetupError: it cannot be had.
+    """
+    (pin,) = (pin for pin in read_lock(SETUP_LOCK) if pin.name == name)
+    if installed().get(name) != pin.version:
+        PIP.install([pin])
+
+
 def get_uv() -> "Installer | None":
-    """uv, installed by pip as locks/setup.lock pins it; None where it cannot be had."""
+    """What installs by uv, or None where uv cannot be had."""
     try:
-        PIP.install([pin for pin in read_lock(SETUP_LOCK) if pin.name == "uv" and pin.applies()])
+        install_tool("uv")
         settings = index.pip_settings()
         # --no-config: a lock is complete; pyproject.toml's constraints are for renewing it.
         command = ("uv", "pip", "install", "--quiet", "--no-config", "--python", sys.executable)
@@ -227,7 +238,7 @@ def set_up(lock: Path) -> None:
         )
     pins = wanted(read_lock(lock))
     remove_leftovers(pins)
-    PIP.install([pin for pin in read_lock(SETUP_LOCK) if pin.name == "setuptools"])
+    install_tool("setuptools")
     install(pins)
     try:
         run("pip", "check", "--disable-pip-version-check")
