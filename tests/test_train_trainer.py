@@ -259,7 +259,8 @@ def test_a_finished_run_goes_on_with_more_steps(features: FeatureSet, tmp_path: 
 SCRIPT = """
 import sys
 from pathlib import Path
-import stemforge.pipelines.tensorflow_quietly
+from stemforge import tensorflow
+tensorflow.start()
 from stemforge.features.feature_set import FeatureSet
 from tests.test_train_trainer import KILLED, dataset, make
 trainer = make(Path(sys.argv[2]), KILLED)
