@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from stemforge.pipelines.parallel import PROCESSES
 from stemforge.pipelines.release import sums
 from tests.conftest import ROOT
-from tests.processes import set_params
+from tests.factories import set_params
 
 pytestmark = pytest.mark.system
 STEPS = 120  # many more than the half second that a killed stage lives on

@@ -10,7 +10,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT
-from tests.processes import LIMIT_S, environment, set_params, stage, untrained
+from tests.factories import set_params, untrained
+from tests.processes import LIMIT_S, environment, stage
 from tests.system.test_pipelines_train_cluster import tf_configs, train_cluster
 
 pytestmark = pytest.mark.system
