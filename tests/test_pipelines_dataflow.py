@@ -25,7 +25,7 @@ from stemforge.pipelines.compute_features import corpus_job
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.runners import pipeline_options
 from tests.conftest import ROOT
-from tests.test_pipelines_features import free_port, server
+from tests.projects import free_port, server
 
 FLAGS = (
     "--runner=DataflowRunner",
