@@ -1,5 +1,6 @@
 # make repro   the whole way: stems -> features -> models -> scores -> leaderboard -> release
-# make test    format, lint, types, tests: what CI runs
+# make test    format, lint, types, and the tests that start no processes of ours
+# make test-system, test-slow, test-all: the others, those that take minutes, all of it
 PYTHON ?= $(firstword $(foreach name,python3 python3.11,$(shell command -v $(name))) python3)
 # `make GPU=1 repro` and `make GPU=1 setup`: TensorFlow for NVIDIA GPUs, in an environment of its own.
 VENV := .venv$(if $(GPU),-gpu)
@@ -14,7 +15,7 @@ ifneq (,$(and $(GPU),$(NEED_DEV)))
 $(error GPU=1 is for repro and setup; tests and checks take the build for CPUs)
 endif
 
-.PHONY: repro test test-slow check flink release-check setup setup-dev lock
+.PHONY: repro test test-system test-slow test-all check flink release-check setup setup-dev lock
 
 repro: setup
 	@python -m stemforge.pipelines.params
@@ -25,8 +26,15 @@ repro: setup
 test: setup-dev check
 	python -m pytest
 
+test-system: setup-dev
+	python -m pytest -m "system and not slow"
+
+# SHARE=N: one in N of them, others with each commit, and what each share holds.
 test-slow: setup-dev
-	python -m pytest -m slow
+	python -m pytest -m slow $(if $(SHARE),--share=$(SHARE))
+
+test-all: setup-dev check
+	python -m pytest -m ""
 
 # The feature job on a Flink cluster of this machine; CORPUS=folder of MUSDB tracks, else the
 # stage's own. Needs java and mvn.

@@ -8,9 +8,8 @@ from stemforge.features.errors import UserError
 from stemforge.features.tracks import MIXTURE, read_manifest
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params
-from stemforge.pipelines.paths import EXPORTS, MODELS, RUNS, TRACKS
+from stemforge.pipelines.paths import EXPORTS, MODELS, TRACKS
 from stemforge.pipelines.separate import models_identity
-from stemforge.pipelines.timings import write_timings
 from stemforge.pipelines.work import publish, work_folder
 
 
@@ -40,8 +39,6 @@ def main() -> None:
             frames=params.export.frames,
             bounds=bounds(params.export),
         )
-        # Elsewhere: what a clock says is never twice the same.
-        write_timings(out, RUNS / "exports" / "timings.json")
         publish(out, EXPORTS)
 
 

@@ -24,7 +24,7 @@ from stemforge.features.errors import UserError, needs
 from stemforge.features.stft import Waveform
 from stemforge.features.tracks import MIXTURE
 from stemforge.pipelines.console import progress, say, watched
-from stemforge.pipelines.parallel import BEAM_ARGS, map_tracks
+from stemforge.pipelines.parallel import BEAM_ARGS, map_tracks, processes_wanted
 
 if TYPE_CHECKING:
     from stemforge.eval.separation import Separator
@@ -263,17 +263,19 @@ def score_all(jobs: Sequence[Job], *, label: str, processes: int | None = None) 
     Args:
         jobs: what to do.
         label: of the progress bar.
-        processes: how many; by default one a core, as far as the memory goes. Beam is used
-            where STEMFORGE_BEAM_ARGS says how, and then decides itself.
+        processes: how many; by default one a core, or what STEMFORGE_PROCESSES says, as far as
+            the memory goes. Beam is used where STEMFORGE_BEAM_ARGS says how, and then decides
+            itself.
     """
     if os.environ.get(BEAM_ARGS):
         _score_on_beam(jobs, label=label)
         return
     cores = os.cpu_count() or 1
+    most = processes_wanted() or cores
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     oracle = any(isinstance(job.estimates, Oracle) for job in jobs)
     needed = PROCESS_BYTES["oracle" if oracle else "estimates"]
-    count = processes or max(1, min(cores, memory // needed, len(jobs)))
+    count = processes or max(1, min(most, memory // needed, len(jobs)))
     threads = max(1, cores // count)
     # More threads of NumPy's in each process would only compete; read when they start.
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)

@@ -51,6 +51,7 @@ def test_separates_as_tensorflow_does(
     assert np.abs(found["vocals"] - found["rest"]).max() > 0.01
 
 
+@pytest.mark.system
 def test_the_command_needs_no_tensorflow(exports: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "song.wav", np.zeros((RATE_HZ, 2)) + 0.1, 22050)
     script = (

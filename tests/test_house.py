@@ -9,9 +9,11 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from stemforge.features.tracks import BlockReason, TrackReason
 from tests.conftest import ROOT
 
 # What all packages may import.
@@ -76,6 +78,7 @@ def test_help_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
+@pytest.mark.system
 def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     # From a copy, so that the build leaves nothing in the tree.
@@ -171,3 +174,11 @@ def test_files_and_modules_that_pages_name_are_there() -> None:
         names = [*path.findall(text), *(f"{m.replace('.', '/')}.py" for m in module.findall(text))]
         for name in names:
             assert (ROOT / name).exists() or (page.parent / name).exists(), f"{page.name}: {name}"
+
+
+def test_every_reason_of_a_reject_is_explained() -> None:
+    text = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z_, ]+) \((track|block)\) \|", text, re.M)
+    for kind, reasons in (("track", TrackReason), ("block", BlockReason)):
+        listed = {name for names, of in rows if of == kind for name in names.split(", ")}
+        assert listed == set(get_args(reasons))

@@ -68,6 +68,7 @@ def test_everything_is_written_and_proven(models: Path) -> None:
     assert Path("out/vectors/vectors.npz").is_file()
 
 
+@pytest.mark.system  # each file is timed in processes of its own
 def test_what_the_mixed_file_loses_is_said_and_the_file_left_out(
     models: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,6 +121,7 @@ def test_what_users_get_wrong(models: Path, capsys: pytest.CaptureFixture[str]) 
     assert "model version 1 is not" in refused("export", "models", "--output", "out")
 
 
+@pytest.mark.system
 def test_a_full_disk_leaves_nothing(in_tmp: Path) -> None:
     """No file may grow beyond 3 MB: the SavedModel's weights would."""
     net = dataclasses.replace(NET, width=16, depth=5, frames=32)

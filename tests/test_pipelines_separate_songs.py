@@ -161,6 +161,7 @@ def test_folders_patterns_and_names_of_results(tmp_path: Path, models: Path) -> 
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == names[2:4]
 
 
+@pytest.mark.system
 def test_standard_input_and_json(
     tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str], tone: Path
 ) -> None:
@@ -292,6 +293,7 @@ def test_a_video_and_a_very_short_clip(tmp_path: Path, models: Path, tone: Path)
     assert (short.frames, short.channels) == (220, 1)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("codec", ["wav", "flac", "mp3"])
 def test_a_full_disk_leaves_nothing(tmp_path: Path, models: Path, codec: str) -> None:
     """No file may grow beyond 64 kB; the song's stems would."""

@@ -26,8 +26,9 @@ from stemforge.pipelines.feature_job import corpus_job
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.runners import pipeline_options
 from tests.conftest import ROOT
-from tests.test_pipelines_features import free_port, server
+from tests.processes import free_port, server
 
+pytestmark = pytest.mark.system
 FLAGS = (
     "--runner=DataflowRunner",
     "--project=project",
