@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from typing import Any, TypeVar
@@ -56,7 +56,7 @@ def processes_wanted() -> int | None:
     return int(text)
 
 
-Finished = Iterator[tuple[int, Result]]  # the job's number and what it returned
+Finished = Generator[tuple[int, Result], None, None]  # the job's number and what it returned
 
 
 def _here(work: Callable[..., Result], jobs: Jobs) -> Finished[Result]:

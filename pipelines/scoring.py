@@ -20,7 +20,7 @@ from stemforge.eval import oracles, scores
 from stemforge.eval.estimates import read_estimates
 from stemforge.eval.scores import Remark, Scoring, TrackScores
 from stemforge.features import audio, storage
-from stemforge.features.errors import UserError
+from stemforge.features.errors import UserError, needs
 from stemforge.features.stft import Waveform
 from stemforge.features.tracks import MIXTURE
 from stemforge.pipelines.console import progress, say, watched
@@ -288,9 +288,10 @@ def score_all(jobs: Sequence[Job], *, label: str, processes: int | None = None) 
 
 
 def _score_on_beam(jobs: Sequence[Job], *, label: str) -> None:
-    import apache_beam as beam
+    with needs("features", what=BEAM_ARGS):
+        import apache_beam as beam
 
-    from stemforge.pipelines.runners import pipeline_options, run_pipeline
+        from stemforge.pipelines.runners import pipeline_options, run_pipeline
 
     pipeline = beam.Pipeline(options=pipeline_options([]))
     scored = pipeline | beam.Create(jobs) | beam.Reshuffle()

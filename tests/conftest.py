@@ -7,8 +7,6 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stemforge.pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
-
 import numpy as np
 import pytest
 
@@ -22,8 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 CC0_MUSDB = SHARED / "data" / "cc0-musdb"
 RATE_HZ = audio.SAMPLE_RATE_HZ
-assert tf  # loaded first, on purpose
-ffmpeg.find_ffmpeg()  # musdb and museval refuse to load without it
+ffmpeg.put_ffmpeg_on_path()  # musdb and museval refuse to load without it
 
 
 SHARE: pytest.StashKey[str] = pytest.StashKey()

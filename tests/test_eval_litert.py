@@ -7,9 +7,10 @@ import pytest
 import soundfile
 
 from stemforge.eval import export, litert
-from stemforge.eval.litert import LiteRTNets, find_tflite, read_interface
+from stemforge.eval.litert import LiteRTNets, read_interface
 from stemforge.eval.separation import Separator
 from stemforge.features.errors import UserError
+from stemforge.features.models import find_tflite
 from stemforge.train.unet import Model
 from tests.conftest import RATE_HZ, ROOT
 from tests.test_eval_inference import NETS, trained

@@ -18,7 +18,7 @@ import pytest
 
 from stemforge.eval import export
 from stemforge.eval.separation import Separator
-from stemforge.features.models import find_models
+from stemforge.features.models import find_model_folders
 from stemforge.pipelines import cli
 from stemforge.train import unet
 from tests.conftest import RATE_HZ, ROOT
@@ -227,7 +227,7 @@ def test_an_official_checkpoint_becomes_models_and_exports(
     assert {path.name for path in Path("out/models").iterdir()} == stems
     song = random.normal(0, 0.2, (20_000, 2)).astype(np.float32)
     found = export.runner(Path("out/exports/saved_model"), export.SEPARATE)(waveform=song)
-    expected = Separator.load(find_models(Path("out/models"))).separate(
+    expected = Separator.load(find_model_folders(Path("out/models"))).separate(
         song, sample_rate_hz=RATE_HZ
     )
     assert set(found) == stems

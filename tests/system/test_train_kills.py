@@ -23,7 +23,8 @@ pytestmark = pytest.mark.system
 SCRIPT = """
 import sys
 from pathlib import Path
-import stemforge.pipelines.tensorflow_quietly
+from stemforge import tensorflow
+tensorflow.start()
 from stemforge.features.feature_set import FeatureSet
 from tests.system.test_train_kills import KILLED
 from tests.test_train_trainer import dataset, make
