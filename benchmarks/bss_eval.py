@@ -7,9 +7,7 @@ together, then vocals and accompaniment. Each in a process of its own, with all 
 turn; medians. Then the largest difference of any score, and what fifty tracks would take.
 """
 
-import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,52 +15,47 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.separate import measure, quiet
+from benchmarks import common
+from benchmarks.common import RATE_HZ
 
-RATE_HZ = 44100
+THIS = (sys.executable, "-m", "benchmarks.bss_eval")
 SCORERS = ("museval", "stemforge")
 
 
-def main() -> None:
-    if sys.argv[1:2] == ["make"]:
-        np.save(sys.argv[3], track(int(sys.argv[2])))
-        return
-    if sys.argv[1:2] == ["run"]:
-        run(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
-        return
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: list[str] | None = None) -> None:
+    parser = common.parser_of(__doc__)
     parser.add_argument("--seconds", type=int, default=240)
     parser.add_argument("--turns", type=int, default=3)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     seconds: dict[str, list[float]] = {name: [] for name in SCORERS}
-    memory: dict[str, float] = {}
+    memory_mb: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own: a child's peak memory counts what its parent had at the fork.
         signals = Path(folder) / "signals.npy"
-        this = [sys.executable, "-m", "benchmarks.bss_eval"]
-        subprocess.run([*this, "make", str(arguments.seconds), str(signals)], check=True)
+        common.measure([*THIS, "make", arguments.seconds, signals])
         for _ in range(arguments.turns):
             for name in SCORERS:
                 out = Path(folder) / f"{name}.npz"
-                _, memory[name] = measure([*this, "run", name, signals, out], quiet())
+                _, memory_mb[name] = common.measure([*THIS, "run", name, signals, out])
                 seconds[name].append(float(np.load(out)["seconds"]))
         scores = [np.load(Path(folder) / f"{name}.npz")["scores"] for name in SCORERS]
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    print("| scorer | seconds | times real time | ratio | peak memory | 50 tracks |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    rows = []
     for name, value in medians.items():
-        ratio = f"{medians['museval'] / value:.1f}x"
+        ratio = common.against(medians["museval"], value, digits=1)
+        memory, fifty = f"{memory_mb[name]:.0f} MB", f"{value * 50 / 60:.0f} min"
         speed = f"{arguments.seconds / value:.1f}"
-        fifty = f"{value * 50 / 60:.0f} min"
-        print(f"| {name} | {value:.1f} | {speed} | {ratio} | {memory[name]:.0f} MB | {fifty} |")
+        rows.append((name, f"{value:.1f}", speed, ratio, memory, fifty))
+    columns = ("scorer", "seconds", "times real time", "ratio", "peak memory", "50 tracks")
+    common.print_table(columns, rows)
     print(f"\nlargest difference of a score: {np.abs(scores[0] - scores[1]).max():.1e} dB")
 
 
 def run(scorer: str, signals: Path, out: Path) -> None:
     if scorer == "museval":
-        from stemforge.features.ffmpeg import find_ffmpeg
+        from stemforge.features.ffmpeg import put_ffmpeg_on_path
 
-        find_ffmpeg()
+        put_ffmpeg_on_path()
         import museval.metrics
 
         def score(*pair: np.ndarray) -> np.ndarray:
@@ -102,4 +95,9 @@ def track(seconds: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["make"]:
+        np.save(sys.argv[3], track(int(sys.argv[2])))
+    elif sys.argv[1:2] == ["run"]:
+        run(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
+    else:
+        main()

@@ -10,7 +10,7 @@ clusters.
 """
 
 import argparse
-import dataclasses
+import itertools
 import json
 import os
 import statistics
@@ -18,26 +18,41 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from stemforge.pipelines.strategies import make_cluster  # isort: skip (before all that imports TensorFlow)
 
-from benchmarks.features import decode
-from benchmarks.train_step import full_size, operations
+from benchmarks import common
+from benchmarks.full_size import add_net, full_size, net_of, step_operations, training_config
 from stemforge.features.errors import Interrupted
 from stemforge.features.feature_set import FeatureSet
 from stemforge.pipelines.train_cluster import THREADS, free_ports
 from stemforge.train.dataset import Dataset
 from stemforge.train.trainer import Report, Trainer
 
-TURNS, WARM_UP, STEPS = 3, 2, 6
-CASES = (
-    ("one device", "default", 1, 1),
-    ("one logical device", "mirrored", 1, 1),
-    ("two logical devices", "mirrored", 2, 1),
-    ("one process", "multi_worker", 1, 1),
-    ("two processes", "multi_worker", 1, 2),
-)
+WARM_UP = 2
+ADDRESS = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A strategy, with so many logical devices in each of so many processes."""
+
+    strategy: str
+    devices: int = 1
+    processes: int = 1
+
+
+CASES = {
+    "one device": Case("default"),
+    "one logical device": Case("mirrored"),
+    "two logical devices": Case("mirrored", devices=2),
+    "one process": Case("multi_worker"),
+    "two processes": Case("multi_worker", processes=2),
+}
 # What the model on paper assumes.
 PARAMETERS = 9.8e6  # of one stem's net; gradients are float32
 WINDOWS = 16  # of each replica
@@ -50,72 +65,86 @@ CLUSTERS = (
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", type=Path, help="folder of MUSDB18 stem files")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.case:
-        work(arguments.case, FeatureSet.open(str(arguments.corpus)))
+def main(argv: list[str] | None = None) -> None:
+    parser = common.parser_of(__doc__)
+    common.add_corpus(parser)
+    common.add_work(parser)
+    add_net(parser)
+    parser.add_argument(
+        "--cases", nargs="+", choices=CASES, default=list(CASES), help="(all)", metavar="CASE"
+    )
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6, help="of a turn (%(default)s)")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)  # a process of a turn; its strategy
+    arguments = parser.parse_args(argv)
+    if arguments.worker:
+        work(arguments.worker, arguments)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        project = Path(folder)
-        decode(arguments.corpus.resolve(), project)
-        subprocess.run(
-            [sys.executable, "-m", "stemforge.pipelines.compute_features"], cwd=project, check=True
-        )
-        found: dict[str, list[dict[str, float]]] = {}
-        for _ in range(TURNS):
-            for name, *case in CASES:
-                found.setdefault(name, []).append(turn(project / "data" / "features", *case))
-    median = {
-        name: {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}
-        for name, turns in found.items()
-    }
-    base = median["one device"]["step"]
-    print("\n| replicas | step, s | of one device's | waiting for input |")
-    print("| --- | --- | --- | --- |")
-    for name, values in median.items():
-        print(
-            f"| {name} | {values['step']:.2f} | {values['step'] / base:.2f} | "
-            f"{values['waiting']:.1%} |"
-        )
+    with common.work_folder(arguments.work) as root:
+        features = common.make_features(arguments.corpus, root)
+        options = [features, "--frames", arguments.frames, "--width", arguments.width,
+                   "--steps", arguments.steps]  # fmt: skip
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.cases}
+        for _ in range(arguments.turns):
+            for name, turns in found.items():
+                turns.append(run(CASES[name], options))
+    report(found)
     print_model()
 
 
-def turn(features: Path, strategy: str, devices: int, workers: int) -> dict[str, float]:
+def report(found: dict[str, list[dict[str, float]]]) -> None:
+    """Medians over the turns; the first case is what the others are compared with."""
+    rows: list[tuple[str, ...]] = []
+    base_s = None
+    for name, turns in found.items():
+        step_s = statistics.median(turn["step"] for turn in turns)
+        waiting = statistics.median(turn["waiting"] for turn in turns)
+        base_s = base_s or step_s
+        rows.append((name, f"{step_s:.2f}", f"{step_s / base_s:.2f}", f"{waiting:.1%}"))
+    print()
+    common.print_table(
+        ("replicas", "step, s", f"of {next(iter(found))}'s", "waiting for input"), rows
+    )
+
+
+def run(case: Case, options: Sequence[object]) -> dict[str, float]:
     """One turn of a case, in processes of its own."""
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
+    addresses = [f"{ADDRESS}:{port}" for port in free_ports(case.processes)]
+    command = [sys.executable, "-m", "benchmarks.distributed", *map(str, options)]
     processes = []
-    for index in range(workers):
-        environment = os.environ | {
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "STEMFORGE_LOGICAL_CPUS": str(devices),
-            THREADS: str(max(1, (os.cpu_count() or 1) // workers)),
+    for index in range(case.processes):
+        environment = common.environment() | {
+            "STEMFORGE_LOGICAL_CPUS": str(case.devices),
+            THREADS: str(max(1, (os.cpu_count() or 1) // case.processes)),
         }
-        if strategy == "multi_worker":
+        if case.strategy == "multi_worker":
             task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             environment["TF_CONFIG"] = json.dumps(task)
-        command = [sys.executable, "-m", "benchmarks.distributed", features, "--case", strategy]
         processes.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [*command, "--worker", case.strategy],
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
         )
     printed = [process.communicate()[0] for process in processes]
+    for process in processes:
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, process.args)
     found: dict[str, float] = json.loads(printed[0])
     return found
 
 
-def work(strategy: str, features: FeatureSet) -> None:
+def work(strategy: str, arguments: argparse.Namespace) -> None:
     """A worker's part of a turn; the chief prints what it took."""
     cluster = make_cluster(strategy)
-    net, config = full_size()
-    config = dataclasses.replace(
-        config, steps=10**6, validate_every_steps=10**6, checkpoint_every_steps=10**6
-    )
+    features = FeatureSet.open(str(arguments.corpus))
+    net, config = net_of(arguments), training_config(features)
     stems = ("vocals",)
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder) if cluster.is_chief else None
-        trainer = Trainer(net, config, stems=stems, work=folder, cluster=cluster)
+        place = Path(folder) if cluster.is_chief else None
+        trainer = Trainer(net, config, stems=stems, work=place, cluster=cluster)
         dataset = Dataset(
             features, stems=stems, window_frames=net.frames, batch_size=config.batch_size
         )
@@ -126,12 +155,12 @@ def work(strategy: str, features: FeatureSet) -> None:
             ends.append(time.perf_counter())
             waiting.append(report.waiting)
 
-        try:
-            trainer.fit(dataset, report=report, should_stop=lambda: len(ends) >= WARM_UP + STEPS)
-        except Interrupted:
-            steps = [b - a for a, b in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], strict=False)]
-            if cluster.is_chief:
-                print(json.dumps({"step": statistics.median(steps), "waiting": waiting[-1]}))
+        enough = WARM_UP + arguments.steps
+        with suppress(Interrupted):
+            trainer.fit(dataset, report=report, should_stop=lambda: len(ends) >= enough)
+        steps = [b - a for a, b in itertools.pairwise(ends[WARM_UP - 1 :])]
+        if cluster.is_chief:
+            print(json.dumps({"step": statistics.median(steps), "waiting": waiting[-1]}))
         cluster.wait()
 
 
@@ -142,23 +171,26 @@ def print_model() -> None:
     windows, and a ring that moves 2 (n - 1) / n of the gradients' bytes in 2 (n - 1) messages.
     Nothing overlaps. The last column is what reading and decoding the windows takes beside it.
     """
-    compute_s = WINDOWS * operations() / GPU_FLOPS
-    window_s = 512 * 1024 / 44100
+    compute_s = WINDOWS * step_operations(full_size()) / GPU_FLOPS
+    window_s = 512 * 1024 / common.RATE_HZ
     print(
         f"\non paper: {WINDOWS} windows a replica, {GPU_FLOPS / 1e12:.0f} TFLOP/s, nothing overlaps"
     )
-    print("\n| cluster | replicas | step, ms | of it all-reduce | audio-s/s | efficiency | cores |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print()
+    rows = []
     for name, sizes, bytes_per_s, latency_s in CLUSTERS:
         for local, machines in sizes:
             n = local * machines
             reduce_s = 2 * (n - 1) / n * 4 * PARAMETERS / bytes_per_s + 2 * (n - 1) * latency_s
             step_s = compute_s + reduce_s
             rate = n * WINDOWS * window_s / step_s
-            print(
-                f"| {name} | {n} | {step_s * 1e3:.1f} | {reduce_s / step_s:.0%} | {rate:.0f} | "
-                f"{compute_s / step_s:.0%} | {rate / READ_PER_CORE:.0f} |"
-            )
+            rows.append(
+                (name, n, f"{step_s * 1e3:.1f}", f"{reduce_s / step_s:.0%}", f"{rate:.0f}",
+                 f"{compute_s / step_s:.0%}", f"{rate / READ_PER_CORE:.0f}")
+            )  # fmt: skip
+    columns = ("cluster", "replicas", "step, ms", "of it all-reduce", "audio-s/s", "efficiency",
+               "cores")  # fmt: skip
+    common.print_table(columns, rows)
 
 
 if __name__ == "__main__":

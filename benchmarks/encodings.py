@@ -6,11 +6,9 @@ The worst over all songs and sources of a MUSDB18 corpus that are not silent thr
 is the ratio of the sums of decoded and true magnitudes.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 
+from benchmarks import common
 from stemforge.features import encoding, ffmpeg
 from stemforge.features.corpora import MUSDB_STREAMS
 from stemforge.features.encoding import Encoding
@@ -22,12 +20,14 @@ BLOCK_FRAMES = 512
 ENCODINGS: tuple[Encoding, ...] = ("float32", "float16", "uint8")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", type=Path, help="folder of MUSDB18 stem files")
+def main(argv: list[str] | None = None) -> None:
+    parser = common.parser_of(__doc__)
+    common.add_corpus(parser)
+    arguments = parser.parse_args(argv)
+    ffmpeg.put_ffmpeg_on_path()
     ratios_db: dict[str, list[float]] = {kind: [] for kind in ENCODINGS}
     biases_db: dict[str, list[float]] = {kind: [] for kind in ENCODINGS}
-    for path in sorted(parser.parse_args().corpus.rglob("*.stem.mp4")):
+    for path in sorted(arguments.corpus.rglob("*.stem.mp4")):
         streams = ffmpeg.probe_streams(path)
         for number in MUSDB_STREAMS.values():
             pieces = list(ffmpeg.decode_stream(path, number, streams[number]))
@@ -38,13 +38,14 @@ def main() -> None:
                 ratio_db, bias_db = measure(waveform, kind)
                 ratios_db[kind].append(ratio_db)
                 biases_db[kind].append(bias_db)
-    print("| encoding | SNR, dB, worst | SNR, dB, median | bias, dB, worst | bytes a value |")
-    print("| --- | --- | --- | --- | --- |")
+    rows = []
     for kind in ENCODINGS:
         worst, middle = min(ratios_db[kind]), float(np.median(ratios_db[kind]))
         bias_db = max(biases_db[kind], key=abs)
         size = np.dtype(encoding.DTYPES[kind]).itemsize
-        print(f"| {kind} | {worst:.1f} | {middle:.1f} | {bias_db:+.4f} | {size} |")
+        rows.append((kind, f"{worst:.1f}", f"{middle:.1f}", f"{bias_db:+.4f}", size))
+    columns = ("encoding", "SNR, dB, worst", "SNR, dB, median", "bias, dB, worst", "bytes a value")
+    common.print_table(columns, rows)
 
 
 def measure(waveform: np.ndarray, kind: Encoding) -> tuple[float, float]:

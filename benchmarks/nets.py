@@ -2,87 +2,132 @@
 
     python -m benchmarks.nets
 
-Milliseconds for 512 frames and 1024 bins, medians of 15 turns, all ways in each turn: Keras'
+Milliseconds for 512 frames and 1024 bins, medians of the turns, all ways in each: Keras'
 model called, and compiled; eval.inference's operations on TensorFlow; TFLite files of both on
 LiteRT; and four nets side by side, a thread each, a quarter of what all take. Beside them what
 the net's arithmetic would take at the speed of a large matrix product.
 """
 
+import functools
 import os
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from stemforge.pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from benchmarks.separate import MATRIX, RATE_HZ, STEMS, forward_operations, full_size, product
+from benchmarks import common
+from benchmarks.common import RATE_HZ, STEMS
+from benchmarks.full_size import (
+    PRODUCTS,
+    add_matrix,
+    add_net,
+    forward_operations,
+    matrix_product,
+    net_of,
+    product_operations,
+)
 from stemforge.eval import export
 from stemforge.eval.inference import TensorFlowNets
 from stemforge.eval.litert import LiteRTNets
-from stemforge.pipelines.console import quiet_stderr
-from stemforge.train import unet
+from stemforge.eval.separation import Precision
+from stemforge.quiet import quiet_stderr
+from stemforge.train import config, unet
+from stemforge.train.config import Net
 from stemforge.train.unet import Model
 
-TURNS = 15
-BFLOAT16 = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # in Keras' words
+RUNS = ("float32", "bfloat16", "LiteRT")  # columns
+POLICIES: dict[Precision, config.Precision] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+ALONE, SEVERAL = "our operations", "our operations, four nets side by side"
+CALLED, COMPILED = "Keras' model, called", "Keras' model, compiled"
+Ways = dict[tuple[str, str], Callable[[], object]]
 
 
-def main() -> None:
-    net = full_size()
+def main(argv: list[str] | None = None) -> None:
+    parser = common.parser_of(__doc__)
+    add_net(parser)
+    add_matrix(parser)
+    parser.add_argument("--turns", type=int, default=15)
+    arguments = parser.parse_args(argv)
+    net = net_of(arguments)
     mixture = np.random.default_rng(0).exponential(size=(net.frames, net.bins, 2))
     mixture = mixture.astype(np.float32)
-    ways: dict[tuple[str, str], Callable[[], object]] = {}
-    for precision, policy in BFLOAT16.items():
-        keras_model = unet.build(net, STEMS[:1], precision=policy)  # type: ignore[arg-type]
-        compiled = tf.function(lambda x, m=keras_model: m(x, training=False), autograph=False)
-        ways["Keras' model, called", precision] = lambda m=keras_model: np.asarray(
-            m(mixture[None], training=False)[STEMS[0]]
-        )
-        ways["Keras' model, compiled", precision] = lambda c=compiled: np.asarray(
-            c(mixture[None])[STEMS[0]]
-        )
-        models = [Model((s,), net, 4096, 1024, RATE_HZ, {}, unet.build(net, [s])) for s in STEMS]
-        nets = [
-            TensorFlowNets(m.interface, net, unet.weights(m.keras_model), precision=precision)  # type: ignore[arg-type]
-            for m in models
-        ]
-        ways["our operations", precision] = lambda n=nets: n[0](mixture)
-        ways["our operations, four nets side by side", precision] = side_by_side(nets, mixture)
-    with tempfile.TemporaryDirectory() as folder, quiet_stderr():
-        plain, ours = Path(folder) / "plain.tflite", Path(folder) / "ours.tflite"
-        convert_as_it_stands(models[0], plain)
-        ours.write_bytes(export.to_tflite(models[0]))
-        interpreter = Interpreter(str(plain), num_threads=os.cpu_count())
-        runner = interpreter.get_signature_runner()
-        (name,) = runner.get_input_details()
-        ways["Keras' model, compiled", "LiteRT"] = lambda: runner(**{name: mixture[None]})
-        alone = LiteRTNets(ours, threads=os.cpu_count() or 1)
-        ways["our operations", "LiteRT"] = lambda: alone(mixture)
-        several = [LiteRTNets(ours, threads=1) for _ in STEMS]
-        ways["our operations, four nets side by side", "LiteRT"] = side_by_side(several, mixture)
-        found = measure(ways)
-    columns = ("float32", "bfloat16", "LiteRT")
-    print("| | TensorFlow float32 | TensorFlow bfloat16 | LiteRT float32 |")
-    print("| --- | --- | --- | --- |")
-    for row in dict.fromkeys(row for row, _ in ways):
-        share = 1 / len(STEMS) if "four" in row else 1
+    models = [Model((s,), net, 4096, 1024, RATE_HZ, {}, unet.build(net, [s])) for s in STEMS]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as threads:
+        ways: Ways = {}
+        for precision in POLICIES:
+            ways |= tensorflow_ways(models, precision, mixture, threads)
+        with quiet_stderr():
+            ways |= litert_ways(models[0], Path(folder), mixture, threads)
+        runs = {way: functools.partial(common.timed, run) for way, run in ways.items()}
+        found = common.turn_by_turn(runs, arguments.turns, warm_up=2)
+    rows = []
+    for name in dict.fromkeys(name for name, _ in ways):
+        share = 1 / len(STEMS) if name == SEVERAL else 1
         cells = [
-            f"{found[row, c] * share * 1e3:.0f} ms" if (row, c) in found else "" for c in columns
+            f"{found[name, r] * share * 1e3:.0f} ms" if (name, r) in found else "" for r in RUNS
         ]
-        print(f"| {row} | {' | '.join(cells)} |")
-    bounds = [f"{bound(kind) * 1e3:.0f} ms" for kind in ("float32", "bfloat16", "float32")]
-    print(f"| at a matrix product's speed | {' | '.join(bounds)} |")
+        rows.append((name, *cells))
+    bounds = [bound(net, kind, arguments.matrix) for kind in ("float32", "bfloat16", "float32")]
+    rows.append(("at a matrix product's speed", *(f"{value * 1e3:.0f} ms" for value in bounds)))
+    columns = ("", "TensorFlow float32", "TensorFlow bfloat16", "LiteRT float32")
+    common.print_table(columns, rows)
 
 
-def side_by_side(nets: list, mixture: np.ndarray) -> Callable[[], object]:  # type: ignore[type-arg]
-    threads = ThreadPoolExecutor(os.cpu_count())
+def tensorflow_ways(
+    models: list[Model], precision: Precision, mixture: np.ndarray, threads: ThreadPoolExecutor
+) -> Ways:
+    net = models[0].net
+    keras_model: Any = unet.build(net, STEMS[:1], precision=POLICIES[precision])
+    compiled: Any = tf.function(lambda x: keras_model(x, training=False), autograph=False)
+    nets = [
+        TensorFlowNets(m.interface, net, unet.weights(m.keras_model), precision=precision)
+        for m in models
+    ]
+    return {
+        (CALLED, precision): lambda: np.asarray(
+            keras_model(mixture[None], training=False)[STEMS[0]]
+        ),
+        (COMPILED, precision): lambda: np.asarray(compiled(mixture[None])[STEMS[0]]),
+        (ALONE, precision): lambda: nets[0](mixture),
+        (SEVERAL, precision): side_by_side(nets, mixture, threads),
+    }
+
+
+def litert_ways(
+    model: Model, folder: Path, mixture: np.ndarray, threads: ThreadPoolExecutor
+) -> Ways:
+    plain, ours = folder / "plain.tflite", folder / "ours.tflite"
+    convert_as_it_stands(model, plain)
+    ours.write_bytes(export.to_tflite(model))
+    alone = LiteRTNets(ours, threads=os.cpu_count() or 1)
+    several = [LiteRTNets(ours, threads=1) for _ in STEMS]
+    return {
+        (COMPILED, "LiteRT"): functools.partial(
+            run_tflite(plain, threads=os.cpu_count() or 1), mixture
+        ),
+        (ALONE, "LiteRT"): lambda: alone(mixture),
+        (SEVERAL, "LiteRT"): side_by_side(several, mixture, threads),
+    }
+
+
+def side_by_side(
+    nets: Sequence[Callable[[np.ndarray], object]],
+    mixture: np.ndarray,
+    threads: ThreadPoolExecutor,
+) -> Callable[[], object]:
     return lambda: list(threads.map(lambda net: net(mixture), nets))
+
+
+def run_tflite(path: Path, *, threads: int) -> Callable[[np.ndarray], object]:
+    """A TFLite file of one input, without what our own runtime does around it."""
+    runner = Interpreter(str(path), num_threads=threads).get_signature_runner()
+    (name,) = runner.get_input_details()
+    return lambda mixture: runner(**{name: mixture[None]})
 
 
 def convert_as_it_stands(model: Model, path: Path) -> None:
@@ -98,23 +143,11 @@ def convert_as_it_stands(model: Model, path: Path) -> None:
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
 
 
-def measure(ways: dict[tuple[str, str], Callable[[], object]]) -> dict[tuple[str, str], float]:
-    found: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
-    for turn in range(TURNS + 2):
-        for way, run in ways.items():
-            started = time.perf_counter()
-            run()
-            if turn >= 2:
-                found[way].append(time.perf_counter() - started)
-    return {way: statistics.median(values) for way, values in found.items()}
-
-
-def bound(kind: str) -> float:
-    run = product(kind)
-    run(0)
-    started = time.perf_counter()
-    repeats = run(0)
-    return (time.perf_counter() - started) / repeats * forward_operations() / (2 * MATRIX**3)
+def bound(net: Net, kind: str, side: int) -> float:
+    """Seconds that a net's arithmetic takes at the speed of a matrix product."""
+    run = matrix_product(kind, side)
+    run()
+    return common.timed(run) / PRODUCTS * forward_operations(net) / product_operations(side)
 
 
 if __name__ == "__main__":

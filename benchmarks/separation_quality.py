@@ -4,28 +4,30 @@
 
 MODELS holds models of vocals and accompaniment, such as `stemforge import-spleeter` makes of
 Deezer's 2stems. Of each song of the corpus (MUSDB's stem files), the seconds from 20 to 40 are
-separated with each option and scored by museval: medians over frames of 1 s, then over songs.
+separated with each option and scored as museval does: medians over frames of 1 s, then over songs.
 Also with a post-filter behind the separation, where the environment has noisereduce
 (`pip install noisereduce`): its spectral gating of each estimate, stationary or not.
 """
 
-import argparse
-import multiprocessing
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stemforge.features.ffmpeg import find_ffmpeg
+from benchmarks import common
+from stemforge.eval.scores import Scoring, score_track
+from stemforge.features.ffmpeg import put_ffmpeg_on_path
 
-START_S, SECONDS = 20, 20
+PLAIN = "float32"
 STEMS = ("vocals", "accompaniment")
+METRICS = ("SDR", "SIR", "SAR")
+SCORING = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
 OPTIONS: dict[str, dict[str, Any]] = {
-    "float32": {},
+    PLAIN: {},
     "bfloat16": {"precision": "bfloat16"},
     "LiteRT float32": {"runtime": "litert"},
     "exponent 1": {"exponent": 1.0},
@@ -37,54 +39,60 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: list[str] | None = None) -> None:
+    parser = common.parser_of(__doc__)
     parser.add_argument("models", type=Path, help="of vocals and accompaniment")
-    parser.add_argument("corpus", type=Path, help="folder of MUSDB18 stem files")
-    arguments = parser.parse_args()
-    songs = sorted(arguments.corpus.glob("*/*.stem.mp4"))
+    common.add_corpus(parser)
+    parser.add_argument("--start", type=float, default=20.0, help="of each song, s (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of it (%(default)s)")
+    arguments = parser.parse_args(argv)
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        export_models(arguments.models, root / "exports")
-        for song in songs:
-            references = read(song)
-            np.savez(root / f"{song.name}.npz", **references)
-            mixture = sum(references.values())
-            for number, (name, options) in enumerate(OPTIONS.items()):
+        exports = Path(folder)
+        export_models(arguments.models, exports)
+        for song in sorted(arguments.corpus.glob("*/*.stem.mp4")):
+            references = read(song, arguments.start, arguments.seconds)
+            mixture = np.sum([*references.values()], axis=0)
+            for name, estimates in variants(arguments.models, exports, mixture):
                 print(song.name, name, file=sys.stderr)
-                found = separate(arguments.models, root / "exports", mixture, options)
-                np.savez(root / f"{song.name} {number}.npz", **found)
-        filters = post_filters()
-        names = [*OPTIONS, *filters]
-        for song in songs:
-            plain = dict(np.load(root / f"{song.name} 0.npz"))
-            for number, post in enumerate(filters.values(), len(OPTIONS)):
-                found = {stem: post(plain[stem]) for stem in STEMS}
-                np.savez(root / f"{song.name} {number}.npz", **found)
-        jobs = [(root, song.name, number) for song in songs for number in range(len(names))]
-        with multiprocessing.Pool() as pool:
-            rows = pool.starmap(score, jobs)
-    table = pd.DataFrame([row for part in rows for row in part])
-    report(table, names)
+                rows += [
+                    {"song": song.name, "option": name, "stem": stem} | values
+                    for stem, values in score(song.name, references, estimates).items()
+                ]
+    report(pd.DataFrame(rows))
 
 
-def read(song: Path) -> dict[str, np.ndarray]:
-    find_ffmpeg()
+def variants(
+    models: Path, exports: Path, mixture: np.ndarray
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Estimates by each option, and by post-filters of what comes without any."""
+    for name, options in OPTIONS.items():
+        found = separate(models, exports, mixture, options)
+        if name == PLAIN:
+            plain = found
+        yield name, found
+    for name, post in post_filters().items():
+        yield name, {stem: post(estimate) for stem, estimate in plain.items()}
+
+
+def read(song: Path, start_s: float, duration_s: float) -> dict[str, np.ndarray]:
+    put_ffmpeg_on_path()
     import stempeg  # which looks for ffmpeg as it loads
 
-    stems, _ = stempeg.read_stems(str(song), start=START_S, duration=SECONDS, dtype=np.float32)
+    stems, _ = stempeg.read_stems(str(song), start=start_s, duration=duration_s, dtype=np.float32)
     _, drums, bass, other, vocals = stems
     return {"vocals": vocals, "accompaniment": drums + bass + other}
 
 
 def export_models(models: Path, folder: Path) -> None:
-    import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    from stemforge import tensorflow
+
+    tensorflow.start()
     from stemforge.eval import export
-    from stemforge.features.models import find_models
+    from stemforge.features.models import find_model_folders
     from stemforge.train.unet import load_model
 
-    folder.mkdir()
-    for place in find_models(models):
+    for place in find_model_folders(models):
         model = load_model(place)
         path = folder / export.tflite_name(model.name, "float32")
         path.write_bytes(export.to_tflite(model))
@@ -93,14 +101,11 @@ def export_models(models: Path, folder: Path) -> None:
 def separate(
     models: Path, exports: Path, mixture: np.ndarray, options: dict[str, Any]
 ) -> dict[str, np.ndarray]:
-    from stemforge.eval.litert import find_tflite
-    from stemforge.eval.separation import Separator
-    from stemforge.features.models import find_models
+    from stemforge import Separator, find_models
 
-    litert = options.get("runtime") == "litert"
-    folders = find_tflite(exports) if litert else find_models(models)
-    separator = Separator.load(folders, **options)
-    return separator.separate(np.asarray(mixture, np.float32), sample_rate_hz=44100)
+    place = exports if options.get("runtime") == "litert" else models
+    separator = Separator.load(find_models(place), **options)
+    return separator.separate(np.asarray(mixture, np.float32), sample_rate_hz=common.RATE_HZ)
 
 
 def post_filters() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
@@ -111,37 +116,35 @@ def post_filters() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 
     def gate(stationary: bool) -> Callable[[np.ndarray], np.ndarray]:
         return lambda wave: noisereduce.reduce_noise(
-            y=wave.T, sr=44100, stationary=stationary, n_fft=2048
+            y=wave.T, sr=common.RATE_HZ, stationary=stationary, n_fft=2048
         ).T.astype(np.float32)
 
     return {"spectral gating, stationary": gate(True), "spectral gating, adaptive": gate(False)}
 
 
-def score(root: Path, song: str, number: int) -> list[dict[str, Any]]:
-    from stemforge.eval.scores import score_track
+def score(
+    song: str, references: dict[str, np.ndarray], estimates: dict[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Medians over frames of 1 s, per stem and metric."""
+    found = score_track(song, references, estimates, sample_rate_hz=common.RATE_HZ, scoring=SCORING)
+    return {
+        stem: {metric: float(np.nanmedian(frames[metric])) for metric in METRICS}
+        for stem, frames in found.frames.items()
+    }
 
-    references = dict(np.load(root / f"{song}.npz"))
-    estimates = dict(np.load(root / f"{song} {number}.npz"))
-    values, _ = score_track(references, estimates, sample_rate_hz=44100, window_s=1.0, hop_s=1.0)
-    return [
-        {"song": song, "option": number, "stem": stem}
-        | {metric: float(np.nanmedian(frames)) for metric, frames in metrics.items()}
-        for stem, metrics in values.items()
+
+def report(table: pd.DataFrame) -> None:
+    cells = [(stem, metric) for stem in STEMS for metric in METRICS]
+    medians = table.groupby(["option", "stem"])[list(METRICS)].median()
+    names = list(dict.fromkeys(table["option"]))
+    rows = [
+        (name, *(f"{medians[metric][name, stem]:.2f}" for stem, metric in cells)) for name in names
     ]
-
-
-def report(table: pd.DataFrame, names: list[str]) -> None:
-    columns = [f"{stem} {metric}" for stem in STEMS for metric in ("SDR", "SIR", "SAR")]
-    print(f"| median of {table['song'].nunique()} songs, dB | {' | '.join(columns)} |")
-    print(f"| {' | '.join(['---'] * (len(columns) + 1))} |")
-    medians = table.groupby(["option", "stem"])[["SDR", "SIR", "SAR"]].median()
-    for number, name in enumerate(names):
-        values = [medians.loc[(number, s), m] for s in STEMS for m in ("SDR", "SIR", "SAR")]
-        print(f"| {name} | {' | '.join(f'{value:.2f}' for value in values)} |")
-    plain = table[table["option"] == 0].set_index(["song", "stem"])["SDR"]
-    for number, name in enumerate(names[1:], 1):
-        other = table[table["option"] == number].set_index(["song", "stem"])["SDR"]
-        worst = (other - plain).abs().max()
+    columns = [f"{stem} {metric}" for stem, metric in cells]
+    common.print_table((f"median of {table['song'].nunique()} songs, dB", *columns), rows)
+    sdr = table.set_index(["option", "song", "stem"])["SDR"]
+    for name in names[1:]:
+        worst = (sdr[name] - sdr[PLAIN]).abs().max()
         print(f"\n{name}: SDR differs by at most {worst:.3f} dB on a song", end="")
     print()
 

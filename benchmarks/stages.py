@@ -2,29 +2,28 @@
 
 Runs the stages one after the other in a temporary folder, with Spleeter's own net size:
 
-    python benchmarks/stages.py CORPUS_ROOT
+    python -m benchmarks.stages CORPUS_ROOT
 
 Needs a corpus that musdb accepts, with at least two training tracks and a test track.
 """
 
-import argparse
 import itertools
-import subprocess
-import sys
+import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from ruamel.yaml import YAML
+
+from benchmarks import common
+from benchmarks.common import STEMS
+from benchmarks.full_size import add_net
 
 # MUSDB18: 150 tracks; 31 GB of 16-bit WAV in five stereo sources are 9.8 hours, about 6.3 of
 # them in its 100 training tracks and 3.5 in its 50 test tracks.
 MUSDB18_S = {"all": 9.8 * 3600, "train": 6.3 * 3600, "test": 3.5 * 3600}
 STEPS = 12
-SPLEETER_NET = {
-    "frames": 512,
-    "width": 16,
+PARTS = {"decode": "all", "features": "train", "separate": "test", "evaluate": "test"}
+TRAIN = {
     "norm": "affine",
     "batch_size": 4,
     "steps": STEPS,
@@ -35,66 +34,59 @@ SPLEETER_NET = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", type=Path)
-    corpus: Path = parser.parse_args().corpus.resolve()
-    yaml = YAML()
-    params = yaml.load((Path(__file__).parent.parent / "params.yaml").read_text(encoding="utf-8"))
-    params["corpus"]["root"] = str(corpus)
-    params["train"].update(SPLEETER_NET)
+def main(argv: list[str] | None = None) -> None:
+    parser = common.parser_of(__doc__)
+    common.add_corpus(parser)
+    add_net(parser)
+    parser.add_argument("--stems", nargs="+", default=list(STEMS), help="to train (all four)")
+    arguments = parser.parse_args(argv)
+    stems: list[str] = arguments.stems
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        yaml.dump(params, root / "params.yaml")
-        run(root, "corpus")
-        decode_s = run(root, "decode")
-        seconds = durations(root)
-        features_s = run(root, "compute_features")
-        for stem in params["corpus"]["stems"]:
-            run(root, "train_stem", "--stem", stem)
-        step_s = step_seconds(root, params["corpus"]["stems"])
-        separate_s = run(root, "separate")
-        evaluate_s = run(root, "evaluate")
-        decoded, features = size(root / "data/decoded"), size(root / "data/features")
-    rows = [
-        ("decode", seconds["all"], decode_s, decoded, "all"),
-        ("features", seconds["train"], features_s, features, "train"),
-        ("separate", seconds["test"], separate_s, 0, "test"),
-        ("evaluate", seconds["test"], evaluate_s, 0, "test"),
-    ]
-    print("| stage | audio, s | wall, s | audio-s per s | MUSDB18, hours | MUSDB18, GB |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for stage, audio_s, wall_s, written, part in rows:
-        factor = MUSDB18_S[part] / audio_s
-        gigabytes = f"{written * factor / 1e9:.0f}" if written else "-"
-        print(
-            f"| {stage} | {audio_s:.0f} | {wall_s:.1f} | {audio_s / wall_s:.1f} "
-            f"| {wall_s * factor / 3600:.1f} | {gigabytes} |"
+        net = {"frames": arguments.frames, "width": arguments.width, "models": stems}
+        common.write_params(
+            root, arguments.corpus, {"corpus": {"stems": stems}, "train": TRAIN | net}
         )
+        wall_s = {"decode": common.stage(root, "decode")}
+        wall_s["features"] = common.stage(root, "compute_features")
+        for stem in stems:
+            common.stage(root, "train_stem", "--stem", stem)
+        wall_s["separate"] = common.stage(root, "separate")
+        wall_s["evaluate"] = common.stage(root, "evaluate")
+        written = {"decode": size(root / "data/decoded"), "features": size(root / "data/features")}
+        report(durations(root), wall_s, written)
+        step_s = step_seconds(root, stems)
     print(
-        f"\ntraining, Spleeter's net, batch 4: {step_s:.2f} s a step and stem, "
+        f"\ntraining, frames {arguments.frames}, width {arguments.width}, batch "
+        f"{TRAIN['batch_size']}: {step_s:.2f} s a step and stem, "
         f"{step_s * 100_000 / 3600:.0f} hours for 100 000 steps"
     )
 
 
-def run(root: Path, stage: str, *arguments: str) -> float:
-    """Wall-clock seconds of one stage as a command."""
-    started = time.perf_counter()
-    command = [sys.executable, "-m", f"stemforge.pipelines.{stage}", *arguments]
-    subprocess.run(command, cwd=root, check=True)
-    return time.perf_counter() - started
+def report(seconds: dict[str, float], wall_s: dict[str, float], written: dict[str, int]) -> None:
+    rows = []
+    for stage, taken_s in wall_s.items():
+        part = PARTS[stage]
+        factor = MUSDB18_S[part] / seconds[part]
+        gigabytes = f"{written[stage] * factor / 1e9:.0f}" if stage in written else "-"
+        rows.append(
+            (stage, f"{seconds[part]:.0f}", f"{taken_s:.1f}", f"{seconds[part] / taken_s:.1f}",
+             f"{taken_s * factor / 3600:.1f}", gigabytes)
+        )  # fmt: skip
+    columns = ("stage", "audio, s", "wall, s", "audio-s per s", "MUSDB18, hours", "MUSDB18, GB")
+    common.print_table(columns, rows)
 
 
 def step_seconds(root: Path, stems: list[str]) -> float:
     """Seconds a step from TensorBoard's clock: the median of all steps but the first two."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    gaps = []
+    gaps: list[float] = []
     for stem in stems:
         events = EventAccumulator(str(root / "runs" / stem)).Reload()
         times = [event.wall_time for event in events.Tensors("loss/train")][2:]
         gaps += [later - earlier for earlier, later in itertools.pairwise(times)]
-    return sorted(gaps)[len(gaps) // 2]
+    return statistics.median(gaps)
 
 
 def durations(root: Path) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """museval is the oracle."""
 
+from typing import Any
+
 import museval.metrics
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ def music(seed: int, sources: int, samples: int, channels: int) -> tuple[np.ndar
     return references, estimates
 
 
-def compare(references: np.ndarray, estimates: np.ndarray, **options: float) -> None:
+def compare(references: np.ndarray, estimates: np.ndarray, **options: Any) -> None:
     truth = museval.metrics.bss_eval(references, estimates, **options)[:4]
     found = bss_eval(references, estimates, **options)
     for name, expected in zip(METRICS, truth, strict=True):
@@ -43,7 +45,7 @@ def compare(references: np.ndarray, estimates: np.ndarray, **options: float) -> 
     framewise_filters=st.booleans(),
 )
 def test_equals_museval(
-    seed: int, sources: int, channels: int, samples: int, **options: float
+    seed: int, sources: int, channels: int, samples: int, **options: Any
 ) -> None:
     compare(*music(seed, sources, samples, channels), **options)
 
@@ -68,7 +70,7 @@ def test_silent_frames(which: str) -> None:
         estimates[1, 1000:2000] = 0
     else:  # what museval takes for silence
         references[1, 1000:2000, 1] = -references[1, 1000:2000, 0]
-    options = {"window": 1000, "hop": 1000, "filters_len": 16}
+    options: dict[str, Any] = {"window": 1000, "hop": 1000, "filters_len": 16}
     compare(references, estimates, **options)
     museval_policy = bss_eval(references, estimates, **options)
     assert np.isnan(museval_policy.sdr).sum() == 3
@@ -80,7 +82,7 @@ def test_silent_frames(which: str) -> None:
 
 def test_a_source_that_is_silent_throughout_is_nan() -> None:
     references, estimates = music(2, 3, 3000, 2)
-    options = {"window": 1000, "hop": 1000, "filters_len": 16}
+    options: dict[str, Any] = {"window": 1000, "hop": 1000, "filters_len": 16}
     without = bss_eval(references[[0, 2]], estimates[[0, 2]], **options)
     references[1] = 0
     found = bss_eval(references, estimates, **options)
@@ -112,7 +114,7 @@ def test_equations_that_have_no_one_solution_are_counted() -> None:
 def test_correlations_are_scipys(samples: int, reach: int) -> None:
     random = np.random.default_rng(samples)
     left, right = random.normal(size=(2, samples)), random.normal(size=(3, samples))
-    found = correlations(left, right, reach=reach)
+    found = correlations(list(left), list(right), reach=reach)
     assert found.shape == (2, 5, 2 * reach + 1)
     for p in range(2):
         for q, other in enumerate([*left, *right]):

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,8 @@ def test_saved_model_separates_songs_of_any_length_in_a_bare_tensorflow(
     models: list[Model], saved_model: Path, tmp_path: Path, random: np.random.Generator
 ) -> None:
     part = 16 * 1024
-    songs = {str(n): noise(random, n) for n in (1, 1023, part - 4096, part - 4095, 50_000)}
+    lengths = (1, 1023, part - 4096, part - 4095, 50_000)
+    songs: dict[str, Any] = {str(n): noise(random, n) for n in lengths}
     np.savez(tmp_path / "songs.npz", **songs)
     command = [sys.executable, "-c", BARE, saved_model, tmp_path / "songs.npz", tmp_path / "out"]
     done = subprocess.run(
@@ -249,10 +251,10 @@ def test_parity_by_hand() -> None:
     assert measured.rms_difference == pytest.approx(np.sqrt(0.5))
     assert measured.relative_difference == pytest.approx(np.sqrt(0.5) / np.sqrt(12.5))
     assert json.dumps(vars(measured))
-    true = np.array([[10.0, 0.0]])
-    ours, theirs = (np.array([[10.0, error]]) for error in (1.0, 0.1))
+    true = np.array([[10.0, 0.0]], np.float32)
+    ours, theirs = (np.array([[10.0, error]], np.float32) for error in (1.0, 0.1))
     # 20 dB instead of 40; a clip whose truth is silent or unknown does not count.
-    changes = parity.sdr_change([ours, ours, ours], [theirs] * 3, [true, 0.0 * true, None])
+    changes = parity.sdr_change([ours, ours, ours], [theirs] * 3, [true, np.zeros_like(true), None])
     assert changes == pytest.approx(-20.0, abs=1e-4)
 
 
@@ -261,7 +263,7 @@ def test_sound_is_measured_against_the_truth(
 ) -> None:
     keras = [KerasNets(model) for model in models]
     song = noise(random, 40_000)
-    clip = Clip(song, {"vocals": 0.5 * song})
+    clip = Clip(song, {"vocals": (0.5 * song).astype(np.float32)})
     found = parity.measure_nets(keras, keras, [clip])
     assert {stem: value.sdr_change_db for stem, value in found.items()} == {
         "vocals": 0.0,

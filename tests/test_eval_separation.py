@@ -83,9 +83,9 @@ def test_estimates_add_up_to_the_mixtures_low_band() -> None:
     t = np.arange(RATE_HZ) / RATE_HZ
     low = np.sin(2 * np.pi * 300 * t)  # below bin 64, 689 Hz
     high = np.sin(2 * np.pi * 5000 * t)
-    waveform = np.stack([low + high, low], 1).astype(np.float32) / 2
+    waveform = np.stack([low + high, low], 1).astype(np.float32) / np.float32(2)
     separator = separator_of([model("a", seed=1), model("b", seed=2), model("c", seed=3)])
-    total = sum(separator.separate(waveform, sample_rate_hz=RATE_HZ).values())
+    total = np.sum([*separator.separate(waveform, sample_rate_hz=RATE_HZ).values()], axis=0)
     middle = slice(8192, -8192)
     np.testing.assert_allclose(total[middle, 0], low[middle] / 2, atol=1e-3)
     np.testing.assert_allclose(total[middle, 1], low[middle] / 2, atol=1e-3)
@@ -110,7 +110,7 @@ def test_other_rates_and_mono_come_back_as_they_went_in(rate_hz: int) -> None:
     separator = separator_of([model("a", seed=1), model("b", seed=2)])
     estimates = separator.separate(mono, sample_rate_hz=rate_hz)
     assert all(estimate.shape == mono.shape for estimate in estimates.values())
-    total = sum(estimates.values())
+    total = np.sum([*estimates.values()], axis=0)
     peak_hz = np.abs(np.fft.rfft(total[:, 0])).argmax() * rate_hz / len(total)
     assert peak_hz == pytest.approx(300, abs=2)
     resampled = scipy.signal.resample(total[:, 0], 44100)
@@ -268,7 +268,7 @@ def test_spleeters_own_graph_separates_the_same(
         }
         unet.set_weights(built.keras_model, values)
         models.append(built)
-    separator = separator_of(models, exponent=exponent, mask_extension=extension)  # type: ignore[arg-type]
+    separator = separator_of(models, exponent=exponent, mask_extension=extension)
     found = separator.separate(rules.waveform(samples), sample_rate_hz=RATE_HZ)
     golden = np.load(GOLDEN)
     for stem, estimate in found.items():

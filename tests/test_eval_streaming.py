@@ -1,5 +1,6 @@
 """Streams against the whole: however a song is cut, the same comes out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,10 @@ class Shares:
     def __init__(self, shares: list[float]) -> None:
         self._shares = shares
 
-    def push(self, spectrum: np.ndarray, estimates: np.ndarray) -> list[list[Any]]:
+    def push(self, spectrum: np.ndarray, estimates: np.ndarray) -> list[Sequence[Any]]:
         return [[lambda share=share: np.float32(share) * spectrum for share in self._shares]]
 
-    def finish(self) -> list[list[Any]]:
+    def finish(self) -> list[Sequence[Any]]:
         return []
 
 

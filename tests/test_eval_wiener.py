@@ -28,7 +28,7 @@ def spectrum(random: np.random.Generator, *shape: int) -> np.ndarray:
 @pytest.mark.parametrize("level", [1.0, 300.0])
 @pytest.mark.parametrize("mono", [False, True])
 def test_equals_norbert(random: np.random.Generator, stems: int, level: float, mono: bool) -> None:
-    mixture = level * spectrum(random, 40, 33, 2)
+    mixture = np.complex64(level) * spectrum(random, 40, 33, 2)
     estimates = (level * random.exponential(size=(stems, 40, 24, 2))).astype(np.float32)
     if mono:
         mixture[..., 1], estimates[..., 1] = mixture[..., 0], estimates[..., 0]

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def music(random: np.random.Generator, *, rate_hz: int, channels: int) -> np.nda
     return (tone + random.normal(0, 0.003, tone.shape)).astype(np.float32)
 
 
-def write(path: Path, waveform: np.ndarray, codec: Codec, rate_hz: int, **options: str) -> int:
+def write(path: Path, waveform: np.ndarray, codec: Codec, rate_hz: int, **options: Any) -> int:
     with open_output(
         path, codec=codec, channels=waveform.shape[1], sample_rate_hz=rate_hz, **options
     ) as file:
@@ -100,7 +101,7 @@ def test_files_that_cannot_be_written(tmp_path: Path) -> None:
         write(tmp_path / "a", silence, "mp3", 96000)
     for codec in ("wav", "mp3"):
         with pytest.raises(UserError, match="nowhere/a: cannot be written"):
-            write(tmp_path / "nowhere" / "a", silence, codec, 44100)  # type: ignore[arg-type]
+            write(tmp_path / "nowhere" / "a", silence, codec, 44100)
     for codec in ("wav", "flac", "mp3", "opus"):  # a disk without room
         with pytest.raises((UserError, OSError)):
             write(Path("/dev/full"), silence, codec, 48000)  # type: ignore[arg-type]

@@ -44,9 +44,8 @@ def decode(root: Path, out: Path) -> list[Track | Reject]:
 
 def test_stem_files_decode_to_what_musdb_returns(tiny_corpus: Path, tmp_path: Path) -> None:
     results = decode(tiny_corpus, tmp_path)
-    assert all(isinstance(result, Track) for result in results)
     theirs = {track.name: track for track in musdb.DB(root=str(tiny_corpus))}
-    assert {result.name for result in results} == set(theirs)
+    assert {result.name for result in results if isinstance(result, Track)} == set(theirs)
     for track in results:
         assert isinstance(track, Track)
         assert track.samples == len(theirs[track.name].audio)

@@ -109,7 +109,7 @@ def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     environment = {"PATH": os.defpath, "PYTHONPATH": f"{site}{os.pathsep}{libraries}"}
-    command = [venv / "bin" / "python", "-c", "from stemforge.pipelines.cli import run; run()"]
+    command = [str(venv / "bin" / "python"), "-c", "from stemforge.pipelines.cli import run; run()"]
     for arguments, code, text in (
         (["--help"], 0, "separate"),
         (["--version"], 0, "stemforge 0."),

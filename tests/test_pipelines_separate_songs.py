@@ -307,7 +307,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, models: Path, codec: str) ->
         "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    flags = ["--model", models, "--output", tmp_path / "out", "--codec", codec]
+    flags = ["--model", str(models), "--output", str(tmp_path / "out"), "--codec", codec]
     done = subprocess.run(
         [sys.executable, "-c", script, "separate", song, *flags],
         capture_output=True, text=True, cwd=ROOT,

@@ -118,7 +118,9 @@ def test_a_disk_that_is_nearly_full(
 ) -> None:
     setup(corpus__root=str(tiny_corpus))
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(work.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
+    monkeypatch.setattr(
+        "stemforge.pipelines.work.shutil.disk_usage", lambda path: usage(10**9, 10**9, 10**6)
+    )
     line = error(decode.main, capsys)
     # 3 songs of 4 s and one of 3 s, 5 streams, stereo, 16 bits: 13.2 MB.
     assert "data/decoded: decoding needs 0.01 GB and 0.00 GB is free" in line

@@ -27,7 +27,7 @@ GOLDEN = ROOT / "tests" / "golden" / "spleeter-training.npz"
 
 @pytest.fixture(scope="module")
 def golden() -> Mapping[str, np.ndarray]:
-    return np.load(GOLDEN)
+    return dict(np.load(GOLDEN))
 
 
 def preset() -> tuple[Net, TrainConfig]:
@@ -129,7 +129,7 @@ def test_kernels_start_as_spleeters(golden: Mapping[str, np.ndarray]) -> None:
 def test_weighted_l1_by_hand() -> None:
     target = np.zeros((2, 1, 1, 2), np.float32)
     target[1] = [[[2.0, 4.0]]]  # the first window is silent: its error weighs nothing
-    estimate = target + np.float32([[[[5.0, 5.0]]], [[[1.0, 0.0]]]])
+    estimate = target + np.array([[[[5.0, 5.0]]], [[[1.0, 0.0]]]], np.float32)
     assert float(LOSSES["weighted_l1"](estimate, target)) == 3.0 * 1.0 / 4
     assert float(LOSSES["l1"](estimate, target)) == 11.0 / 4
 

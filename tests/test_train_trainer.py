@@ -4,15 +4,16 @@ import resource
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stemforge.features.errors import Interrupted, UserError
-from stemforge.features.feature_set import FeatureSet
+from stemforge.features.feature_set import FeatureSet, SplitReader
 from stemforge.train import unet
 from stemforge.train.config import Net, Optimization, TrainConfig
-from stemforge.train.dataset import WHOLE, Dataset, Share
+from stemforge.train.dataset import WHOLE, Dataset, Place, Share
 from stemforge.train.losses import l1
 from stemforge.train.trainer import Report, Trainer, history_csv
 
@@ -68,7 +69,7 @@ def assert_same(ours: Trainer, theirs: Trainer) -> None:
         np.testing.assert_array_equal(values, unet.weights(theirs.model)[name])
 
 
-def optimization(**values: object) -> TrainConfig:
+def optimization(**values: Any) -> TrainConfig:
     return dataclasses.replace(CONFIG, optimization=dataclasses.replace(ADAM, **values))
 
 
@@ -158,9 +159,9 @@ def test_a_late_start_opens_nothing_of_earlier_steps(features: FeatureSet) -> No
         for step in range(100_000, 100_006)
     }
 
-    def watched(reader: object, source: str, found: object) -> object:
-        opened.append(step_of[tuple((r.track, r.first_frame, s) for r, s in found)])  # type: ignore[attr-defined]
-        return read(reader, source, found)  # type: ignore[arg-type]
+    def watched(reader: SplitReader, source: str, found: list[Place]) -> Any:
+        opened.append(step_of[tuple((r.track, r.first_frame, s) for r, s in found)])
+        return read(reader, source, found)
 
     data._read = watched  # type: ignore[assignment, method-assign]
     batches = data.training(sampling="windows", seed=1, start_step=100_000, steps=100_006)
@@ -168,7 +169,7 @@ def test_a_late_start_opens_nothing_of_earlier_steps(features: FeatureSet) -> No
     assert sorted(opened) == [step for step in range(100_000, 100_006) for _ in range(2)]
 
 
-def places(data: Dataset, step: int) -> list[tuple[object, int]]:
+def places(data: Dataset, step: int) -> list[Place]:
     from stemforge.train.dataset import _places
 
     reader = data.features.reader("train")
@@ -258,7 +259,7 @@ def test_a_loss_that_is_not_finite_names_its_windows(features: FeatureSet, tmp_p
     text = str(caught.value)
     step = int(re.findall(r"after step (\d+)", text)[0])
     for run, start in places(dataset(features), step):
-        assert f"{run.track!r} from {start * 1024 / 44100:.1f} s" in text  # type: ignore[attr-defined]
+        assert f"{run.track!r} from {start * 1024 / 44100:.1f} s" in text
     # What is kept is good: no checkpoint holds what is not finite.
     for path in (tmp_path / "work").rglob("variables.npz"):
         with np.load(path) as values:

@@ -10,14 +10,14 @@ from typing import Any
 from stemforge.features.audio import SAMPLE_RATE_HZ
 from stemforge.features.errors import UserError
 from stemforge.features.models import JOINT
-from stemforge.train.config import Activation, Head, Net
+from stemforge.train.config import Activation, Head, Loss, Net, OptimizerName
 
 DEPTH = 6
 FILTERS = [16, 32, 64, 128, 256, 512]
 ACTIVATIONS: dict[str, Activation] = {"ELU": "elu", "ReLU": "relu", "LeakyReLU": "leaky_relu"}
 HEADS: dict[str, Head] = {"unet.unet": "sigmoid", "unet.softmax_unet": "softmax"}
-LOSSES = {"L1_mask": "l1", "weighted_L1_mask": "weighted_l1"}
-OPTIMIZERS = {"Adam": "adam", "Adadelta": "adadelta", "SGD": "sgd"}
+LOSSES: dict[str, Loss] = {"L1_mask": "l1", "weighted_L1_mask": "weighted_l1"}
+OPTIMIZERS: dict[str, OptimizerName] = {"Adam": "adam", "Adadelta": "adadelta", "SGD": "sgd"}
 ADADELTA_RATE = 1e-3  # Spleeter leaves it at TensorFlow 1's default
 # What a net is called in the official configurations that our import knows by name.
 OFFICIAL_STEMS = {

@@ -9,6 +9,7 @@ are those of a local run, and stops everything. It needs java (11 or 17) and mvn
 """
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -197,7 +198,7 @@ class Cluster:
                 "workers", sys.executable, "-m", WORKER_POOL, f"--service_port={self._pool}"
             )
             for name, port in (("jobserver", self._job), ("workers", self._pool)):
-                self._until(lambda port=port: _listens(port), name)
+                self._until(functools.partial(_listens, port), name)
             say(f"flink: its dashboard's API is at http://127.0.0.1:{self._rest}")
             yield self
         finally:

@@ -9,6 +9,7 @@ Small nets of two stems at the -16kHz models' 1536 bins, weights and waveforms b
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -37,7 +38,7 @@ PARAMS = {
 
 def main() -> None:
     tf.compat.v1.disable_eager_execution()
-    results = {}
+    results: dict[str, Any] = {}
     for samples, extension, exponent in SEPARATIONS:
         tf.compat.v1.reset_default_graph()
         features = {"waveform": tf.constant(waveform(samples))}

@@ -11,6 +11,7 @@ it, its largest magnitude and its standard deviation.
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 import spleeter.model
@@ -38,10 +39,10 @@ class Tensorflow1Names:
     Without it Spleeter 2.4.2 raises a TypeError for this loss on its own TensorFlow.
     """
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(tf, name)
 
-    def reduce_mean(self, values, axis=None, keep_dims=False):
+    def reduce_mean(self, values: Any, axis: Any = None, keep_dims: bool = False) -> Any:
         return tf.reduce_mean(values, axis=axis, keepdims=keep_dims)
 
 
@@ -99,7 +100,7 @@ def run(variant: str) -> dict[str, np.ndarray]:
 def main() -> None:
     tf.compat.v1.disable_eager_execution()
     spleeter.model.tf = Tensorflow1Names()
-    results: dict[str, np.ndarray] = {}
+    results: dict[str, Any] = {}
     for variant in VARIANTS:
         results |= run(variant)
     np.savez_compressed(sys.argv[1], **results)

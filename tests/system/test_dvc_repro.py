@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,12 @@ from ruamel.yaml import YAML
 from stemforge.pipelines.parallel import PROCESSES
 from stemforge.pipelines.release import sums
 from tests.conftest import ROOT
-from tests.processes import set_params
+from tests.factories import set_params
 
 pytestmark = pytest.mark.system
 STEPS = 120  # many more than the half second that a killed stage lives on
 LIMIT_S = 300
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "corpus": {"stems": ["vocals", "drums"]},
     "features": {"bins": 128, "block_frames": 64},
     "train": {
@@ -140,7 +141,7 @@ def kill_when(root: Path, stage: str, pattern: str, *first: Path) -> list[Path]:
 
 def runs(number: int) -> bool:
     try:
-        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(number).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -369,16 +370,16 @@ def test_a_release_by_name(finished: Path) -> None:
     project = clone(finished, "released")
     for name in ("data", "models", "estimates", "exports", "scores", "leaderboard"):
         shutil.copytree(finished / name, project / name, dirs_exist_ok=True)
-    name = ("release", "--name", "tiny", "--version", "1.0.0-rc.1")
+    release = ("release", "--name", "tiny", "--version", "1.0.0-rc.1")
     notes = project / "notes"
     notes.touch()
-    done = stemforge(project, *name, code=2)
+    done = stemforge(project, *release, code=2)
     assert "the tree has changes (notes): commit them, or give --allow-dirty" in done.stderr
-    stemforge(project, *name, "--allow-dirty")
+    stemforge(project, *release, "--allow-dirty")
     out = project / "releases" / "tiny-1.0.0-rc.1"
     assert json.loads((out / "provenance.json").read_text())["git"]["changed"] == ["notes"]
     notes.unlink()
-    assert "that name is taken" in stemforge(project, *name, code=2).stderr
+    assert "that name is taken" in stemforge(project, *release, code=2).stderr
     for flags, problem in (
         (("--name", "a/b", "--version", "1.0.0"), "--name a/b: letters, digits"),
         (("--name", "tiny", "--version", "1"), "--version 1: must be like 1.0.0"),

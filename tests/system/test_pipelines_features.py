@@ -16,15 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.processes import (
-    LIMIT_S,
-    STEMS,
-    environment,
-    free_port,
-    google_storage,
-    server,
-    stage,
-)
+from tests.factories import STEMS
+from tests.processes import LIMIT_S, environment, free_port, google_storage, server, stage
 
 pytestmark = pytest.mark.system
 TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")

@@ -17,14 +17,8 @@ import psutil
 import pytest
 
 from stemforge.pipelines.train_cluster import free_ports
-from tests.processes import (
-    LIMIT_S,
-    environment,
-    google_storage,
-    set_params,
-    stage,
-    untrained,
-)
+from tests.factories import set_params, untrained
+from tests.processes import LIMIT_S, environment, google_storage, stage
 
 pytestmark = pytest.mark.system
 STEPS = 60

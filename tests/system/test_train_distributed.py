@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT
-from tests.processes import LIMIT_S, environment, set_params, stage, untrained
+from tests.factories import set_params, untrained
+from tests.processes import LIMIT_S, environment, stage
 from tests.system.test_pipelines_train_cluster import tf_configs, train_cluster
 
 pytestmark = pytest.mark.system
@@ -93,7 +95,7 @@ def test_two_replicas_step_as_one_device_does(tmp_path: Path) -> None:
 
 
 TRAIN = ("train_stem", "--stem", "drums")
-MIRRORED = {"STEMFORGE_LOGICAL_CPUS": "2", "STEMFORGE_STRATEGY": "mirrored"}
+MIRRORED: dict[str, Any] = {"STEMFORGE_LOGICAL_CPUS": "2", "STEMFORGE_STRATEGY": "mirrored"}
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +170,7 @@ def test_a_checkpoint_of_one_device_goes_on_with_two(original: Path, project: Pa
 
 def test_what_cannot_be_shared_is_refused(project: Path) -> None:
     train = (project, *TRAIN)
-    three = {"STEMFORGE_LOGICAL_CPUS": "3"}
-    done = stage(*train, "--strategy", "mirrored", code=2, **three)
+    done = stage(*train, "--strategy", "mirrored", code=2, STEMFORGE_LOGICAL_CPUS="3")
     assert "train.batch_size=4: 3 replicas cannot share it equally" in done.stderr
     done = stage(*train, code=2, STEMFORGE_LOGICAL_CPUS="two")
     assert done.stderr == "stemforge: error: STEMFORGE_LOGICAL_CPUS=two: must be 1, 2, ...\n"

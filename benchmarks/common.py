@@ -1,0 +1,250 @@
+"""What the benchmarks share: projects of a corpus, other processes, turns, tables, Spleeter."""
+
+import argparse
+import functools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import soundfile
+from ruamel.yaml import YAML
+
+from stemforge.features import ffmpeg
+from stemforge.features.audio import SAMPLE_RATE_HZ
+
+ROOT = Path(__file__).resolve().parent.parent
+RATE_HZ = SAMPLE_RATE_HZ
+STEMS = ("vocals", "drums", "bass", "other")
+SOURCES = ("mixture", *STEMS)
+SPLEETER = "Spleeter 2.4.2"
+Key = TypeVar("Key", bound=Hashable)
+
+
+def parser_of(documentation: str | None) -> argparse.ArgumentParser:
+    """A command line whose help is a module's own documentation."""
+    return argparse.ArgumentParser(
+        description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def add_corpus(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", type=Path, help="folder of MUSDB18 stem files")
+
+
+def add_work(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--work",
+        type=Path,
+        metavar="FOLDER",
+        help="keep decoded songs and features here, and use those of an earlier benchmark "
+        "on the same corpus (default: a temporary folder)",
+    )
+
+
+def add_spleeter(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--spleeter-python",
+        type=Path,
+        metavar="PYTHON",
+        help=f"of an environment with {SPLEETER} (default: one is made, by pip)",
+    )
+    group.add_argument("--without-spleeter", action="store_true", help="measure ours alone")
+
+
+@contextmanager
+def work_folder(chosen: Path | None) -> Iterator[Path]:
+    """The folder of `--work`, or a temporary one."""
+    if chosen is not None:
+        chosen.mkdir(parents=True, exist_ok=True)
+        yield chosen.resolve()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+# Projects: folders with a params.yaml, in which stages run.
+
+
+def stage(project: Path, name: str, *arguments: str) -> float:
+    """Runs a stage as a process of its own; returns wall-clock seconds, start included."""
+    command = [sys.executable, "-m", f"stemforge.pipelines.{name}", *arguments]
+    return timed(lambda: subprocess.run(command, cwd=project, check=True, env=environment()))
+
+
+def write_params(project: Path, corpus: Path, changes: Mapping[str, Any]) -> bool:
+    """Writes the checkout's params.yaml with another corpus and other values.
+
+    Returns:
+        Whether the project had other parameters, or none.
+    """
+    project.mkdir(parents=True, exist_ok=True)
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["corpus"]["root"] = str(corpus.resolve())
+    merge(params, changes)
+    path, fresh = project / "params.yaml", project / "params.yaml.new"
+    yaml.dump(params, fresh)
+    same = path.exists() and path.read_bytes() == fresh.read_bytes()
+    fresh.replace(path)
+    return not same
+
+
+def merge(values: Any, changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping):
+            merge(values[key], value)
+        else:
+            values[key] = value
+
+
+def make_features(corpus: Path, project: Path) -> Path:
+    """Features of a corpus with the mixture's phase, from stages decode and features.
+
+    Those of an earlier call are used again where the corpus and the parameters are the same.
+    """
+    values = {"encoding": "uint8", "shards": 16, "mixture_phase": "int8"}
+    changed = write_params(project, corpus, {"features": values})
+    features = project / "data" / "features"
+    if changed or not (features / "info.json").exists():
+        stage(project, "decode")
+        stage(project, "compute_features")
+    return features
+
+
+def songs_of(project: Path) -> list[Path]:
+    """Folders of WAV files of every decoded song."""
+    return sorted(path.parent for path in (project / "data" / "decoded").rglob("mixture.wav"))
+
+
+# Processes.
+
+
+@functools.cache
+def environment() -> dict[str, str]:
+    """With our interpreter's folder and ffmpeg on PATH, which Beam and Spleeter look for there."""
+    ffmpeg.put_ffmpeg_on_path()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def measure(command: Sequence[object], **variables: str) -> tuple[float, float]:
+    """Seconds and peak memory in MB of a command, which prints nothing here."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [*map(str, command)],
+        env=environment() | variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return seconds, usage.ru_maxrss / 1e3
+
+
+@contextmanager
+def server(*command: object) -> Iterator[Callable[[int], float]]:
+    """A process that says `ready`, and for a number on its standard input prints seconds."""
+    with subprocess.Popen(
+        [*map(str, command)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        if stdout.readline() != "ready\n":
+            raise RuntimeError(f"does not start: {process.args!r}")
+
+        def run(amount: int) -> float:
+            print(amount, file=stdin, flush=True)
+            return float(stdout.readline())
+
+        yield run
+
+
+# Turns and tables.
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def turn_by_turn(
+    runs: Mapping[Key, Callable[[], float]], turns: int, *, warm_up: int = 0
+) -> dict[Key, float]:
+    """Medians of what runs return, all of them in each turn, so that a slow minute slows all."""
+    found: dict[Key, list[float]] = {key: [] for key in runs}
+    for turn in range(warm_up + turns):
+        for key, run in runs.items():
+            value = run()
+            if turn >= warm_up:
+                found[key].append(value)
+    return {key: statistics.median(values) for key, values in found.items()}
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints Markdown."""
+    print(f"| {' | '.join(columns)} |")
+    print(f"|{' --- |' * len(columns)}")
+    for row in rows:
+        print(f"| {' | '.join(map(str, row))} |")
+    sys.stdout.flush()
+
+
+def against(peer: float | None, value: float, *, digits: int = 2) -> str:
+    """How many times as fast as a peer, or nothing where it did not run."""
+    return "" if peer is None else f"{peer / value:.{digits}f}x"
+
+
+# Spleeter, in an environment of its own.
+
+
+def spleeter_python(arguments: argparse.Namespace, folder: Path) -> Path | None:
+    """The interpreter of `--spleeter-python`, or of an environment made here, or None."""
+    if arguments.without_spleeter:
+        return None
+    if arguments.spleeter_python is not None:
+        return Path(arguments.spleeter_python)
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "spleeter==2.4.2"], check=True)
+    return python
+
+
+def spleeter_script(python: Path, name: str) -> list[object]:
+    """The start of a command that runs one of our scripts in Spleeter's environment."""
+    return [python, ROOT / "benchmarks" / f"spleeter_{name}.py"]
+
+
+def spleeter_output(python: Path, name: str, *arguments: object) -> list[str]:
+    """Lines that such a script prints."""
+    command = [*map(str, (*spleeter_script(python, name), *arguments))]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment())
+    return done.stdout.splitlines()
+
+
+def write_csv(songs: Sequence[Path], root: Path) -> Path:
+    """Spleeter's list of training songs, with paths relative to `root`."""
+    lines = [",".join(["mix_path", *(f"{stem}_path" for stem in STEMS), "duration"])]
+    for song in songs:
+        seconds = soundfile.info(song / "mixture.wav").duration
+        paths = [str((song / f"{source}.wav").relative_to(root)) for source in SOURCES]
+        lines.append(",".join([*paths, str(seconds)]))
+    csv = root / "train.csv"
+    csv.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return csv
