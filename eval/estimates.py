@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stemforge.eval.scores import ACCOMPANIMENT, Reason, Remark
+from stemforge.eval.scores import Reason, Remark
+from stemforge.eval.separation import ACCOMPANIMENT
 from stemforge.features import audio, storage
 from stemforge.features.errors import UserError
 from stemforge.features.ffmpeg import AudioError

@@ -14,11 +14,10 @@ import pandas as pd
 
 from stemforge.eval import bss_eval as bss
 from stemforge.eval.config import NanPolicy
-from stemforge.eval.separation import VOCALS
+from stemforge.eval.separation import ACCOMPANIMENT, VOCALS, accompaniment
 from stemforge.eval.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
 from stemforge.features.stft import Waveform
 
-ACCOMPANIMENT = "accompaniment"
 METRICS = ("SDR", "SIR", "ISR", "SAR")  # a value a frame
 MUSEVAL_VERSION = "0.4.1"  # whose numbers and JSON ours equal
 MUSEVAL_ORDER = ("SDR", "SIR", "SAR", "ISR")  # in its JSON
@@ -198,19 +197,6 @@ def _groups(targets: Sequence[str]) -> list[list[str]]:
     together = [target for target in targets if target != ACCOMPANIMENT]
     pair = [VOCALS, ACCOMPANIMENT]
     return [together, pair] if len(together) > 1 else [pair]
-
-
-def accompaniment(stems: Mapping[str, Waveform]) -> Waveform:
-    """All stems but the vocals, as musdb's target of that name.
-
-    Args:
-        stems: float32 [samples, channels] each, one of them besides the vocals at least.
-    """
-    others = [waveform for name, waveform in stems.items() if name != VOCALS]
-    total = others[0].copy()
-    for waveform in others[1:]:
-        total += waveform
-    return total
 
 
 def to_json(scores: TrackScores, *, scoring: Scoring, inputs: str) -> str:

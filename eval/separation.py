@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,6 +21,7 @@ from stemforge.features.stft import Waveform
 
 BLOCK_SAMPLES = 2**18  # 6 s: how often a whole song reports its progress
 VOCALS = "vocals"
+ACCOMPANIMENT = "accompaniment"  # a sum of stems, as in musdb
 RESIDUAL = "residual"
 INSTRUMENTAL = "instrumental"
 Runtime = Literal["tensorflow", "litert"]
@@ -410,3 +411,16 @@ class _Song:
         if self._channels == 1:
             parts = [part.mean(axis=1, keepdims=True) for part in parts]
         return self._separator.named(mixture[:samples], parts)
+
+
+def accompaniment(stems: Mapping[str, Waveform]) -> Waveform:
+    """All stems but the vocals, as musdb's target of that name.
+
+    Args:
+        stems: float32 [samples, channels] each, one of them besides the vocals at least.
+    """
+    others = [waveform for name, waveform in stems.items() if name != VOCALS]
+    total = others[0].copy()
+    for waveform in others[1:]:
+        total += waveform
+    return total

@@ -14,10 +14,8 @@ from stemforge.pipelines import scoring
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import ESTIMATES, SCORES, TRACKS
-from stemforge.pipelines.scoring import FromFolder, Job, Method, Oracle
+from stemforge.pipelines.scoring import MODEL, FromFolder, Job, Method, Oracle
 from stemforge.pipelines.work import publish, work_folder
-
-MODEL = "stemforge"  # our method's name in the tables
 
 
 def main() -> None:

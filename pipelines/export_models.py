@@ -212,7 +212,7 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list["Clip"]:
 
 def _read_clip(track: Any, sample_rate_hz: int) -> "Clip":
     from stemforge.eval.parity import Clip
-    from stemforge.eval.scores import ACCOMPANIMENT, accompaniment
+    from stemforge.eval.separation import ACCOMPANIMENT, accompaniment
     from stemforge.features import audio
     from stemforge.features.track_audio import open_corpus_track
     from stemforge.features.tracks import MIXTURE

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stemforge.eval import export, parity
 from stemforge.eval.inference import load_nets
@@ -17,9 +17,11 @@ from stemforge.features import audio
 from stemforge.features.errors import UserError
 from stemforge.features.tracks import MIXTURE
 from stemforge.pipelines.console import progress, say
-from stemforge.pipelines.params import Export
 from stemforge.quiet import quiet_stderr
 from stemforge.train.unet import Model, load_model
+
+if TYPE_CHECKING:
+    from stemforge.pipelines.params import Export  # `stemforge export` has no params.yaml
 
 VECTORS = "vectors"
 OPTIONAL: export.TFLiteFormat = "int8_mixed"  # what misses its bound is left out, and said
@@ -43,7 +45,7 @@ class Bounds:
     max_sdr_loss_int8_mixed_db: float
 
 
-def bounds(config: Export) -> Bounds:
+def bounds(config: "Export") -> Bounds:
     """The stage's bounds, by the names of the formats."""
     prefix = "max_difference_"
     values = config.model_dump()

@@ -10,14 +10,14 @@ import pandas as pd
 from stemforge.eval import leaderboard, published, report
 from stemforge.eval.leaderboard import Aggregation
 from stemforge.eval.oracles import METHODS
-from stemforge.eval.scores import ACCOMPANIMENT, Scoring, whole_table
+from stemforge.eval.scores import Scoring, whole_table
+from stemforge.eval.separation import ACCOMPANIMENT
 from stemforge.features.errors import UserError
 from stemforge.features.tracks import read_manifest
 from stemforge.pipelines import scoring
 from stemforge.pipelines.console import run_main, say
-from stemforge.pipelines.evaluate import MODEL
-from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import COMPARISONS, CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
+from stemforge.pipelines.scoring import MODEL
 from stemforge.pipelines.work import publish, work_folder
 
 METHOD_NOTES = (
@@ -29,6 +29,8 @@ METHOD_NOTES = (
 
 def main() -> None:
     """Aggregates the scores and writes every form of the table."""
+    from stemforge.pipelines.params import read_params  # `stemforge score` has no params.yaml
+
     params = read_params()
     manifest = read_manifest(TRACKS)
     card = json.loads(CORPUS_CARD.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stemforge.eval.leaderboard import is_reference
 from stemforge.features.models import read_card
-from stemforge.pipelines.evaluate import MODEL
+from stemforge.pipelines.scoring import MODEL
 
 # SPDX identifiers that a release's weights may have, with name and address of their text.
 LICENCES = {

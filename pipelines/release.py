@@ -15,7 +15,6 @@ from stemforge.features.errors import UserError
 from stemforge.features.tracks import read_manifest
 from stemforge.pipelines import model_card, provenance
 from stemforge.pipelines.console import run_main, say
-from stemforge.pipelines.evaluate import MODEL
 from stemforge.pipelines.params import Params, read_params
 from stemforge.pipelines.paths import (
     CORPUS_CARD,
@@ -27,6 +26,7 @@ from stemforge.pipelines.paths import (
     SUMS,
     TRACKS,
 )
+from stemforge.pipelines.scoring import MODEL
 from stemforge.pipelines.work import publish, work_folder
 
 PROVENANCE = "provenance.json"

@@ -223,7 +223,7 @@ class _Run:
 
     def score(self, oracles: Sequence[str]) -> None:
         """Scores the method and the oracles, and forgets tracks that are no longer there."""
-        from stemforge.eval.scores import ACCOMPANIMENT
+        from stemforge.eval.separation import ACCOMPANIMENT
         from stemforge.pipelines import scoring
 
         jobs: list[Job]
@@ -299,8 +299,8 @@ class _Run:
 
 
 def _load_model(folder: Path, stems: list[str]) -> "FromModel":
-    from stemforge.eval.scores import ACCOMPANIMENT
     from stemforge.eval.separation import (
+        ACCOMPANIMENT,
         INSTRUMENTAL,
         VOCALS,
         Separator,

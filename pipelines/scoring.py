@@ -29,6 +29,7 @@ from stemforge.pipelines.parallel import BEAM_ARGS, map_tracks, processes_wanted
 if TYPE_CHECKING:
     from stemforge.eval.separation import Separator
 
+MODEL = "stemforge"  # our method's name in the tables
 SCORED, UNSCORED = "test", "unscored"
 # What a process takes with a track of five minutes: 1.9 GB, or with an oracle 6.3.
 PROCESS_BYTES = {"estimates": 2 * 2**30, "oracle": 7 * 2**30}

@@ -19,11 +19,11 @@ from stemforge.eval.track_metrics import utterance_sdr
 from stemforge.features import storage
 from stemforge.features.errors import UserError
 from stemforge.pipelines.console import progress
-from stemforge.pipelines.evaluate import MODEL
 from stemforge.pipelines.exporting import VECTORS, bounds, check
 from stemforge.pipelines.params import Export
 from stemforge.pipelines.paths import SUMS
 from stemforge.pipelines.release import PROVENANCE, files
+from stemforge.pipelines.scoring import MODEL
 from stemforge.quiet import quiet_stderr
 
 MODEL_BOUND = 1e-4  # of golden vectors, relative to their rms: CPUs add in different orders
