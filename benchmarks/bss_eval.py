@@ -53,9 +53,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(scorer: str, signals: Path, out: Path) -> None:
     if scorer == "museval":
-        from stemforge.features.ffmpeg import find_ffmpeg
+        from stemforge.features.ffmpeg import put_ffmpeg_on_path
 
-        find_ffmpeg()
+        put_ffmpeg_on_path()
         import museval.metrics
 
         def score(*pair: np.ndarray) -> np.ndarray:

@@ -130,7 +130,7 @@ def songs_of(project: Path) -> list[Path]:
 @functools.cache
 def environment() -> dict[str, str]:
     """With our interpreter's folder and ffmpeg on PATH, which Beam and Spleeter look for there."""
-    ffmpeg.find_ffmpeg()
+    ffmpeg.put_ffmpeg_on_path()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return os.environ | {"PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
 

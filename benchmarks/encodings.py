@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = common.parser_of(__doc__)
     common.add_corpus(parser)
     arguments = parser.parse_args(argv)
-    ffmpeg.find_ffmpeg()
+    ffmpeg.put_ffmpeg_on_path()
     ratios_db: dict[str, list[float]] = {kind: [] for kind in ENCODINGS}
     biases_db: dict[str, list[float]] = {kind: [] for kind in ENCODINGS}
     for path in sorted(arguments.corpus.rglob("*.stem.mp4")):

@@ -54,7 +54,7 @@ def refuse_other_sizes(parser: argparse.ArgumentParser, arguments: argparse.Name
 
 def training_config(features: FeatureSet) -> TrainConfig:
     """How `train.preset: spleeter` trains, with no end, validation or checkpoint for long."""
-    from stemforge.pipelines.train_stem import net_and_config
+    from stemforge.pipelines.training import net_and_config
 
     params = read_params(ROOT / "params.yaml").train
     train = params.model_validate({**params.model_dump(), "preset": "spleeter"})
@@ -97,7 +97,10 @@ def _layers(net: Net) -> list[float]:
 
 def matrix_product(kind: str, side: int) -> Callable[[], int]:
     """Multiplies square matrices of a type; returns how many times."""
-    from stemforge.pipelines.tensorflow_quietly import tf
+    from stemforge import tensorflow
+
+    tensorflow.start()
+    import tensorflow as tf
 
     a, b = (tf.cast(tf.random.normal((side, side)), kind) for _ in range(2))
     multiply = tf.function(tf.matmul)

@@ -8,8 +8,6 @@ stems' nets in int8 alike. And the float32 file against the plain conversion of 
 docs/export.md holds the table for Deezer's 2stems.
 """
 
-import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
-
 import functools
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,9 +21,9 @@ from benchmarks.nets import convert_as_it_stands, run_tflite
 from stemforge.eval import export, parity
 from stemforge.eval.litert import LiteRTNets
 from stemforge.eval.track_metrics import utterance_sdr
-from stemforge.features.models import find_models
-from stemforge.pipelines.console import quiet_stderr
+from stemforge.features.models import find_model_folders
 from stemforge.pipelines.export_models import real_clips
+from stemforge.quiet import quiet_stderr
 from stemforge.train import unet
 from stemforge.train.unet import Model
 
@@ -38,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("corpus", nargs="?", help="default: the song that stempeg comes with")
     parser.add_argument("--turns", type=int, default=9)
     arguments = parser.parse_args(argv)
-    models = [unet.load_model(folder) for folder in find_models(arguments.models)]
+    models = [unet.load_model(folder) for folder in find_model_folders(arguments.models)]
     net = models[0].net
     clips = real_clips(arguments.corpus, sample_rate_hz=models[0].sample_rate_hz)
     mixture = np.abs(np.random.default_rng(0).normal(0, 5, (net.frames, net.bins, 2)))

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
-
 from benchmarks import common
 from benchmarks.full_size import add_net, net_of, training_config
 from stemforge.features.feature_set import FeatureSet

@@ -16,9 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from stemforge.pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
-
 import numpy as np
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from benchmarks import common
@@ -36,7 +35,7 @@ from stemforge.eval import export
 from stemforge.eval.inference import TensorFlowNets
 from stemforge.eval.litert import LiteRTNets
 from stemforge.eval.separation import Precision
-from stemforge.pipelines.console import quiet_stderr
+from stemforge.quiet import quiet_stderr
 from stemforge.train import config, unet
 from stemforge.train.config import Net
 from stemforge.train.unet import Model

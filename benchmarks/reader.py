@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from stemforge.pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
+import tensorflow as tf
 
 from benchmarks import common
 from benchmarks.common import SPLEETER, STEMS

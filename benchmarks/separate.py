@@ -173,7 +173,9 @@ def multiply(kind: str, side: int) -> Callable[[int], int]:
 
 
 def make_models(root: Path, net: Net) -> None:
-    import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    from stemforge import tensorflow
+
+    tensorflow.start()
     from stemforge.eval import export
     from stemforge.train import unet
     from stemforge.train.unet import Model
@@ -189,15 +191,10 @@ def make_models(root: Path, net: Net) -> None:
 
 
 def separation(runtime: Runtime, precision: Precision, root: Path) -> Callable[[int], int]:
-    if runtime == "tensorflow":
-        import stemforge.pipelines.tensorflow_quietly  # noqa: F401
-    from stemforge.eval.litert import find_tflite
-    from stemforge.eval.separation import Separator
-    from stemforge.features.models import find_models
+    from stemforge import Separator, find_models
 
-    find = find_models if runtime == "tensorflow" else find_tflite
-    folders = find(root / FOLDERS[runtime])
-    separator = Separator.load(folders, runtime=runtime, precision=precision)
+    models = find_models(root / FOLDERS[runtime], runtime=runtime)
+    separator = Separator.load(models, runtime=runtime, precision=precision)
     waveform = noise(MOST_S)
 
     def run(seconds: int) -> int:

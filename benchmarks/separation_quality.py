@@ -20,7 +20,7 @@ import pandas as pd
 
 from benchmarks import common
 from stemforge.eval.scores import Scoring, score_track
-from stemforge.features.ffmpeg import find_ffmpeg
+from stemforge.features.ffmpeg import put_ffmpeg_on_path
 
 PLAIN = "float32"
 STEMS = ("vocals", "accompaniment")
@@ -76,7 +76,7 @@ def variants(
 
 
 def read(song: Path, start_s: float, duration_s: float) -> dict[str, np.ndarray]:
-    find_ffmpeg()
+    put_ffmpeg_on_path()
     import stempeg  # which looks for ffmpeg as it loads
 
     stems, _ = stempeg.read_stems(str(song), start=start_s, duration=duration_s, dtype=np.float32)
@@ -85,12 +85,14 @@ def read(song: Path, start_s: float, duration_s: float) -> dict[str, np.ndarray]
 
 
 def export_models(models: Path, folder: Path) -> None:
-    import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    from stemforge import tensorflow
+
+    tensorflow.start()
     from stemforge.eval import export
-    from stemforge.features.models import find_models
+    from stemforge.features.models import find_model_folders
     from stemforge.train.unet import load_model
 
-    for place in find_models(models):
+    for place in find_model_folders(models):
         model = load_model(place)
         path = folder / export.tflite_name(model.name, "float32")
         path.write_bytes(export.to_tflite(model))
@@ -99,13 +101,10 @@ def export_models(models: Path, folder: Path) -> None:
 def separate(
     models: Path, exports: Path, mixture: np.ndarray, options: dict[str, Any]
 ) -> dict[str, np.ndarray]:
-    from stemforge.eval.litert import find_tflite
-    from stemforge.eval.separation import Separator
-    from stemforge.features.models import find_models
+    from stemforge import Separator, find_models
 
-    litert = options.get("runtime") == "litert"
-    folders = find_tflite(exports) if litert else find_models(models)
-    separator = Separator.load(folders, **options)
+    place = exports if options.get("runtime") == "litert" else models
+    separator = Separator.load(find_models(place), **options)
     return separator.separate(np.asarray(mixture, np.float32), sample_rate_hz=common.RATE_HZ)
 
 

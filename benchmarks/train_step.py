@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
-
 from benchmarks import common
 from benchmarks.common import SPLEETER, STEMS
 from benchmarks.full_size import (

@@ -20,7 +20,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -28,7 +28,8 @@ import scipy.linalg
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-NanPolicy = Literal["museval", "per_source"]
+from stemforge.eval.config import NanPolicy
+
 Signal = NDArray[Any]  # float32 or float64 [samples, channels]
 Signals = NDArray[Any] | Sequence[Signal]  # [sources, samples, channels], or one by one
 Values = NDArray[np.float64]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,10 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from stemforge.eval import published
+from stemforge.eval.config import Average
 from stemforge.eval.oracles import METHODS
 from stemforge.eval.scores import METRICS, TRACK_METRICS
 
-Average = Literal["median", "mean"]
 KEYS = ["method", "track", "target"]
 COLUMNS = (
     *("method", "target", *METRICS, "SDR_low", "SDR_high", "p_value", "tracks", "silent_tracks"),

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from stemforge.features.errors import UserError
 from stemforge.features.models import Interface
+from stemforge.quiet import quiet_stderr
 
 SIGNATURE = "estimate"
 METADATA = "stemforge"  # name of the buffer that holds an Interface as JSON
-SUFFIX = "-float32.tflite"
 
 
 def with_interface(file: bytes, interface: Interface) -> bytes:
@@ -57,20 +57,6 @@ def read_interface(path: Path) -> Interface:
     raise UserError(f"{path}: it does not say what it separates: export it with stemforge")
 
 
-def find_tflite(folder: Path) -> list[Path]:
-    """The float32 TFLite files in a folder or in the folders in it, sorted; or the file itself.
-
-    Raises:
-        UserError: there is none.
-    """
-    if folder.is_file():
-        return [folder]
-    found = sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*/*{SUFFIX}")])
-    if not found:
-        raise UserError(f"{folder}: no *{SUFFIX} in it, nor in the folders in it")
-    return found
-
-
 class LiteRTNets:
     """One model's nets in a TFLite file.
 
@@ -85,9 +71,10 @@ class LiteRTNets:
     def __init__(self, path: Path, *, threads: int) -> None:
         self.interface = read_interface(path)
         try:
-            interpreter = Interpreter(str(path), num_threads=threads)
-            interpreter.allocate_tensors()
-            self._run = interpreter.get_signature_runner(SIGNATURE)
+            with quiet_stderr():  # tells what it runs on
+                interpreter = Interpreter(str(path), num_threads=threads)
+                interpreter.allocate_tensors()
+                self._run = interpreter.get_signature_runner(SIGNATURE)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{path}: not readable as a TFLite file: {error}") from None
         _release_pages(path)

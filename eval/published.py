@@ -22,7 +22,7 @@ def sisec18() -> pd.DataFrame:
         Columns method ("TAK1 (SiSEC 2018)"), track, target, SDR, SIR, ISR, SAR (dB, medians
         over 1 s frames), frames and source, for 31 methods and 50 tracks.
     """
-    with resources.files("eval").joinpath("reference/sisec18.parquet").open("rb") as file:
+    with resources.files("stemforge.eval").joinpath("reference/sisec18.parquet").open("rb") as file:
         table = pd.read_parquet(file)
     table["method"] = [f"{method} ({SISEC18_LABEL})" for method in table["method"]]
     return table.assign(source=SISEC18_LABEL)
@@ -35,7 +35,7 @@ def published() -> pd.DataFrame:
         Columns method, target, SDR, SIR, ISR, SAR (dB) and source; method names end in
         "(published)".
     """
-    with resources.files("eval").joinpath("reference/published.csv").open("rb") as file:
+    with resources.files("stemforge.eval").joinpath("reference/published.csv").open("rb") as file:
         table = pd.read_csv(file)
     table["method"] = [f"{method} (published)" for method in table["method"]]
     return table

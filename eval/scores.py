@@ -1,23 +1,27 @@
 """Scores of a track, museval's JSON of them, and the tables that hold them."""
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from importlib import resources
 from typing import Any, Literal
 
 import jsonschema
 import pandas as pd
 
 from stemforge.eval import bss_eval as bss
-from stemforge.eval.bss_eval import NanPolicy
+from stemforge.eval.config import NanPolicy
 from stemforge.eval.separation import VOCALS
 from stemforge.eval.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
-from stemforge.features.ffmpeg import find_ffmpeg
 from stemforge.features.stft import Waveform
 
 ACCOMPANIMENT = "accompaniment"
 METRICS = ("SDR", "SIR", "ISR", "SAR")  # a value a frame
+MUSEVAL_VERSION = "0.4.1"  # whose numbers and JSON ours equal
+MUSEVAL_ORDER = ("SDR", "SIR", "SAR", "ISR")  # in its JSON
 TRACK_METRICS = ("uSDR", "SI_SDR", "PES")  # a value a track: eval.track_metrics
 FRAME_COLUMNS = ("method", "track", "target", "frame", *METRICS, "reason", "note")
 OURS = "stemforge"  # key in the JSON of what museval has no place for
@@ -59,6 +63,9 @@ class Scoring:
     hop_s: float
     nan_policy: NanPolicy
     accompaniment: bool
+
+
+MUSEVAL = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ def score_track(
     estimates: Mapping[str, Waveform],
     *,
     sample_rate_hz: int,
-    scoring: Scoring,
+    scoring: Scoring = MUSEVAL,
     remarks: Iterable[Remark] = (),
     workers: int | None = None,
 ) -> TrackScores:
@@ -118,7 +125,7 @@ def score_track(
         references: true stems, float32 [samples, channels].
         estimates: some or all of the same targets, the same shape.
         sample_rate_hz: of both.
-        scoring: frames, policy, accompaniment.
+        scoring: frames, policy, accompaniment; museval's own unless given.
         remarks: what is known of the estimates before.
         workers: threads to use; None: as many as there are cores.
 
@@ -216,10 +223,13 @@ def to_json(scores: TrackScores, *, scoring: Scoring, inputs: str) -> str:
         scoring: how they were made.
         inputs: a checksum of what they were made from.
     """
-    store = _museval().TrackStore(scores.track, win=scoring.window_s, hop=scoring.hop_s)
-    for target, metrics in scores.frames.items():
-        store.add_target(target, metrics)
-    data = json.loads(store.json)
+    data: dict[str, Any] = {
+        "targets": [
+            {"name": target, "frames": _frames(metrics, scoring)}
+            for target, metrics in scores.frames.items()
+        ],
+        "museval_version": MUSEVAL_VERSION,
+    }
     data[OURS] = {
         "inputs": inputs,
         "scoring": asdict(scoring),
@@ -231,6 +241,22 @@ def to_json(scores: TrackScores, *, scoring: Scoring, inputs: str) -> str:
         "fallbacks": scores.fallbacks,
     }
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def _frames(metrics: Mapping[str, Sequence[float]], scoring: Scoring) -> list[dict[str, Any]]:
+    return [
+        {
+            "time": number * scoring.hop_s,
+            "duration": scoring.window_s,
+            "metrics": {name: _rounded(metrics[name][number]) for name in MUSEVAL_ORDER},
+        }
+        for number in range(len(metrics[MUSEVAL_ORDER[0]]))
+    ]
+
+
+def _rounded(value: float) -> float:
+    """As museval writes a score: five decimals, half to even; what is infinite is no number."""
+    return math.nan if math.isinf(value) else float(Decimal(value).quantize(Decimal("0.00001")))
 
 
 def read_inputs(text: str) -> str | None:
@@ -253,7 +279,7 @@ def from_json(track: str, text: str) -> TrackScores:
     """
     data = json.loads(text)
     try:
-        jsonschema.validate(data, _museval().TrackStore(track).schema)
+        jsonschema.validate(data, _schema())
         frames = {
             str(target["name"]): {
                 metric: [float(frame["metrics"][metric]) for frame in target["frames"]]
@@ -275,6 +301,13 @@ def from_json(track: str, text: str) -> TrackScores:
         raise ValueError(f"not museval's: {error.message}") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not museval's: {error!r}") from None
+
+
+@functools.cache
+def _schema() -> Any:
+    """Museval's own schema of its JSON (its musdb.schema.json)."""
+    text = resources.files("stemforge.eval").joinpath("reference/museval.schema.json").read_text()
+    return json.loads(text)
 
 
 def frame_rows(method: str, scores: TrackScores) -> list[dict[str, Any]]:
@@ -315,11 +348,3 @@ def whole_table(scores: Iterable[tuple[str, TrackScores]]) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=["method", "track", "target", *TRACK_METRICS])
     return table.sort_values(["method", "track", "target"], ignore_index=True)
-
-
-def _museval() -> Any:
-    # museval imports musdb, and that refuses to load where ffmpeg is not on PATH.
-    find_ffmpeg()
-    import museval
-
-    return museval

@@ -1,6 +1,8 @@
 """Separating a waveform into stems with trained nets, as Spleeter does it."""
 
+import contextlib
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +11,12 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from stemforge import tensorflow
 from stemforge.eval.filters import Estimates, Filter, Mask, MaskExtension, MaskFilter, WienerFilter
 from stemforge.eval.streaming import Resampler, StereoSeparation
 from stemforge.features.audio import as_stereo
-from stemforge.features.errors import UserError
-from stemforge.features.models import Interface
+from stemforge.features.errors import UserError, needs
+from stemforge.features.models import Interface, find_model_folders, find_tflite, read_card
 from stemforge.features.stft import Waveform
 
 BLOCK_SAMPLES = 2**18  # 6 s: how often a whole song reports its progress
@@ -114,9 +117,9 @@ class Separator:
     @classmethod
     def load(
         cls,
-        folders: Iterable[Path],
+        models: Iterable[Path],
         *,
-        runtime: Runtime = "tensorflow",
+        runtime: Runtime | None = None,
         precision: Precision = "float32",
         max_frequency_hz: float | None = None,
         **options: Any,
@@ -124,28 +127,36 @@ class Separator:
         """Loads models.
 
         Args:
-            folders: model directories, or .tflite files for runtime "litert".
-            runtime: "tensorflow", or "litert", which needs and loads no TensorFlow.
-            precision: that TensorFlow computes in: "float32" or "bfloat16".
+            models: model directories, or .tflite files; see `find_models`.
+            runtime: "tensorflow" for the former, "litert", which needs and loads no TensorFlow,
+                for the latter; None: what they are for.
+            precision: that TensorFlow computes in: "float32" or "bfloat16", which is faster on
+                CPUs that have instructions for it alone.
             max_frequency_hz: up to where the nets look, rounded up to what they can take; None:
                 as they were trained. For TensorFlow alone: a .tflite file's shape is fixed.
             options: the constructor's.
 
         Raises:
-            UserError: a folder or file is no model, or see the constructor.
+            UserError: a folder or file is no model, TensorFlow is not installed, or see the
+                constructor.
         """
+        models = list(models)
+        if runtime is None:
+            runtime = "litert" if any(path.suffix == ".tflite" for path in models) else "tensorflow"
         if runtime == "litert":
             if precision != "float32" or max_frequency_hz is not None:
                 raise UserError("runtime=litert: precision and frequencies are those of the files")
             from stemforge.eval.litert import LiteRTNets
 
-            paths = list(folders)
-            threads = max(1, (os.cpu_count() or 1) // max(1, len(paths)))
-            return cls([LiteRTNets(path, threads=threads) for path in paths], **options)
-        from stemforge.eval.inference import load_nets
-
+            threads = max(1, (os.cpu_count() or 1) // max(1, len(models)))
+            return cls([LiteRTNets(path, threads=threads) for path in models], **options)
+        for path in models:
+            read_card(path)  # before TensorFlow loads, which takes seconds
+        with needs("train", what=f"{models[0]}: a model directory" if models else "TensorFlow"):
+            tensorflow.start()
+            from stemforge.eval.inference import load_nets
         return cls(
-            [load_nets(f, precision=precision, max_frequency_hz=max_frequency_hz) for f in folders],
+            [load_nets(f, precision=precision, max_frequency_hz=max_frequency_hz) for f in models],
             **options,
         )
 
@@ -268,6 +279,48 @@ class Separator:
         if INSTRUMENTAL in self._extras:
             out[INSTRUMENTAL] = mixture - found[VOCALS]
         return out
+
+
+def find_models(place: str | Path, *, runtime: Runtime | None = None) -> list[Path]:
+    """Finds what `Separator.load` takes.
+
+    Args:
+        place: a model directory or a folder of them (such as models/), a .tflite file or a
+            folder of them (such as exports/).
+        runtime: that is to run them; None: TensorFlow for model directories where it is
+            installed, else LiteRT for .tflite files where there are some.
+
+    Returns:
+        Model directories or float32 .tflite files, sorted by name.
+
+    Raises:
+        UserError: there is neither.
+    """
+    place = Path(place)
+    if runtime == "tensorflow":
+        return find_model_folders(place)
+    if runtime == "litert":
+        return find_tflite(place)
+    first, second = find_model_folders, find_tflite
+    if importlib.util.find_spec("tensorflow") is None or place.suffix == ".tflite":
+        first, second = second, first
+    for find in (first, second):
+        with contextlib.suppress(UserError):
+            return find(place)
+    return find_model_folders(place)  # says what is not there
+
+
+def read_interface(model: Path) -> Interface:
+    """What goes into a model and comes out: of a model directory or a .tflite file.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if model.is_dir():
+        return Interface.from_card(read_card(model))
+    from stemforge.eval import litert
+
+    return litert.read_interface(model)
 
 
 def common_interface(interfaces: Sequence[Interface]) -> Interface:

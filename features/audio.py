@@ -130,8 +130,11 @@ def cut(blocks: Iterable[Waveform], *, start: int, samples: int | None) -> Itera
             return
 
 
-def load_song(path: Path) -> tuple[Waveform, int]:
+def load_song(path: str | Path) -> tuple[Waveform, int]:
     """Reads a whole song of any format.
+
+    Args:
+        path: WAV, FLAC, OGG, MP3, or anything that ffmpeg reads where it is installed.
 
     Returns:
         float32 [samples, channels] and its sampling rate in Hz.
@@ -139,7 +142,7 @@ def load_song(path: Path) -> tuple[Waveform, int]:
     Raises:
         UserError: no such file, not audio, or no samples in it.
     """
-    info, blocks = stream_song(path)
+    info, blocks = stream_song(Path(path))
     found = list(blocks)
     if not found:
         raise UserError(f"{path}: it holds no samples")

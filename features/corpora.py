@@ -14,6 +14,24 @@ STEM_SUFFIX = ".stem.mp4"
 # Order of the streams in a MUSDB .stem.mp4 file (musdb's configs/mus.yaml, stem_ids).
 MUSDB_STREAMS = {MIXTURE: 0, "drums": 1, "bass": 2, "other": 3, "vocals": 4}
 
+# The training songs that musdb holds out for validation (configs/mus.yaml, validation_tracks).
+MUSDB_VALIDATION_TRACKS = (
+    "Actions - One Minute Smile",
+    "Clara Berry And Wooldog - Waltz For My Victims",
+    "Johnny Lokke - Promises & Lies",
+    "Patrick Talbot - A Reason To Leave",
+    "Triviul - Angelsaint",
+    "Alexander Ross - Goodbye Bolero",
+    "Fergessen - Nos Palpitants",
+    "Leaf - Summerghost",
+    "Skelpolu - Human Mistakes",
+    "Young Griffo - Pennies",
+    "ANiMAL - Rockshow",
+    "James May - On The Line",
+    "Meaxic - Take A Step",
+    "Traffic Experiment - Sirens",
+)
+
 
 @dataclass(frozen=True)
 class CorpusTrack:

@@ -15,13 +15,13 @@ from stemforge.features.audio import Subtype
 from stemforge.features.corpora import CorpusTrack
 from stemforge.features.errors import UserError
 from stemforge.features.ffmpeg import CHUNK_SAMPLES, AudioError, AudioInfo
-from stemforge.features.tracks import MIXTURE, Reject, Source, Track
+from stemforge.features.tracks import MIXTURE, Reject, Source, Track, TrackReason
 
 
 class Unfit(UserError):
     """Carries a track's reject out of the work on its sources."""
 
-    def __init__(self, reason: str, value: float | None, detail: str) -> None:
+    def __init__(self, reason: TrackReason, value: float | None, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
         self.value = value

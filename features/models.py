@@ -1,4 +1,4 @@
-"""Model directories: finding them and reading what is in them, without building a net."""
+"""Model directories and TFLite files: finding and reading them, without building a net."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from stemforge.features.stft import Framing
 
 MODEL_VERSION = 2
 JOINT = "joint"  # name of a model of several stems
+TFLITE_SUFFIX = "-float32.tflite"
 
 
 def model_name(stems: Sequence[str]) -> str:
@@ -66,6 +67,11 @@ class Interface:
         )
 
 
+def model_files(model: Path) -> list[Path]:
+    """The files that a model consists of: of its directory, or its .tflite file."""
+    return [model / "model.json", model / "weights.npz"] if model.is_dir() else [model]
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """Reads model.json.
 
@@ -101,7 +107,7 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
         raise UserError(f"{path}: not readable: {error}") from None
 
 
-def find_models(folder: Path) -> list[Path]:
+def find_model_folders(folder: Path) -> list[Path]:
     """Model directories: the folder itself, or those directly in it, sorted by name.
 
     Raises:
@@ -119,4 +125,18 @@ def find_models(folder: Path) -> list[Path]:
     found = sorted(path.parent for path in folder.glob(f"*{os.sep}model.json"))
     if not found:
         raise UserError(f"{folder}: no model directory (with a model.json) in it")
+    return found
+
+
+def find_tflite(folder: Path) -> list[Path]:
+    """The float32 TFLite files in a folder or in the folders in it, sorted; or the file itself.
+
+    Raises:
+        UserError: there is none.
+    """
+    if folder.is_file():
+        return [folder]
+    found = sorted([*folder.glob(f"*{TFLITE_SUFFIX}"), *folder.glob(f"*/*{TFLITE_SUFFIX}")])
+    if not found:
+        raise UserError(f"{folder}: no *{TFLITE_SUFFIX} in it, nor in the folders in it")
     return found

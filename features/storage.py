@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from stemforge.features.errors import UserError
+from stemforge.features.errors import UserError, needs
 
 CHUNK_BYTES = 2**20
 EMULATOR = "STORAGE_EMULATOR_HOST"  # where Google's client finds a local gs://
@@ -211,9 +211,9 @@ def _open(file_system: Any, place: str) -> BinaryIO:
 @contextmanager
 def _remote(place: str) -> Iterator[Any]:
     """The Beam filesystem of a URL; what it and its libraries raise becomes one line."""
-    from apache_beam.io.filesystem import BeamIOError
-    from apache_beam.io.filesystems import FileSystems
-
+    with needs("gcp", what=place):
+        from apache_beam.io.filesystem import BeamIOError
+        from apache_beam.io.filesystems import FileSystems
     if EMULATOR in os.environ:
         _go_without_credentials()
     try:

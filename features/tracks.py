@@ -15,6 +15,17 @@ from stemforge.features.errors import UserError
 MANIFEST_VERSION = "1"
 MIXTURE = "mixture"
 Split = Literal["train", "valid", "test"]
+TrackReason = Literal[
+    "decode_error",
+    "missing_stem",
+    "length_mismatch",
+    "sample_rate",
+    "too_short",
+    "inconsistent_mixture",
+    "failed",  # an error that nobody foresaw
+]
+BlockReason = Literal["non_finite", "silent_mixture", "silent_targets", "clipped"]
+Reason = TrackReason | BlockReason
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ class Reject:
         track: its name.
         split: of the track.
         block: index of the block in the song, or None for the whole track.
-        reason: one word, listed in features/validity.py.
+        reason: one word of Reason.
         value: the quantity that was judged, where the reason has one.
         detail: what a user needs to find the cause.
     """
@@ -89,7 +100,7 @@ class Reject:
     track: str
     split: Split
     block: int | None
-    reason: str
+    reason: Reason
     value: float | None
     detail: str
 

@@ -1,9 +1,8 @@
-"""Which tracks and blocks are fit for training; each reject has a named reason.
+"""Which tracks and blocks are fit for training; each reject has a reason of tracks.Reason.
 
-Reasons for a track: decode_error, missing_stem, length_mismatch, sample_rate (found when
-it is decoded), too_short, inconsistent_mixture. Reasons for a block: non_finite,
-silent_mixture, silent_targets, clipped. A single silent stem is kept: a net must learn
-silence too.
+Here tracks are found too_short or an inconsistent_mixture; other reasons for a track come up when
+it is decoded. All reasons for a block are judged here, in the order of tracks.BlockReason. A single
+silent stem is kept: a net must learn silence too.
 """
 
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import numpy as np
 
 from stemforge.features.blocks import Block
 from stemforge.features.stft import Waveform
-from stemforge.features.tracks import Reject, Track
+from stemforge.features.tracks import BlockReason, Reject, Track
 
 # A sample counts as clipped from one step of 16 bits below full scale on.
 FULL_SCALE = 1.0 - 2.0**-15
@@ -74,10 +73,10 @@ def reject_block(
         mixture: which of the sources is the mixture; the others are the targets.
 
     Returns:
-        The first reason that holds, in the order of the module's text, or None.
+        The first reason that holds, in the order of BlockReason, or None.
     """
 
-    def reject(reason: str, value: float | None, detail: str) -> Reject:
+    def reject(reason: BlockReason, value: float | None, detail: str) -> Reject:
         return Reject(track.name, track.split, block.index, reason, value, detail)
 
     for name, waveform in sources.items():

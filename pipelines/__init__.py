@@ -9,10 +9,12 @@ import_config, train_cluster, release, verify_release.
 
 What they share:
 
-- music and estimates: corpus_option (--corpus), parallel (tracks side by side), runners (Beam),
+- features: feature_job (what compute_features runs), runners (Beam);
+- music and estimates: corpus_option (--corpus), parallel (tracks side by side),
   estimates (files of stems), scoring (tracks to scores), exporting (models to files with proof),
   timings, download (Deezer's archives);
-- training: strategies (devices), heartbeat, monitor (TensorBoard, dvclive);
-- releases: provenance, model_card, templates/;
-- people: console (progress, errors in a line), tensorflow_quietly (imports it without its log).
+- training: training (what train_stem runs), strategies (devices), heartbeat, monitor (TensorBoard,
+  dvclive);
+- releases: provenance, model_card, templates/, extras (what ours install);
+- people: console (progress, errors in a line).
 """

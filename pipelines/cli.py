@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stemforge import tensorflow
+from stemforge.features.errors import needs
 from stemforge.pipelines import export_models, score_estimates, separate_songs, train_cluster
 from stemforge.pipelines.console import progress, run_main, say
 from stemforge.pipelines.paths import SUMS
@@ -48,7 +50,7 @@ def _add_info(commands: Any) -> None:
         description="Prints what a model estimates, what it takes and how it was trained.",
     )
     info.add_argument("model", type=Path, metavar="MODEL_DIR", help="or a folder of them")
-    info.set_defaults(run=print_info)
+    info.set_defaults(run=print_info, extra="repro")
 
 
 def _add_release(commands: Any) -> None:
@@ -68,7 +70,7 @@ def _add_release(commands: Any) -> None:
         action="store_true",
         help="also from a tree with uncommitted changes, which the release then names",
     )
-    command.set_defaults(run=make_release)
+    command.set_defaults(run=make_release, extra="repro")
 
 
 def _add_verify(commands: Any) -> None:
@@ -83,7 +85,7 @@ def _add_verify(commands: Any) -> None:
         "folder", metavar="FOLDER", help="release, or features folder, local or a URL (gs://...)"
     )
     verify.add_argument("--compare", metavar="OTHER", help="also tell what differs from this one")
-    verify.set_defaults(run=verify_folder)
+    verify.set_defaults(run=verify_folder, extra="repro")
 
 
 def _add_import_spleeter(commands: Any) -> None:
@@ -113,7 +115,7 @@ def _add_import_spleeter(commands: Any) -> None:
         choices=("elu", "leaky_relu"),
         help="with --stems: elu throughout, or leaky_relu in the encoder and relu in the decoder",
     )
-    command.set_defaults(run=import_spleeter)
+    command.set_defaults(run=import_spleeter, extra="train")
 
 
 def _add_import_config(commands: Any) -> None:
@@ -143,14 +145,14 @@ def _add_import_config(commands: Any) -> None:
         metavar="FILE",
         help="where everything else is taken from",
     )
-    command.set_defaults(run=import_configuration)
+    command.set_defaults(run=import_configuration, extra="train")
 
 
 def print_info(arguments: argparse.Namespace) -> None:
     """`stemforge info`."""
-    from stemforge.features.models import find_models, read_card
+    from stemforge.features.models import find_model_folders, read_card
 
-    for folder in find_models(arguments.model):
+    for folder in find_model_folders(arguments.model):
         card = read_card(folder)
         net, rate = card["net"], card["sample_rate_hz"]
         seconds = net["frames"] * card["frame_step_samples"] / rate
@@ -196,8 +198,9 @@ def verify_folder(arguments: argparse.Namespace) -> None:
 
 def verify_release(folder: Path, other: str | None) -> None:
     """`stemforge verify RELEASE`."""
-    import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
     from stemforge.features.errors import IncompleteError
+
+    tensorflow.start()
     from stemforge.pipelines.verify_release import compare, find_problems
 
     problems = list(find_problems(folder))
@@ -219,8 +222,10 @@ def verify_features(folder: str, other: str | None) -> None:
     """`stemforge verify FEATURES`."""
     from stemforge.features import storage
     from stemforge.features.errors import UserError
-    from stemforge.features.feature_set import FeatureSet
-    from stemforge.features.verification import differences, find_damage
+
+    with needs("features", what="stemforge verify FEATURES"):
+        from stemforge.features.feature_set import FeatureSet
+        from stemforge.features.verification import differences, find_damage
 
     if any(p and not storage.is_local(p) for p in (folder, other)):
         from stemforge.pipelines.runners import pipeline_options
@@ -259,7 +264,7 @@ def import_spleeter(arguments: argparse.Namespace) -> None:
     if stems and arguments.configuration:
         raise UserError("--configuration names stems and activation: leave --stems out")
 
-    import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    tensorflow.start()
     from stemforge.pipelines.import_spleeter import import_checkpoint
 
     models = import_checkpoint(
@@ -289,7 +294,12 @@ def import_configuration(arguments: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     arguments = build_parser().parse_args(argv)
-    return run_main(lambda: arguments.run(arguments))
+
+    def run() -> None:
+        with needs(arguments.extra, what=f"stemforge {arguments.command}"):
+            arguments.run(arguments)
+
+    return run_main(run)
 
 
 def run() -> None:

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -109,25 +108,3 @@ def quiet_libraries() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
     # museval reads pkg_resources in some versions, and divides by zero on silence by design.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Holds back what C++ libraries print while they load; shows it if loading fails.
-
-    TensorFlow logs before it reads TF_CPP_MIN_LOG_LEVEL, straight to file descriptor 2.
-    """
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(saved, held.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(saved, 2)
-            os.close(saved)

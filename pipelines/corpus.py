@@ -47,7 +47,7 @@ def main() -> None:
 
 def write_starter(folder: Path, config: Starter) -> None:
     """Writes the starter corpus as .stem.mp4 files; songs that are there already stay."""
-    ffmpeg.find_ffmpeg()
+    ffmpeg.put_ffmpeg_on_path()
     import stempeg
 
     plan: list[tuple[str, int, float]] = [
@@ -82,7 +82,7 @@ def write_stems(path: Path, streams: NDArray[np.float32]) -> None:
         path: the final name, which the file gets only when it is whole.
         streams: float32 [sources, samples, 2], the mixture first, at 44.1 kHz.
     """
-    ffmpeg.find_ffmpeg()
+    ffmpeg.put_ffmpeg_on_path()
     import stempeg
 
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".stems-") as folder:

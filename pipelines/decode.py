@@ -1,17 +1,20 @@
 """Stage decode: corpus -> data/decoded/ (WAV), data/tracks.parquet, data/track_rejects.parquet."""
 
 import dataclasses
-import importlib.util
 import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from stemforge.features import audio, ffmpeg, storage
-from stemforge.features.corpora import CorpusTrack, find_tracks, hold_out_valid, read_csvs
+from stemforge.features.corpora import (
+    MUSDB_VALIDATION_TRACKS,
+    CorpusTrack,
+    find_tracks,
+    hold_out_valid,
+    read_csvs,
+)
 from stemforge.features.decoding import decode_track
 from stemforge.features.errors import UserError
 from stemforge.features.tracks import (
@@ -38,7 +41,7 @@ def main() -> None:
     tracks = list_corpus(params.corpus)
     are_stem_files = _same_kind(tracks, root)
     if are_stem_files:
-        ffmpeg.find_ffmpeg()
+        ffmpeg.find_program("ffmpeg")  # before the work starts
     identity = (params.corpus.model_dump(), params.decode.model_dump(), _stamps(tracks))
     with work_folder("decode", *identity) as work:
         wavs = work / "decoded"
@@ -77,18 +80,7 @@ def list_corpus(corpus: Corpus) -> list[CorpusTrack]:
         }
         csvs = {split: storage.join(root, name) for split, name in named.items() if name}
         tracks = read_csvs(csvs, root=root, stems=corpus.stems)
-    return hold_out_valid(tracks, share=corpus.valid_share, official=musdb_validation_tracks())
-
-
-def musdb_validation_tracks() -> list[str]:
-    """The 14 training tracks that musdb itself holds out."""
-    # Found without importing musdb, which refuses to load where ffmpeg is not on PATH.
-    package = importlib.util.find_spec("musdb")
-    if package is None or package.origin is None:
-        raise UserError("the package musdb is not installed")
-    config = YAML(typ="safe").load(Path(package.origin).parent / "configs" / "mus.yaml")
-    names: list[str] = config["validation_tracks"]
-    return names
+    return hold_out_valid(tracks, share=corpus.valid_share, official=MUSDB_VALIDATION_TRACKS)
 
 
 def _same_kind(tracks: Sequence[CorpusTrack], root: str) -> bool:

@@ -1,24 +1,24 @@
 """Stage export: models/ -> exports/ (SavedModel, TFLite, golden vectors, parity.json)."""
 
-import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
-
 import shutil
 
+from stemforge import tensorflow
 from stemforge.features import storage
 from stemforge.features.errors import UserError
 from stemforge.features.tracks import MIXTURE, read_manifest
 from stemforge.pipelines.console import run_main
-from stemforge.pipelines.exporting import Bounds, export_all, read_clip
-from stemforge.pipelines.params import Export, read_params
-from stemforge.pipelines.paths import EXPORTS, MODELS, RUNS, TRACKS
+from stemforge.pipelines.params import read_params
+from stemforge.pipelines.paths import EXPORTS, MODELS, TRACKS
 from stemforge.pipelines.separate import models_identity
-from stemforge.pipelines.timings import write_timings
 from stemforge.pipelines.work import publish, work_folder
 
 
 def main() -> None:
     """Exports all models and compares them with Keras on the test tracks."""
     params = read_params()
+    tensorflow.start()
+    from stemforge.pipelines.exporting import bounds, export_all, read_clip
+
     manifest = read_manifest(TRACKS)
     tracks = manifest.split("test")
     if not tracks:
@@ -39,20 +39,7 @@ def main() -> None:
             frames=params.export.frames,
             bounds=bounds(params.export),
         )
-        # Elsewhere: what a clock says is never twice the same.
-        write_timings(out, RUNS / "exports" / "timings.json")
         publish(out, EXPORTS)
-
-
-def bounds(config: Export) -> Bounds:
-    """The stage's bounds, by the names of the formats."""
-    prefix = "max_difference_"
-    values = config.model_dump()
-    return Bounds(
-        {name.removeprefix(prefix): v for name, v in values.items() if name.startswith(prefix)},
-        config.max_sdr_loss_db,
-        config.max_sdr_loss_int8_mixed_db,
-    )
 
 
 if __name__ == "__main__":

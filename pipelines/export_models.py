@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemforge import tensorflow
 from stemforge.features.errors import UserError
 from stemforge.pipelines.console import say
 from stemforge.pipelines.corpus_option import find_test_tracks
@@ -48,7 +49,7 @@ def add_to(commands: Any) -> None:
         help="model directories of all stems, or folders of them (such as models/)",
     )
     _add_common(export)
-    export.set_defaults(run=export_models)
+    export.set_defaults(run=export_models, extra="export")
     convert = commands.add_parser(
         "convert-spleeter",
         help="one of Deezer's checkpoints to models and exports",
@@ -74,7 +75,7 @@ def add_to(commands: Any) -> None:
         help="where NAME.tar.gz and checksum.json lie (default: %(default)s)",
     )
     _add_common(convert)
-    convert.set_defaults(run=convert_spleeter)
+    convert.set_defaults(run=convert_spleeter, extra="export")
 
 
 def _add_common(parser: Any) -> None:
@@ -104,9 +105,11 @@ def _add_common(parser: Any) -> None:
 
 def export_models(arguments: argparse.Namespace) -> None:
     """`stemforge export`."""
-    from stemforge.features.models import find_models, read_card
+    from stemforge.features.models import find_model_folders, read_card
 
-    folders = list(dict.fromkeys(f for place in arguments.models for f in find_models(place)))
+    folders = list(
+        dict.fromkeys(f for place in arguments.models for f in find_model_folders(place))
+    )
     for folder in folders:
         read_card(folder)
     with _new_folder(arguments.output) as out:
@@ -127,7 +130,7 @@ def convert_spleeter(arguments: argparse.Namespace) -> None:
             checkpoint = fetch_checkpoint(
                 arguments.download, Path(scratch), base_url=arguments.base_url
             )
-        import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+        tensorflow.start()
         from stemforge.pipelines.import_spleeter import import_checkpoint
 
         out = stack.enter_context(_new_folder(arguments.output))
@@ -162,7 +165,7 @@ def _new_folder(output: Path) -> Iterator[Path]:
 
 
 def _export(folders: Sequence[Path], out: Path, arguments: argparse.Namespace) -> None:
-    import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip
+    tensorflow.start()
     from stemforge.features.models import read_card
     from stemforge.pipelines.exporting import Bounds, export_all
     from stemforge.pipelines.timings import write_timings
@@ -190,12 +193,12 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list["Clip"]:
         UserError: no test track, or one at another rate.
     """
     from stemforge.features.corpora import MUSDB_STREAMS, CorpusTrack
-    from stemforge.features.ffmpeg import find_ffmpeg
+    from stemforge.features.ffmpeg import put_ffmpeg_on_path
     from stemforge.features.tracks import MIXTURE
 
     stems = [name for name in MUSDB_STREAMS if name != MIXTURE]
     if corpus is None:
-        find_ffmpeg()  # stempeg refuses to load without
+        put_ffmpeg_on_path()  # stempeg refuses to load without
         import stempeg
 
         place = str(stempeg.example_stem_path())

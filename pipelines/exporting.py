@@ -16,7 +16,9 @@ from stemforge.eval.vectors import write_vectors
 from stemforge.features import audio
 from stemforge.features.errors import UserError
 from stemforge.features.tracks import MIXTURE
-from stemforge.pipelines.console import progress, quiet_stderr, say
+from stemforge.pipelines.console import progress, say
+from stemforge.pipelines.params import Export
+from stemforge.quiet import quiet_stderr
 from stemforge.train.unet import Model, load_model
 
 VECTORS = "vectors"
@@ -39,6 +41,17 @@ class Bounds:
     max_difference: Mapping[str, float]
     max_sdr_loss_db: float
     max_sdr_loss_int8_mixed_db: float
+
+
+def bounds(config: Export) -> Bounds:
+    """The stage's bounds, by the names of the formats."""
+    prefix = "max_difference_"
+    values = config.model_dump()
+    return Bounds(
+        {name.removeprefix(prefix): v for name, v in values.items() if name.startswith(prefix)},
+        config.max_sdr_loss_db,
+        config.max_sdr_loss_int8_mixed_db,
+    )
 
 
 def export_all(

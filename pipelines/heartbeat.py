@@ -1,6 +1,6 @@
-"""Signs of life for the process that supervises this one: import it before TensorFlow.
+"""Signs of life for the process that supervises this one.
 
-From its import on, a thread writes the number of the last step to the file that
+From `heart.start()` on, a thread writes the number of the last step to the file that
 STEMFORGE_HEARTBEAT names, every second. A process that is stopped, or waits forever inside an
 operation that holds the interpreter, writes nothing.
 """
@@ -25,6 +25,9 @@ class _Heart:
 
     def __init__(self) -> None:
         self.step = -1
+
+    def start(self) -> None:
+        """Begins to beat, where somebody listens; before TensorFlow loads, which takes seconds."""
         if HEARTBEAT in os.environ:
             end_with_parent()
             threading.Thread(

@@ -53,7 +53,7 @@ def render(
     config = record["parameters"]["release"]
     licence, address = LICENCES[config["license"]]
     environment = Environment(
-        loader=PackageLoader("pipelines"),
+        loader=PackageLoader("stemforge.pipelines"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

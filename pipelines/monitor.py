@@ -4,6 +4,9 @@ It holds wall-clock times, changes no result, and no stage depends on it.
 """
 
 import math
+import shutil
+import subprocess
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -12,11 +15,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from dvclive.live import Live
-from scmrepo.exceptions import SCMError
 
 from stemforge.features.errors import UserError
-from stemforge.pipelines.console import quiet_stderr
 from stemforge.pipelines.params import Monitor
+from stemforge.quiet import quiet_stderr
 from stemforge.train import pictures
 from stemforge.train.dataset import Dataset
 from stemforge.train.trainer import Report, Row, Trainer
@@ -49,14 +51,10 @@ class RunMonitor:
             self._writer = tf.summary.create_file_writer(str(self._folder))
             self._closing.callback(self._writer.close)
         if self._config.dvclive:
+            _refuse_empty_repository()
             # Anew each time: a killed run's files may hold rows that will come again.
             place = str(self._folder / "dvclive")
-            try:
-                self._live = Live(place, save_dvc_exp=False, dvcyaml=False)
-            except SCMError as error:
-                raise UserError(
-                    f"monitor.dvclive: {error}: commit something, or set monitor.dvclive=false"
-                ) from None
+            self._live = Live(place, save_dvc_exp=False, dvcyaml=False)
             self._closing.callback(self._live.end)
             for row in self._trainer.state.history:
                 self._log_live(row)
@@ -161,3 +159,23 @@ class RunMonitor:
         reader = self._dataset.features.reader("valid")
         place = self._dataset.validation_places(self._config.windows)[number]
         return reader.read_phase(*place, self._dataset.window_frames)
+
+
+def _refuse_empty_repository() -> None:
+    """Dvclive asks a git repository for its last commit.
+
+    Raises:
+        UserError: there is a repository without one.
+    """
+    inside = ("git", "rev-parse", "--is-inside-work-tree")
+    commit = ("git", "rev-parse", "--verify", "HEAD")
+    if shutil.which("git") is None or _fails(inside) or not _fails(commit):
+        return
+    raise UserError(
+        "monitor.dvclive: the git repository has no commit: commit something, or set "
+        "monitor.dvclive=false"
+    )
+
+
+def _fails(command: Sequence[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode != 0

@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stemforge.eval.bss_eval import NanPolicy
-from stemforge.eval.leaderboard import Average
+from stemforge.eval.config import Average, NanPolicy
 from stemforge.features.audio import Subtype
 from stemforge.features.encoding import Encoding, PhaseEncoding
 from stemforge.features.errors import UserError

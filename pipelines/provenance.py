@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import platform
-import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,8 @@ from ruamel.yaml import YAML
 
 from stemforge.features.errors import UserError
 from stemforge.features.tracks import Manifest
+from stemforge.machine import cpu_flags
+from stemforge.pipelines.extras import REPRO, requirements
 from stemforge.pipelines.params import Params
 
 LOCK = Path("dvc.lock")
@@ -53,7 +54,7 @@ def collect(
         "packages": _packages(),
         "python": platform.python_version(),
         "machine": {"system": platform.system(), "architecture": platform.machine(),
-                    "cpu_flags": cpu_flags()},
+                    "cpu_flags": [f for f in CPU_FLAGS if f in cpu_flags()]},
     }  # fmt: skip
 
 
@@ -115,15 +116,6 @@ def stale_stages(*, but: str) -> list[str]:
     return [stage for stage in changes if stage != but and any(map(differs, changes[stage]))]
 
 
-def cpu_flags() -> list[str]:
-    """Those of CPU_FLAGS that this machine has; none where the system does not tell."""
-    place = Path("/proc/cpuinfo")
-    if not place.exists():
-        return []
-    words = set(re.findall(r"\S+", place.read_text(encoding="utf-8")))
-    return [flag for flag in CPU_FLAGS if flag in words]
-
-
 def _seeds(values: Mapping[str, Any]) -> dict[str, int]:
     return {f"{name}.seed": part["seed"] for name, part in values.items() if "seed" in part}
 
@@ -142,11 +134,8 @@ def _splits(manifest: Manifest) -> dict[str, dict[str, Any]]:
 
 
 def _packages() -> dict[str, str]:
-    """Versions of stemforge and of all that it is declared to need."""
-    names = ["stemforge"]
-    for requirement in importlib.metadata.requires("stemforge") or []:
-        if "extra ==" not in requirement:
-            names.append(re.split(r"[^A-Za-z0-9._-]", requirement)[0])
+    """Versions of stemforge and of all that `dvc repro` needs."""
+    names = ["stemforge", *(requirement.name for requirement in requirements(REPRO))]
     return {name: importlib.metadata.version(name) for name in sorted(names)}
 
 

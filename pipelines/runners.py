@@ -26,6 +26,7 @@ from apache_beam.runners.runner import PipelineState
 
 from stemforge.features.errors import UserError
 from stemforge.pipelines.console import fail
+from stemforge.pipelines.extras import requirements
 from stemforge.pipelines.parallel import BEAM_ARGS
 
 # In process at once; DirectRunner would first try to download another runner.
@@ -53,7 +54,7 @@ def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> Pipel
 
     Returns:
         Options, also handed to Beam's filesystems. Remote runners get what their workers
-        need: this checkout's package and the packages of its `ffmpeg` extra.
+        need: this checkout's package and the packages of its `features` and `ffmpeg` extras.
 
     Raises:
         UserError: a flag that nobody knows, a runner that loses data, or a remote one
@@ -109,9 +110,18 @@ def _stage_package(setup: SetupOptions) -> None:
 
 
 def worker_requirements() -> list[str]:
-    """What workers install beside our package and its dependencies: the `ffmpeg` extra."""
-    found = importlib.metadata.requires("stemforge") or []
-    return [r.split(";")[0].strip() for r in found if re.search(r"extra == .ffmpeg.", r)]
+    """What workers install beside our package: the `features` and `ffmpeg` extras.
+
+    In the versions of this machine, so that they compute the same bytes; what is not installed
+    here, as the static ffmpeg beside a system's, in any that fits.
+    """
+    pins = []
+    for requirement in requirements("features", "ffmpeg"):
+        try:
+            pins.append(f"{requirement.name}=={importlib.metadata.version(requirement.name)}")
+        except importlib.metadata.PackageNotFoundError:
+            pins.append(f"{requirement.name}{requirement.specifier}")
+    return pins
 
 
 def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], object]) -> None:

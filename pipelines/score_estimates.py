@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from stemforge.features import storage
 from stemforge.features.errors import IncompleteError, UserError
-from stemforge.pipelines.console import progress, quiet_stderr, say
+from stemforge.pipelines.console import progress, say
 from stemforge.pipelines.corpus_option import find_test_tracks
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ def _add_score(commands: Any) -> None:
     option(
         "--model",
         type=Path,
-        metavar="MODEL_DIR",
-        help="score what these models estimate, separating as it goes; nothing else is written",
+        metavar="DIR",
+        help="score what these models (directories or .tflite files) estimate, separating as it "
+        "goes; nothing else is written",
     )
     option("--name", help="of the method (default: the name of its folder)")
     option(
@@ -73,7 +74,7 @@ def _add_score(commands: Any) -> None:
     )
     _add_scoring_options(parser.add_argument_group("the scores").add_argument)
     _add_table_options(parser.add_argument_group("the leaderboard").add_argument)
-    parser.set_defaults(run=score_estimates)
+    parser.set_defaults(run=score_estimates, extra="score")
 
 
 def _add_scoring_options(option: Any) -> None:
@@ -141,7 +142,7 @@ def _add_import(commands: Any) -> None:
         metavar="DIR",
         help="folder of scores (default: %(default)s, which `dvc repro` reads)",
     )
-    parser.set_defaults(run=import_scores)
+    parser.set_defaults(run=import_scores, extra="score")
 
 
 def score_estimates(arguments: argparse.Namespace) -> None:
@@ -298,14 +299,19 @@ class _Run:
 
 
 def _load_model(folder: Path, stems: list[str]) -> "FromModel":
-    from stemforge.features.models import find_models, read_card
+    from stemforge.eval.scores import ACCOMPANIMENT
+    from stemforge.eval.separation import (
+        INSTRUMENTAL,
+        VOCALS,
+        Separator,
+        find_models,
+        read_interface,
+    )
+    from stemforge.features.models import model_files
+    from stemforge.pipelines.scoring import FromModel
 
     models = find_models(folder)
-    known = [stem for model in models for stem in read_card(model)["stems"]]
-    import stemforge.pipelines.tensorflow_quietly  # noqa: F401
-    from stemforge.eval.scores import ACCOMPANIMENT
-    from stemforge.eval.separation import INSTRUMENTAL, VOCALS, Separator
-    from stemforge.pipelines.scoring import FromModel
+    known = [stem for model in models for stem in read_interface(model).stems]
 
     strange = [stem for stem in known if stem not in (*stems, ACCOMPANIMENT)]
     for stem in strange:
@@ -314,9 +320,8 @@ def _load_model(folder: Path, stems: list[str]) -> "FromModel":
         raise UserError(f"--model {folder}: it has none of the corpus' stems")
     # A model of the vocals alone: the rest of the mixture is what they are scored against.
     alone = known == [VOCALS]
-    with quiet_stderr():
-        separator = Separator.load(models, instrumental=alone)
-    files = [str(model / name) for model in models for name in ("model.json", "weights.npz")]
+    separator = Separator.load(models, instrumental=alone)
+    files = [str(file) for model in models for file in model_files(model)]
     return FromModel(separator, tuple(files), {INSTRUMENTAL: ACCOMPANIMENT}, frozenset(strange))
 
 

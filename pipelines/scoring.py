@@ -20,11 +20,11 @@ from stemforge.eval import oracles, scores
 from stemforge.eval.estimates import read_estimates
 from stemforge.eval.scores import Remark, Scoring, TrackScores
 from stemforge.features import audio, storage
-from stemforge.features.errors import UserError
+from stemforge.features.errors import UserError, needs
 from stemforge.features.stft import Waveform
 from stemforge.features.tracks import MIXTURE
 from stemforge.pipelines.console import progress, say, watched
-from stemforge.pipelines.parallel import BEAM_ARGS, map_tracks
+from stemforge.pipelines.parallel import BEAM_ARGS, map_tracks, processes_wanted
 
 if TYPE_CHECKING:
     from stemforge.eval.separation import Separator
@@ -263,17 +263,19 @@ def score_all(jobs: Sequence[Job], *, label: str, processes: int | None = None) 
     Args:
         jobs: what to do.
         label: of the progress bar.
-        processes: how many; by default one a core, as far as the memory goes. Beam is used
-            where STEMFORGE_BEAM_ARGS says how, and then decides itself.
+        processes: how many; by default one a core, or what STEMFORGE_PROCESSES says, as far as
+            the memory goes. Beam is used where STEMFORGE_BEAM_ARGS says how, and then decides
+            itself.
     """
     if os.environ.get(BEAM_ARGS):
         _score_on_beam(jobs, label=label)
         return
     cores = os.cpu_count() or 1
+    most = processes_wanted() or cores
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     oracle = any(isinstance(job.estimates, Oracle) for job in jobs)
     needed = PROCESS_BYTES["oracle" if oracle else "estimates"]
-    count = processes or max(1, min(cores, memory // needed, len(jobs)))
+    count = processes or max(1, min(most, memory // needed, len(jobs)))
     threads = max(1, cores // count)
     # More threads of NumPy's in each process would only compete; read when they start.
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
@@ -286,9 +288,10 @@ def score_all(jobs: Sequence[Job], *, label: str, processes: int | None = None) 
 
 
 def _score_on_beam(jobs: Sequence[Job], *, label: str) -> None:
-    import apache_beam as beam
+    with needs("features", what=BEAM_ARGS):
+        import apache_beam as beam
 
-    from stemforge.pipelines.runners import pipeline_options, run_pipeline
+        from stemforge.pipelines.runners import pipeline_options, run_pipeline
 
     pipeline = beam.Pipeline(options=pipeline_options([]))
     scored = pipeline | beam.Create(jobs) | beam.Reshuffle()

@@ -1,7 +1,5 @@
 """Stage separate: models/ and the test tracks -> estimates/<track>/<stem>.wav."""
 
-import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
-
 from pathlib import Path
 
 from stemforge.eval.separation import Separator

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemforge.features.errors import UserError
-from stemforge.pipelines.console import progress, quiet_stderr, say
+from stemforge.machine import has_bfloat16
+from stemforge.pipelines.console import progress, say
 
 if TYPE_CHECKING:
     from stemforge.eval.separation import Separator
@@ -56,28 +57,34 @@ def add_to(commands: Any) -> None:
         required=True,
         type=Path,
         metavar="DIR",
-        help="a model directory, or a folder of them (such as models/); with --runtime litert a "
-        ".tflite file, or a folder of them (such as exports/)",
+        help="a model directory or a folder of them (such as models/), which need TensorFlow; or "
+        "a .tflite file or a folder of them (such as exports/)",
     )
     option("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     _add_net_options(parser.add_argument_group("the nets").add_argument)
     _add_mask_options(parser.add_argument_group("the masks").add_argument)
     _add_file_options(parser.add_argument_group("the files").add_argument)
-    parser.set_defaults(run=separate_songs)
+    parser.set_defaults(run=separate_songs, extra="train")
 
 
 def _add_net_options(option: Any) -> None:
     option(
         "--runtime",
         choices=("tensorflow", "litert"),
-        default="tensorflow",
-        help="what they run on (default: %(default)s)",
+        help="what they run on: tensorflow runs model directories, litert .tflite files (default: "
+        "what MODEL is for; of a folder that holds both, tensorflow where it is installed)",
     )
     option(
         "--precision",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="that TensorFlow computes in (default: %(default)s)",
+        help="that TensorFlow computes in; bfloat16 only on a CPU that has instructions for it "
+        "(default: %(default)s)",
+    )
+    option(
+        "--force-precision",
+        action="store_true",
+        help="compute in that precision on any CPU, even where it takes longer",
     )
     option(
         "--max-frequency-hz",
@@ -246,34 +253,33 @@ def _load(arguments: argparse.Namespace) -> "Separator":
         raise UserError(f"--mwf-window {mwf_window}: it belongs to --mwf")
     if mwf_window is None and arguments.mwf:
         mwf_window = MWF_WINDOW_FRAMES
-    if arguments.runtime == "litert":
-        from stemforge.eval.litert import find_tflite
+    from stemforge.eval.separation import Separator, find_models
 
-        models = find_tflite(arguments.model)
-    else:
-        from stemforge.features.models import find_models, read_card
+    return Separator.load(
+        find_models(arguments.model, runtime=arguments.runtime),
+        runtime=arguments.runtime,
+        precision=_precision(arguments),
+        max_frequency_hz=arguments.max_frequency_hz,
+        stems=arguments.stems.split(",") if arguments.stems else None,
+        mask=arguments.mask,
+        exponent=arguments.exponent,
+        mask_extension=arguments.mask_extension,
+        mwf_window_frames=mwf_window,
+        overlap_frames=arguments.overlap,
+        residual=arguments.residual,
+        instrumental=arguments.instrumental,
+    )
 
-        models = find_models(arguments.model)
-        for folder in models:
-            read_card(folder)
-        import stemforge.pipelines.tensorflow_quietly  # noqa: F401
-    from stemforge.eval.separation import Separator
 
-    with quiet_stderr():  # LiteRT tells what it runs on
-        return Separator.load(
-            models,
-            runtime=arguments.runtime,
-            precision=arguments.precision,
-            max_frequency_hz=arguments.max_frequency_hz,
-            stems=arguments.stems.split(",") if arguments.stems else None,
-            mask=arguments.mask,
-            exponent=arguments.exponent,
-            mask_extension=arguments.mask_extension,
-            mwf_window_frames=mwf_window,
-            overlap_frames=arguments.overlap,
-            residual=arguments.residual,
-            instrumental=arguments.instrumental,
+def _precision(arguments: argparse.Namespace) -> Any:
+    """The precision that was asked for, unless this CPU would only be slower with it."""
+    if arguments.precision == "bfloat16" and not arguments.force_precision and not has_bfloat16():
+        say(
+            "--precision bfloat16: this CPU has no instructions for it and would take several "
+            "times as long: using float32 (--force-precision uses bfloat16 all the same)"
         )
+        return "float32"
+    return arguments.precision
 
 
 def song_name(song: Path) -> str:

@@ -4,15 +4,13 @@ import json
 import os
 from typing import Any
 
-from stemforge.pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
+import tensorflow as tf
 
 from stemforge.features.errors import UserError
-from stemforge.pipelines.console import quiet_stderr, say
+from stemforge.pipelines.console import say
+from stemforge.quiet import quiet_stderr
 from stemforge.train.cluster import Cluster
-
-STRATEGY = "STEMFORGE_STRATEGY"
-STRATEGIES = ("default", "mirrored", "multi_worker")
-TF_CONFIG = "TF_CONFIG"
+from stemforge.train.config import STRATEGIES, STRATEGY, TF_CONFIG
 
 
 def make_cluster(name: str) -> Cluster:

@@ -40,8 +40,8 @@ def add_to(commands: Any) -> None:
         "train-cluster",
         help="train one model by several workers on this machine",
         description="Starts workers of `python -m stemforge.pipelines.train_stem` that share each "
-        "batch, and starts all of them again from the last checkpoint when one dies or hangs. Run it "
-        "where params.yaml is.",
+        "batch, and starts all of them again from the last checkpoint when one dies or hangs. Run "
+        "it where params.yaml is.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     command.add_argument(
@@ -67,7 +67,7 @@ def add_to(commands: Any) -> None:
         metavar="-- ARGUMENT",
         help="of pipelines.train_stem, such as -- --stem vocals",
     )
-    command.set_defaults(run=train_cluster)
+    command.set_defaults(run=train_cluster, extra="train")
 
 
 def train_cluster(arguments: argparse.Namespace) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import stemforge.pipelines.tensorflow_quietly  # noqa: F401  # isort: skip (before all that imports it)
-
 from stemforge.eval import export, leaderboard, parity
 from stemforge.eval.inference import load_nets
 from stemforge.eval.leaderboard import Aggregation
@@ -20,13 +18,13 @@ from stemforge.eval.separation import Nets, common_interface
 from stemforge.eval.track_metrics import utterance_sdr
 from stemforge.features import storage
 from stemforge.features.errors import UserError
-from stemforge.pipelines.console import progress, quiet_stderr
+from stemforge.pipelines.console import progress
 from stemforge.pipelines.evaluate import MODEL
-from stemforge.pipelines.export import bounds
-from stemforge.pipelines.exporting import VECTORS, check
+from stemforge.pipelines.exporting import VECTORS, bounds, check
 from stemforge.pipelines.params import Export
 from stemforge.pipelines.paths import SUMS
 from stemforge.pipelines.release import PROVENANCE, files
+from stemforge.quiet import quiet_stderr
 
 MODEL_BOUND = 1e-4  # of golden vectors, relative to their rms: CPUs add in different orders
 CLOSE_DB = 60.0  # SDR of one release's sound against another's that makes them close

@@ -1,1 +1,44 @@
-"""stemforge."""
+"""Music source separation: trained U-Nets separate songs, and scores say how well.
+
+What stands in `__all__` is the public API; it is loaded when it is first used, and importing
+stemforge loads nothing else. Everything in the sub-packages may change.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stemforge.eval.bss_eval import bss_eval as bss_eval
+    from stemforge.eval.scores import score_track as score_track
+    from stemforge.eval.separation import Separator as Separator
+    from stemforge.eval.separation import find_models as find_models
+    from stemforge.features.audio import load_song as load_song
+
+__all__ = ["Separator", "__version__", "bss_eval", "find_models", "load_song", "score_track"]
+
+# Where each name lies, and the extra that its module needs.
+_PLACES = {
+    "Separator": ("stemforge.eval.separation", None),
+    "bss_eval": ("stemforge.eval.bss_eval", None),
+    "find_models": ("stemforge.eval.separation", None),
+    "load_song": ("stemforge.features.audio", None),
+    "score_track": ("stemforge.eval.scores", "score"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("stemforge")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'stemforge' has no attribute {name!r}")
+    from stemforge.features.errors import needs
+
+    place, extra = _PLACES[name]
+    with needs(extra or "repro", what=f"stemforge.{name}"):
+        return getattr(importlib.import_module(place), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

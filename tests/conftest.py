@@ -1,22 +1,74 @@
-"""Fixtures shared by all tests: a tiny corpus of real .stem.mp4 files, and where data lies."""
+"""Fixtures shared by all tests: a tiny corpus of real .stem.mp4 files, and where data lies.
 
+`--share=N` runs one in N of the selected tests, others with each commit.
+"""
+
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from stemforge.pipelines.tensorflow_quietly import tf  # isort: skip (before all that imports it)
 
 import numpy as np
 import pytest
 
 from stemforge.features import audio, ffmpeg, starter
+from stemforge.features.feature_set import FeatureSet
 from stemforge.features.tracks import MIXTURE
 from stemforge.pipelines.corpus import write_stems
+from stemforge.pipelines.parallel import PROCESSES
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 CC0_MUSDB = SHARED / "data" / "cc0-musdb"
 RATE_HZ = audio.SAMPLE_RATE_HZ
-assert tf  # loaded first, on purpose
-ffmpeg.find_ffmpeg()  # musdb and museval refuse to load without it
+ffmpeg.put_ffmpeg_on_path()  # musdb and museval refuse to load without it
+
+
+SHARE: pytest.StashKey[str] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--share", type=int, metavar="N", help="run one in N tests, others with each commit, "
+        "beside those marked `always`",
+    )  # fmt: skip
+
+
+@pytest.hookimpl(trylast=True)  # after -m has selected
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    share = config.getoption("--share")
+    if share is None:
+        return
+    git = ["git", "rev-parse", "HEAD"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    always = {item.nodeid for item in items if item.get_closest_marker("always")}
+    drawn = draw([item.nodeid for item in items if item.nodeid not in always], commit, share)
+    kept = [item for item in items if item.nodeid in always | drawn]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    config.stash[SHARE] = "\n".join(
+        [f"commit {commit[:12]}, one in {share}:", *sorted(drawn), "always:", *sorted(always)]
+    )
+    items[:] = kept
+
+
+def draw(names: Sequence[str], commit: str, share: int) -> set[str]:
+    """One in `share` of the names; the commits' hashes are spread evenly over the draws."""
+    return set(sorted(names)[int(commit, 16) % share :: share])
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if SHARE in config.stash:
+        terminalreporter.section("share of the tests")
+        terminalreporter.write_line(config.stash[SHARE])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_process() -> Iterator[None]:
+    """Tracks of a few seconds are done before a second process has started."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(PROCESSES, "1")
+        yield
 
 
 @pytest.fixture
@@ -40,6 +92,23 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_song(root / "train" / f"Song {number}.stem.mp4", seed=number, duration_s=4.0)
     write_song(root / "test" / "Song 9.stem.mp4", seed=9, duration_s=3.0)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_project(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
+    """A folder like a checkout: the tiny corpus decoded, and its features. Read only."""
+    from tests.factories import compute_project, make_project
+
+    root = tmp_path_factory.mktemp("tiny") / "project"
+    return compute_project(make_project(root, tiny_corpus))
+
+
+@pytest.fixture(scope="session")
+def features(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> FeatureSet:
+    """Of the tiny corpus' vocals and drums: float32, 64 bins, blocks of 32 frames. Read only."""
+    from tests.factories import make_features
+
+    return make_features(tiny_corpus, tmp_path_factory.mktemp("features"))
 
 
 @pytest.fixture

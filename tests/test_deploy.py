@@ -1,9 +1,5 @@
-"""What runs stemforge on other people's clusters: the manifest, and a real Flink cluster here."""
+"""What runs stemforge on other people's clusters: the manifest."""
 
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -13,7 +9,6 @@ from ruamel.yaml import YAML
 from stemforge.pipelines.strategies import read_tf_config
 from stemforge.pipelines.train_stem import build_parser
 from tests.conftest import ROOT
-from tests.projects import environment, make_project
 
 KUBERNETES = "1.30"
 
@@ -51,21 +46,3 @@ def test_the_manifests_pods_are_one_cluster(resources: dict[str, Any]) -> None:
             seen.add(f"{name}-{index}.{pod['subdomain']}:2222")  # an Indexed Job's names
     assert all(set(addresses) == seen for addresses in clusters)
     assert len(seen) == 4
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not (shutil.which("java") and shutil.which("mvn")), reason="needs java and mvn")
-def test_a_flink_cluster_makes_the_same_bytes(tiny_corpus: Path, tmp_path: Path) -> None:
-    project = make_project(tmp_path / "project", tiny_corpus)
-    done = subprocess.run(
-        [sys.executable, ROOT / "deploy" / "flink" / "run.py"],
-        cwd=project,
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("the same bytes as locally") == 3
-    assert "killed the TaskManager" in done.stderr
-    assert "Python workers" in done.stderr

@@ -48,8 +48,10 @@ def saved_model(models: list[Model], tmp_path_factory: pytest.TempPathFactory) -
     return path
 
 
-def write_tflite(model: Model, path: Path, kind: export.TFLiteFormat) -> None:
-    path.write_bytes(export.shrink(export.to_tflite(model), kind, depth=model.net.depth))
+@pytest.fixture(scope="module")
+def converted(models: list[Model]) -> bytes:
+    """The first model's, which all its TFLite files are made of."""
+    return export.to_tflite(models[0])
 
 
 def noise(random: np.random.Generator, samples: int) -> np.ndarray:
@@ -84,6 +86,7 @@ np.savez(sys.argv[3], **found)
 """
 
 
+@pytest.mark.system
 def test_saved_model_separates_songs_of_any_length_in_a_bare_tensorflow(
     models: list[Model], saved_model: Path, tmp_path: Path, random: np.random.Generator
 ) -> None:
@@ -105,10 +108,14 @@ def test_saved_model_separates_songs_of_any_length_in_a_bare_tensorflow(
 
 @pytest.mark.parametrize("kind", export.TFLITE_FORMATS)
 def test_tflite_estimates_as_keras_does(
-    models: list[Model], tmp_path: Path, random: np.random.Generator, kind: export.TFLiteFormat
+    models: list[Model],
+    converted: bytes,
+    tmp_path: Path,
+    random: np.random.Generator,
+    kind: export.TFLiteFormat,
 ) -> None:
     path = tmp_path / export.tflite_name("vocals", kind)
-    write_tflite(models[0], path, kind)
+    path.write_bytes(export.shrink(converted, kind, depth=NET.depth))
     mixture = random.exponential(20.0, (16, 64, 2)).astype(np.float32)
     nets = LiteRTNets(path, threads=1)
     truth = np.asarray(models[0].keras_model(mixture[None])["vocals"])[0]
@@ -119,12 +126,10 @@ def test_tflite_estimates_as_keras_does(
     assert nets.interface == models[0].interface
 
 
-def test_small_files_are_small(tmp_path: Path) -> None:
+def test_small_files_are_small() -> None:
     model = make(("vocals",), dataclasses.replace(NET, width=16, depth=4))
-    sizes = {}
-    for kind in export.TFLITE_FORMATS:
-        write_tflite(model, tmp_path / kind, kind)
-        sizes[kind] = (tmp_path / kind).stat().st_size
+    converted = export.to_tflite(model)
+    sizes = {kind: len(export.shrink(converted, kind, depth=4)) for kind in export.TFLITE_FORMATS}
     weights = 4 * model.keras_model.count_params()
     assert sizes["float32"] - sizes["float16"] == pytest.approx(weights / 2, rel=0.1)
     assert sizes["float32"] - sizes["int8_weights"] == pytest.approx(weights * 3 / 4, rel=0.1)
@@ -138,14 +143,12 @@ def operators(path: Path) -> set[str]:
     return {names[code.BuiltinCode()] for code in codes}
 
 
-def test_int8_mixed_computes_the_inner_layers_in_int8(models: list[Model], tmp_path: Path) -> None:
+def test_int8_mixed_computes_the_inner_layers_in_int8(converted: bytes) -> None:
     assert export.int8_layers(6) == [
         *("encoder_2", "encoder_3", "encoder_4", "encoder_5"),
         *("decoder_0", "decoder_1", "decoder_2"),
     ]
-    path = tmp_path / "mixed.tflite"
-    write_tflite(models[0], path, "int8_mixed")
-    file = path.read_bytes()
+    file = export.shrink(converted, "int8_mixed", depth=NET.depth)
     graph = schema.Model.GetRootAs(file, 0).Subgraphs(0)
     types = {}
     for n in range(graph.OperatorsLength()):
@@ -206,9 +209,10 @@ def test_a_softmax_model_is_one_file_for_all_stems(
     joint = make(stems, dataclasses.replace(NET, head="softmax"))
     mixture = random.exponential(20.0, (16, 64, 2)).astype(np.float32)
     truth = joint.keras_model(mixture[None])
+    converted = export.to_tflite(joint)
     for kind in export.TFLITE_FORMATS:
         path = tmp_path / export.tflite_name(joint.name, kind)
-        write_tflite(joint, path, kind)
+        path.write_bytes(export.shrink(converted, kind, depth=NET.depth))
         found = LiteRTNets(path, threads=1)(mixture)
         assert set(found) == set(stems)
         np.testing.assert_allclose(sum(found.values()), mixture, rtol=1e-3)

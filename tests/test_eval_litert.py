@@ -7,9 +7,10 @@ import pytest
 import soundfile
 
 from stemforge.eval import export, litert
-from stemforge.eval.litert import LiteRTNets, find_tflite, read_interface
+from stemforge.eval.litert import LiteRTNets, read_interface
 from stemforge.eval.separation import Separator
 from stemforge.features.errors import UserError
+from stemforge.features.models import find_tflite
 from stemforge.train.unet import Model
 from tests.conftest import RATE_HZ, ROOT
 from tests.test_eval_inference import NETS, trained
@@ -50,6 +51,7 @@ def test_separates_as_tensorflow_does(
     assert np.abs(found["vocals"] - found["rest"]).max() > 0.01
 
 
+@pytest.mark.system
 def test_the_command_needs_no_tensorflow(exports: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "song.wav", np.zeros((RATE_HZ, 2)) + 0.1, 22050)
     script = (

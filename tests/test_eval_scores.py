@@ -8,7 +8,7 @@ import pytest
 
 from stemforge.eval import scores
 from stemforge.eval.scores import METRICS, Remark, Scoring
-from tests.conftest import RATE_HZ
+from tests.conftest import RATE_HZ, ROOT
 
 SCORING = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
 Stems = dict[str, np.ndarray]
@@ -122,6 +122,19 @@ def test_json_is_loaded_by_musevals_own_stores(
             assert ours[metric].median()[target] == pytest.approx(theirs[target, metric], abs=1e-5)
     assert json.loads(text)["targets"][0]["frames"][1]["time"] == 1.0
     assert scores.read_inputs(text) == "abc"
+
+
+def test_json_is_what_museval_would_write(stems: Stems, estimates: Stems) -> None:
+    found = score(stems, estimates)
+    found.frames["drums"]["SDR"][0] = np.inf
+    store = museval.TrackStore("song", win=SCORING.window_s, hop=SCORING.hop_s)
+    for target, metrics in found.frames.items():
+        store.add_target(target, metrics)
+    ours = json.loads(scores.to_json(found, scoring=SCORING, inputs="abc"))
+    del ours[scores.OURS]
+    assert json.dumps(ours) == json.dumps(json.loads(store.json))
+    shipped = json.loads((ROOT / "eval" / "reference" / "museval.schema.json").read_text())
+    assert shipped == store.schema
 
 
 def test_json_keeps_everything(stems: Stems, estimates: Stems) -> None:

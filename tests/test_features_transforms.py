@@ -30,7 +30,7 @@ from stemforge.features.validity import Thresholds
 from stemforge.features.verification import differences, find_damage
 from stemforge.pipelines.runners import counters, pipeline_options
 from tests.conftest import RATE_HZ
-from tests.features_factory import CONFIG, compute, make_manifest
+from tests.factories import CONFIG, compute, make_manifest
 
 
 @pytest.fixture(scope="module")

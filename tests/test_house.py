@@ -9,17 +9,21 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from stemforge.features.tracks import BlockReason, TrackReason
 from tests.conftest import ROOT
 
+# What all packages may import.
+COMMON = {"quiet", "tensorflow", "machine", "__version__"}
 # Of train, eval may import the nets alone: train.unet, and train.config that describes them.
 ALLOWED = {
-    "features": {"features"},
-    "train": {"train", "features"},
-    "eval": {"eval", "features", "train.unet", "train.config"},
-    "pipelines": {"pipelines", "eval", "train", "features"},
+    "features": {"features", *COMMON},
+    "train": {"train", "features", *COMMON},
+    "eval": {"eval", "features", "train.unet", "train.config", *COMMON},
+    "pipelines": {"pipelines", "eval", "train", "features", *COMMON},
 }
 
 
@@ -49,14 +53,17 @@ def test_numpy_modules_do_not_import_tensorflow_or_beam() -> None:
         for path in (ROOT / "features").glob("*.py")
         if path.stem not in ("__init__", "transforms", "encoding_tf", "stft_tf")
     ]
-    script = "import sys\n" + "".join(f"import stemforge.features.{name}\n" for name in numpy_modules)
+    script = "import sys\n" + "".join(
+        f"import stemforge.features.{name}\n" for name in numpy_modules
+    )
     script += "assert not {'tensorflow', 'keras', 'apache_beam'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
 def test_workers_of_the_feature_job_need_no_tensorflow() -> None:
     script = (
-        "import sys, stemforge.features.transforms\nassert not {'tensorflow', 'keras'} & set(sys.modules)"
+        "import sys, stemforge.features.transforms\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
@@ -71,6 +78,7 @@ def test_help_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
+@pytest.mark.system
 def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     # From a copy, so that the build leaves nothing in the tree.
@@ -166,3 +174,11 @@ def test_files_and_modules_that_pages_name_are_there() -> None:
         names = [*path.findall(text), *(f"{m.replace('.', '/')}.py" for m in module.findall(text))]
         for name in names:
             assert (ROOT / name).exists() or (page.parent / name).exists(), f"{page.name}: {name}"
+
+
+def test_every_reason_of_a_reject_is_explained() -> None:
+    text = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z_, ]+) \((track|block)\) \|", text, re.M)
+    for kind, reasons in (("track", TrackReason), ("block", BlockReason)):
+        listed = {name for names, of in rows if of == kind for name in names.split(", ")}
+        assert listed == set(get_args(reasons))

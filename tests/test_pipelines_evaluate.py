@@ -12,7 +12,7 @@ import soundfile
 from stemforge.pipelines import corpus, decode, evaluate, leaderboard
 from stemforge.pipelines.console import run_main
 from tests.conftest import RATE_HZ, ROOT
-from tests.projects import set_params
+from tests.factories import set_params
 
 STEMS = ("vocals", "drums")
 TRACKS = ("One", "Two")

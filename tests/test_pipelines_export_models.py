@@ -18,7 +18,7 @@ import pytest
 
 from stemforge.eval import export
 from stemforge.eval.separation import Separator
-from stemforge.features.models import find_models
+from stemforge.features.models import find_model_folders
 from stemforge.pipelines import cli
 from stemforge.train import unet
 from tests.conftest import RATE_HZ, ROOT
@@ -68,6 +68,7 @@ def test_everything_is_written_and_proven(models: Path) -> None:
     assert Path("out/vectors/vectors.npz").is_file()
 
 
+@pytest.mark.system  # each file is timed in processes of its own
 def test_what_the_mixed_file_loses_is_said_and_the_file_left_out(
     models: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,6 +121,7 @@ def test_what_users_get_wrong(models: Path, capsys: pytest.CaptureFixture[str]) 
     assert "model version 1 is not" in refused("export", "models", "--output", "out")
 
 
+@pytest.mark.system
 def test_a_full_disk_leaves_nothing(in_tmp: Path) -> None:
     """No file may grow beyond 3 MB: the SavedModel's weights would."""
     net = dataclasses.replace(NET, width=16, depth=5, frames=32)
@@ -224,7 +226,7 @@ def test_an_official_checkpoint_becomes_models_and_exports(
     assert {path.name for path in Path("out/models").iterdir()} == stems
     song = random.normal(0, 0.2, (20_000, 2)).astype(np.float32)
     found = export.runner(Path("out/exports/saved_model"), export.SEPARATE)(waveform=song)
-    expected = Separator.load(find_models(Path("out/models"))).separate(
+    expected = Separator.load(find_model_folders(Path("out/models"))).separate(
         song, sample_rate_hz=RATE_HZ
     )
     assert set(found) == stems

@@ -23,7 +23,7 @@ from stemforge.train import unet
 from stemforge.train.config import Net
 from stemforge.train.unet import Model
 from tests.conftest import RATE_HZ
-from tests.projects import environment, google_storage
+from tests.processes import environment, google_storage
 
 STEMS = ("vocals", "drums", "bass", "other")
 TRACKS = ("A - One", "B - Two", "C - Three")
@@ -191,6 +191,7 @@ def test_a_track_that_is_scored_is_not_scored_again(
     assert paths["C - Three"].read_bytes() != before["C - Three"][1]
 
 
+@pytest.mark.system
 def test_a_killed_run_goes_on(estimates: Path, corpus: Path) -> None:
     command = [
         *(
@@ -360,6 +361,7 @@ def test_a_model_of_the_vocals_alone_is_scored_against_the_rest(
     assert "accompaniment" in set(frames_of("MIX").index.get_level_values("target"))
 
 
+@pytest.mark.system
 def test_from_gs_to_gs(estimates: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with google_storage(monkeypatch):
         for root in (estimates, corpus):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from stemforge import machine
 from stemforge.features import audio, ffmpeg
 from stemforge.pipelines.cli import main
 from stemforge.train import unet
@@ -160,6 +161,7 @@ def test_folders_patterns_and_names_of_results(tmp_path: Path, models: Path) -> 
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == names[2:4]
 
 
+@pytest.mark.system
 def test_standard_input_and_json(
     tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str], tone: Path
 ) -> None:
@@ -291,6 +293,7 @@ def test_a_video_and_a_very_short_clip(tmp_path: Path, models: Path, tone: Path)
     assert (short.frames, short.channels) == (220, 1)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("codec", ["wav", "flac", "mp3"])
 def test_a_full_disk_leaves_nothing(tmp_path: Path, models: Path, codec: str) -> None:
     """No file may grow beyond 64 kB; the song's stems would."""
@@ -353,3 +356,27 @@ def test_bad_input_is_one_line_and_writes_nothing(
         assert not (tmp_path / "out").exists()
     assert separate([song], models, song) == 2
     assert "it is a file, not a folder" in capsys.readouterr().err
+
+
+def test_bfloat16_only_where_the_cpu_has_it(
+    tmp_path: Path,
+    models: Path,
+    tone: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def estimate(cpu_flags: str, *flags: str) -> bytes:
+        (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: fpu {cpu_flags} avx2\n")
+        monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+        out = ["--output", str(tmp_path / "out"), "--overwrite", "--subtype", "FLOAT"]
+        assert main(["separate", str(tone), "--model", str(models), *out, *flags]) == 0
+        return (tmp_path / "out" / "tone" / "vocals.wav").read_bytes()
+
+    exact = estimate("avx512_bf16")
+    rounded = estimate("avx512_bf16", "--precision", "bfloat16")
+    assert exact != rounded
+    capsys.readouterr()
+    assert estimate("avx512f", "--precision", "bfloat16") == exact
+    assert "this CPU has no instructions for it" in capsys.readouterr().err
+    assert estimate("avx512f", "--precision", "bfloat16", "--force-precision") == rounded
+    assert "instructions" not in capsys.readouterr().err

@@ -140,6 +140,7 @@ def test_hq_corpora_are_not_copied(setup: Setup) -> None:
     assert [path.name for path in Path("data/decoded").iterdir()] == ["README.txt"]
 
 
+@pytest.mark.system
 def test_a_stage_before_its_inputs(setup: Setup) -> None:
     setup()
     for stage, message in (

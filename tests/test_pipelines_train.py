@@ -17,7 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from stemforge.features.models import read_card
 from stemforge.pipelines import train_stem
 from stemforge.pipelines.console import run_main
-from tests.projects import LIMIT_S, STEMS, environment, make_project, set_params, stage, untrained
+from tests.factories import STEMS, set_params, untrained
+from tests.processes import LIMIT_S, environment
 
 SHORT = {
     "train__steps": 12,
@@ -27,18 +28,12 @@ SHORT = {
 }
 
 
-@pytest.fixture(scope="module")
-def original(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_project(tmp_path_factory.mktemp("train") / "project", tiny_corpus)
-    stage(root, "compute_features")
+@pytest.fixture
+def project(tiny_project: Path, tmp_path: Path) -> Path:
+    """With features of two stems, and a short run in params.yaml."""
+    root = untrained(tiny_project, tmp_path / "project")
     set_params(root, **SHORT)
     return root
-
-
-@pytest.fixture
-def project(original: Path, tmp_path: Path) -> Path:
-    """With features of two stems, and a short run in params.yaml."""
-    return untrained(original, tmp_path / "project")
 
 
 def weights(project: Path, name: str = "vocals") -> dict[str, np.ndarray]:
@@ -127,6 +122,7 @@ def test_monitors_change_nothing(project: Path, train: Stage) -> None:
         np.testing.assert_array_equal(values, watched[name])
 
 
+@pytest.mark.system
 def test_sigterm_saves_and_the_next_run_ends_as_an_uninterrupted_one(
     project: Path, train: Stage
 ) -> None:
@@ -212,12 +208,12 @@ def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> Non
     set_params(project, train__head="softmax", train__models=["joint"], monitor__audio=True)
     train(project, "joint")
     card = read_card(project / "models" / "joint")
-    assert card["stems"] == STEMS
+    assert card["stems"] == list(STEMS)
     assert len(history(project, "joint")) == 6
     shutil.rmtree(project / "models")
     alone = train.error(project)
     assert "--stem vocals: train.head=softmax shares each bin among all stems" in alone
-    set_params(project, train__models=STEMS)
+    set_params(project, train__models=list(STEMS))
     text = train.error(project)
     assert "train.models=['vocals', 'drums'] with train.head=softmax" in text
     assert "one model: [joint]" in text
@@ -253,10 +249,10 @@ def test_what_does_not_fit(
     assert problem in train.error(project)
 
 
-def test_an_empty_split(project: Path, original: Path, train: Stage) -> None:
+def test_an_empty_split(project: Path, tiny_project: Path, train: Stage) -> None:
     """No block was kept: an info.json that says so, and no shard with a record."""
     (project / "data" / "features").unlink()
-    shutil.copytree(original / "data" / "features", project / "data" / "features")
+    shutil.copytree(tiny_project / "data" / "features", project / "data" / "features")
     info = json.loads((project / "data" / "features" / "info.json").read_text())
     info["splits"]["train"].update({"shards": 0, "files": {}})
     (project / "data" / "features" / "info.json").write_text(json.dumps(info))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stemforge.pipelines.params import SPLEETER, SPLEETER_RATES, read_params
-from stemforge.pipelines.train_stem import net_and_config
+from stemforge.pipelines.training import net_and_config
 from stemforge.train import unet
 from stemforge.train.config import Net, TrainConfig
 from stemforge.train.losses import LOSSES

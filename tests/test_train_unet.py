@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from stemforge.features.errors import UserError
-from stemforge.features.models import find_models
+from stemforge.features.models import find_model_folders
 from stemforge.train import unet
 from stemforge.train.config import Net, Precision
 
@@ -94,15 +94,15 @@ def test_model_directory_round_trip(tmp_path: Path, random: np.random.Generator)
     )
     for file in ("model.json", "weights.npz"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-    assert find_models(tmp_path) == [tmp_path / "a", tmp_path / "b"]
-    assert find_models(tmp_path / "a") == [tmp_path / "a"]
+    assert find_model_folders(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert find_model_folders(tmp_path / "a") == [tmp_path / "a"]
 
 
 def test_bad_model_directories(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        find_models(tmp_path / "nowhere")
+        find_model_folders(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no model directory"):
-        find_models(tmp_path)
+        find_model_folders(tmp_path)
     with pytest.raises(UserError, match=r"no model.json in it"):
         unet.load_model(tmp_path)
     (tmp_path / "model.json").write_text("{")

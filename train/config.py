@@ -13,6 +13,10 @@ Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Loss = Literal["l1", "weighted_l1"]
 OptimizerName = Literal["adam", "adamw", "adadelta", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
+# Which devices train one model; the choice is a machine's, so variables make it.
+STRATEGIES = ("default", "mirrored", "multi_worker")
+STRATEGY = "STEMFORGE_STRATEGY"
+TF_CONFIG = "TF_CONFIG"  # TensorFlow's: the workers' addresses
 
 
 @dataclass(frozen=True)

@@ -16,26 +16,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.projects import (
-    LIMIT_S,
-    STEMS,
-    environment,
-    free_port,
-    google_storage,
-    make_project,
-    server,
-    stage,
-)
+from tests.factories import STEMS
+from tests.processes import LIMIT_S, environment, free_port, google_storage, server, stage
 
+pytestmark = pytest.mark.system
 TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 
 
 @pytest.fixture(scope="module")
-def project(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With features made in process from decoded files, the reference."""
-    root = make_project(tmp_path_factory.mktemp("features") / "project", tiny_corpus)
-    stage(root, "compute_features")
-    return root
+    return Path(shutil.copytree(tiny_project, tmp_path_factory.mktemp("features") / "project"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -185,10 +176,9 @@ def workers(process: int) -> list[int]:
     return found
 
 
-def test_a_worker_killed_midway_leaves_no_features(
-    tiny_corpus: Path, project: Path, tmp_path: Path
-) -> None:
-    copy = make_project(tmp_path / "project", tiny_corpus)
+def test_a_worker_killed_midway_leaves_no_features(project: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(project, tmp_path / "project"))
+    shutil.rmtree(copy / "data" / "features")
     # A pipe in place of a song: its worker waits in the middle of a shard.
     song = next((copy / "data/decoded/train").iterdir()) / "drums.wav"
     song.rename(tmp_path / "drums.wav")

@@ -11,9 +11,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT
-from tests.projects import LIMIT_S, environment, make_project, set_params, stage, untrained
-from tests.test_pipelines_train_cluster import tf_configs, train_cluster
+from tests.factories import set_params, untrained
+from tests.processes import LIMIT_S, environment, stage
+from tests.system.test_pipelines_train_cluster import tf_configs, train_cluster
 
+pytestmark = pytest.mark.system
 # Steps on the same batches, without and with clipping; argv: folder, strategy.
 SCRIPT = """
 import dataclasses, sys
@@ -97,10 +99,9 @@ MIRRORED: dict[str, Any] = {"STEMFORGE_LOGICAL_CPUS": "2", "STEMFORGE_STRATEGY":
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory, tiny_project: Path) -> Path:
     """With features, parameters that touch all that replicas share, and a run on one device."""
-    root = make_project(tmp_path_factory.mktemp("distributed") / "project", tiny_corpus)
-    stage(root, "compute_features")
+    root = untrained(tiny_project, tmp_path_factory.mktemp("distributed") / "project")
     set_params(
         root,
         train__steps=12,

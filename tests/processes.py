@@ -1,7 +1,6 @@
-"""A small checkout-like folder, and its stages run as processes of their own."""
+"""Processes that tests start: stages in a project folder, servers on this machine."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,14 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
 
 from stemforge.pipelines.train_cluster import free_ports
-from tests.conftest import ROOT
 
 LIMIT_S = 120
-STEMS = ["vocals", "drums"]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -41,51 +36,6 @@ def stage(
     )
     assert done.returncode == code, done.stderr
     return done
-
-
-def make_project(root: Path, corpus: Path) -> Path:
-    """A checkout's params.yaml, and a corpus decoded by it."""
-    root.mkdir()
-    shutil.copy(ROOT / "params.yaml", root)
-    set_params(
-        root,
-        corpus__root=str(corpus),
-        corpus__stems=STEMS,
-        features__bins=64,
-        features__block_frames=32,
-        features__mixture_phase="int8",
-        train__models=STEMS,
-        train__frames=16,
-        train__width=2,
-        train__depth=2,
-        train__steps=2,
-        train__validation_windows=2,
-    )
-    stage(root, "decode")
-    return root
-
-
-def untrained(original: Path, root: Path) -> Path:
-    """A project with another's parameters and features, which it shares."""
-    root.mkdir()
-    shutil.copy(original / "params.yaml", root)
-    (root / "data").mkdir()
-    (root / "data" / "features").symlink_to(original / "data" / "features")
-    return root
-
-
-def set_params(project: Path, **values: object) -> None:
-    """Changes values of params.yaml, named section__key."""
-    yaml = YAML()
-    path = project / "params.yaml"
-    params = yaml.load(path.read_text(encoding="utf-8"))
-    for name, value in values.items():
-        section, key = name.split("__")
-        if isinstance(value, list):
-            value = CommentedSeq(value)
-            value.fa.set_flow_style()  # a block would clash with the line's comment
-        params[section][key] = value
-    yaml.dump(params, path)
 
 
 def free_port() -> int:

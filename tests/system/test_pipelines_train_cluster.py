@@ -16,27 +16,18 @@ import numpy as np
 import psutil
 import pytest
 
-from stemforge.features.errors import UserError
-from stemforge.pipelines.strategies import read_tf_config
 from stemforge.pipelines.train_cluster import free_ports
-from tests.projects import (
-    LIMIT_S,
-    environment,
-    google_storage,
-    make_project,
-    set_params,
-    stage,
-    untrained,
-)
+from tests.factories import set_params, untrained
+from tests.processes import LIMIT_S, environment, google_storage, stage
 
+pytestmark = pytest.mark.system
 STEPS = 60
 
 
 @pytest.fixture(scope="module")
-def original(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With features, a short run in params.yaml, and two workers' model of it."""
-    root = make_project(tmp_path_factory.mktemp("cluster") / "project", tiny_corpus)
-    stage(root, "compute_features")
+    root = untrained(tiny_project, tmp_path_factory.mktemp("cluster") / "project")
     set_params(
         root,
         train__steps=STEPS,
@@ -313,25 +304,6 @@ def test_what_does_not_fit(project: Path, arguments: list[str], problem: str) ->
     (line,) = (x for x in done.stderr.splitlines() if x.startswith("stemforge: "))
     assert problem in line
     assert not (project / "models").exists()
-
-
-@pytest.mark.parametrize(
-    ("config", "problem"),
-    [
-        ("{", "JSONDecodeError"),
-        ('{"cluster": {"worker": ["a:1"]}}', "KeyError: 'task'"),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "IndexError"),
-        (
-            '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, '
-            '"task": {"type": "worker", "index": 0}}',
-            "jobs ps are not for this strategy",
-        ),
-    ],
-)
-def test_a_wrong_tf_config(config: str, problem: str) -> None:
-    with pytest.raises(UserError, match=r"^TF_CONFIG: must be \{") as raised:
-        read_tf_config(config)
-    assert problem in str(raised.value)
 
 
 def test_workers_without_tf_config(project: Path) -> None:

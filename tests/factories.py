@@ -1,10 +1,14 @@
-"""Makes small features folders for the tests, by the real job."""
+"""What several tests make: features of a small corpus, and a folder like a checkout."""
 
+import contextlib
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import apache_beam as beam
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from stemforge.features.corpora import find_tracks, hold_out_valid
 from stemforge.features.decoding import decode_track
@@ -15,7 +19,10 @@ from stemforge.features.track_audio import DecodedAudio, TrackAudio
 from stemforge.features.tracks import Manifest, Reject, Track
 from stemforge.features.transforms import Progress, WriteFeatures
 from stemforge.features.validity import Thresholds
+from stemforge.pipelines import compute_features, decode
+from stemforge.pipelines.console import run_main
 from stemforge.pipelines.runners import pipeline_options, run_pipeline
+from tests.conftest import ROOT
 
 STEMS = ("vocals", "drums")
 LIMITS = Thresholds(
@@ -73,3 +80,56 @@ def make_features(corpus: Path, folder: Path, *, bins: int = 64) -> FeatureSet:
     config = dataclasses.replace(CONFIG, bins=bins, thresholds=limits)
     audio = DecodedAudio(str(manifest.audio_root))
     return compute(manifest.tracks, audio, folder / "features", config=config)
+
+
+def make_project(root: Path, corpus: Path) -> Path:
+    """A checkout's params.yaml for nets of a moment, and a corpus decoded by it."""
+    root.mkdir()
+    shutil.copy(ROOT / "params.yaml", root)
+    set_params(
+        root,
+        corpus__root=str(corpus),
+        corpus__stems=list(STEMS),
+        features__bins=64,
+        features__block_frames=32,
+        features__mixture_phase="int8",
+        train__models=list(STEMS),
+        train__frames=16,
+        train__width=2,
+        train__depth=2,
+        train__steps=2,
+        train__validation_windows=2,
+    )
+    with contextlib.chdir(root):
+        assert run_main(decode.main) == 0
+    return root
+
+
+def compute_project(root: Path) -> Path:
+    """The project's features."""
+    with contextlib.chdir(root):
+        assert run_main(lambda: compute_features.main([])) == 0
+    return root
+
+
+def untrained(original: Path, root: Path) -> Path:
+    """A project with another's parameters and features, which it shares."""
+    root.mkdir()
+    shutil.copy(original / "params.yaml", root)
+    (root / "data").mkdir()
+    (root / "data" / "features").symlink_to(original / "data" / "features")
+    return root
+
+
+def set_params(project: Path, **values: object) -> None:
+    """Changes values of params.yaml, named section__key."""
+    yaml = YAML()
+    path = project / "params.yaml"
+    params = yaml.load(path.read_text(encoding="utf-8"))
+    for name, value in values.items():
+        section, key = name.split("__")
+        if isinstance(value, list):
+            value = CommentedSeq(value)
+            value.fa.set_flow_style()  # a block would clash with the line's comment
+        params[section][key] = value
+    yaml.dump(params, path)

