@@ -163,7 +163,7 @@ def test_score_scores_folders_of_wav_files(wheel: Path, tmp_path: Path, corpus: 
         assert np.median(sdr) == pytest.approx(20, abs=0.2)
     assert "mine" in (tmp_path / "out" / "leaderboard.md").read_text()
 
-    done = score.stemforge("export", corpus, "--output", "exports", folder=tmp_path, code=2)
+    score.stemforge("export", corpus, "--output", "exports", folder=tmp_path, code=2)
     assert not (tmp_path / "exports").exists()
 
 
