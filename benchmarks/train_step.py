@@ -36,7 +36,7 @@ from stemforge.train.dataset import Dataset
 from stemforge.train.trainer import Trainer
 
 STEPS = 3  # in each turn
-PRECISIONS: dict[str, Precision] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+PRECISIONS: dict[Precision, str] = {"float32": "float32", "mixed_bfloat16": "bfloat16"}
 Turns = dict[tuple[str, int], Callable[[], float]]
 
 
@@ -62,10 +62,10 @@ def main(argv: list[str] | None = None) -> None:
                 theirs = spleeter_turn(python, csv, scratch / f"cache {batch}", batch)
                 turns[SPLEETER, batch] = servers.enter_context(theirs)
         for batch in arguments.batches:
-            for kind, precision in PRECISIONS.items():
-                work = scratch / f"{kind} {batch}"
-                turns[f"stemforge {kind}", batch] = our_turn(net, features, precision, batch, work)
-        for kind in PRECISIONS:
+            for precision in PRECISIONS:
+                name, work = f"stemforge {precision}", scratch / f"{precision} {batch}"
+                turns[name, batch] = our_turn(net, features, precision, batch, work)
+        for kind in PRECISIONS.values():
             turns[f"product {kind}", 1] = product_turn(kind, arguments.matrix)
         report(net, common.turn_by_turn(turns, arguments.turns), arguments)
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
 def report(net: Net, seconds: dict[tuple[str, int], float], arguments: argparse.Namespace) -> None:
     peak = {
         kind: product_operations(arguments.matrix) / seconds[f"product {kind}", 1]
-        for kind in PRECISIONS
+        for kind in PRECISIONS.values()
     }
     rows = []
     for (name, batch), value in seconds.items():

@@ -1,0 +1,89 @@
+"""Each benchmark runs on its smallest case, so that what docs/ cites can be measured again."""
+
+import importlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import common
+from stemforge.train import unet
+from stemforge.train.config import Net
+
+pytestmark = pytest.mark.system
+NET = Net(256, 64, 2, 6, "affine", 0.0, "elu", "elu", "sigmoid")
+SMALL = ["--frames", "64", "--width", "2"]
+PRODUCT = ["--matrix", "64"]
+OURS = "--without-spleeter"
+# What follows a benchmark's name on the smallest command line, and first cells of its tables.
+CASES: dict[str, tuple[list[str], list[str]]] = {
+    "bss_eval": (["--seconds", "2", "--turns", "1"], ["museval", "stemforge"]),
+    "distributed": (
+        ["{corpus}", "--work", "{work}", *SMALL, "--turns", "1", "--steps", "2",
+         "--cases", "one device", "two processes"],
+        ["one device", "two processes", "GPUs of one machine"],
+    ),
+    "encodings": (["{song}"], ["float32", "float16", "uint8"]),
+    "features": (
+        ["{corpus}", OURS, "--runs", "1", "--copies", "1", "2", "--minutes", "0.1"],
+        ["(c) reading as int16, FFTs, writing alone", "1x", "2x"],
+    ),
+    "int8_layers": (["{models}", "{song}", "--turns", "1"], ["plain", "encoder_0", "mask"]),
+    "monitors": (
+        ["{corpus}", "--work", "{work}", *SMALL, "--runs", "1"],
+        ["tensorboard", "tensorboard, audio", "dvclive"],
+    ),
+    "nets": ([*SMALL, *PRODUCT, "--turns", "1"], ["our operations", "at a matrix product's speed"]),
+    "reader": (
+        ["{corpus}", "--work", "{work}", OURS, "--frames", "64", "--batches", "2", "--runs", "1"],
+        [f"stemforge, mixture and {stems} of 4 stems, {state}"
+         for stems in (1, 4) for state in ("cold", "warm")],
+    ),
+    "separate": (
+        [OURS, *SMALL, *PRODUCT, "--seconds", "1", "--turns", "1"],
+        ["TensorFlow float32", "TensorFlow bfloat16", "LiteRT float32"],
+    ),
+    "separation_quality": (
+        ["{models}", "{song}", "--start", "0.5", "--seconds", "2"],
+        ["float32", "bfloat16", "direct masks", "Wiener filter", "overlap of 128 frames"],
+    ),
+    "stages": (
+        ["{corpus}", *SMALL, "--stems", "vocals", "drums"],
+        ["decode", "features", "separate", "evaluate"],
+    ),
+    "train_step": (
+        ["{corpus}", "--work", "{work}", OURS, *SMALL, *PRODUCT, "--batches", "2", "--turns", "1"],
+        ["stemforge float32", "stemforge mixed_bfloat16"],
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def places(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A corpus, one of a song alone, models of two stems, and a folder of features to share."""
+    root = tmp_path_factory.mktemp("benchmarks")
+    (root / "song" / "test").mkdir(parents=True)
+    song = tiny_corpus / "test" / "Song 9.stem.mp4"
+    (root / "song" / "test" / song.name).symlink_to(song)
+    for seed, stem in enumerate(("vocals", "accompaniment")):
+        built = unet.build(NET, [stem], seed=seed)
+        (root / "models" / stem).mkdir(parents=True)
+        model = unet.Model((stem,), NET, 4096, 1024, common.RATE_HZ, {}, built)
+        unet.save_model(root / "models" / stem, model)
+    return {"corpus": tiny_corpus, **{name: root / name for name in ("song", "models", "work")}}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_smallest_case_runs(
+    name: str, places: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments, first_cells = CASES[name]
+    main: Callable[[list[str]], None] = importlib.import_module(f"benchmarks.{name}").main
+    main([argument.format(**places) for argument in arguments])
+    said = capfd.readouterr().out
+    table = [line.strip("| ").split(" | ") for line in said.splitlines() if line.startswith("|")]
+    assert set(first_cells) <= {row[0] for row in table}
+    if name == "bss_eval":  # museval's own scores
+        (difference_db,) = re.findall(r"largest difference of a score: (\S+) dB", said)
+        assert float(difference_db) < 1e-6

@@ -1,0 +1,96 @@
+"""What the benchmarks share, and that each of them is run by a test and named by the docs."""
+
+import dataclasses
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from benchmarks import common, full_size
+from stemforge.pipelines.params import read_params
+from stemforge.train import unet
+from tests.conftest import ROOT
+from tests.system.test_benchmarks import CASES, NET
+
+# A benchmark that a test of its own runs, by parts: it downloads everything anew.
+ELSEWHERE = {"installs": ROOT / "tests" / "system" / "test_installs.py"}
+SCRIPTS = {
+    path.stem
+    for path in (ROOT / "benchmarks").glob("*.py")
+    if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
+}
+THEIRS = {name for name in SCRIPTS if name.startswith("spleeter_")}  # in Spleeter's environment
+
+
+def test_every_benchmark_has_a_case() -> None:
+    assert CASES.keys() | ELSEWHERE.keys() == SCRIPTS - THEIRS
+    for name, path in ELSEWHERE.items():
+        assert f"{name}.install(" in path.read_text(encoding="utf-8")
+
+
+def test_documents_name_benchmarks_as_they_are_called() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    called = {name for text in texts for name in re.findall(r"\bbenchmarks[./](\w+)", text)}
+    assert set(CASES) <= called <= SCRIPTS
+    assert not any("python benchmarks/" in text for text in texts)
+
+
+def test_the_full_size_net_is_the_presets() -> None:
+    params = read_params(ROOT / "params.yaml").train
+    preset = params.model_validate({**params.model_dump(), "preset": "spleeter"})
+    ours = dataclasses.asdict(full_size.full_size())
+    assert ours.pop("bins") == 1024
+    assert ours == {name: getattr(preset, name) for name in ours}
+
+
+def test_operations_are_those_of_keras_layers() -> None:
+    convolution, transposed = keras.layers.Conv2D, keras.layers.Conv2DTranspose
+    net = dataclasses.replace(NET, frames=128)
+    layers: list[Any] = unet.build(net, ["vocals"]).layers
+    forward = {}
+    for layer in layers:
+        if isinstance(layer, convolution | transposed):
+            grid = layer.input if isinstance(layer, transposed) else layer.output
+            _, rows, columns, _ = grid.shape
+            forward[layer.name] = 2.0 * rows * columns * np.prod(layer.kernel.shape)
+    assert len(forward) == 13
+    assert full_size.forward_operations(net) == sum(forward.values())
+    backward = sum(forward.values()) * 2 - forward["encoder_0"]
+    assert full_size.step_operations(net) == sum(forward.values()) + backward
+
+
+def test_features_are_made_again_only_for_another_corpus_or_other_parameters(
+    tmp_path: Path,
+) -> None:
+    project, corpus = tmp_path / "project", tmp_path / "corpus"
+    assert common.write_params(project, corpus, {"features": {"shards": 2}})
+    assert not common.write_params(project, corpus, {"features": {"shards": 2}})
+    assert common.write_params(project, corpus, {"features": {"shards": 3}})
+    assert common.write_params(project, tmp_path, {"features": {"shards": 3}})
+    assert not common.write_params(project, tmp_path, {"features": {"shards": 3}})
+
+
+def test_medians_are_those_of_the_turns_after_warming_up() -> None:
+    values = {"a": iter([99.0, 3.0, 1.0, 2.0]), "b": iter([0.0, 5.0, 5.0, 6.0])}
+    runs = {name: lambda it=it: next(it) for name, it in values.items()}
+    assert common.turn_by_turn(runs, 3, warm_up=1) == {"a": 2.0, "b": 5.0}
+
+
+def test_a_table_is_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+    common.print_table(("a", "b"), [("x", 1)])
+    assert capsys.readouterr().out == "| a | b |\n| --- | --- |\n| x | 1 |\n"
+
+
+@pytest.mark.parametrize("name", ["train_step", "separate"])
+def test_spleeter_is_not_compared_with_another_net(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["corpus"] if name == "train_step" else []
+    with pytest.raises(SystemExit, match="2"):
+        importlib.import_module(f"benchmarks.{name}").main([*arguments, "--width", "8"])
+    assert "others only with --without-spleeter" in capsys.readouterr().err
