@@ -172,6 +172,9 @@ def _to_integers(waveform: Waveform, subtype: Subtype) -> tuple[NDArray[np.float
     return integers, int(np.count_nonzero(integers != rounded))
 
 
+HEADER_BYTES = 512  # of a WAV file before its samples, at most
+
+
 class WavWriter:
     """A WAV file being written.
 
@@ -198,6 +201,19 @@ class WavWriter:
         return clipped
 
 
+def clear_peak_time(path: Path) -> None:
+    """Takes the clock out of a WAV file: the same samples give the same bytes.
+
+    libsndfile notes in the PEAK chunk of float files (four bytes each of name, size, version,
+    time) when it was written.
+    """
+    with path.open("r+b") as file:
+        start = file.read(HEADER_BYTES).find(b"PEAK")
+        if start >= 0:
+            file.seek(start + 12)
+            file.write(bytes(4))
+
+
 @contextmanager
 def open_wav(
     path: Path, *, channels: int, sample_rate_hz: int, subtype: Subtype
@@ -219,6 +235,7 @@ def open_wav(
             temporary, "w", sample_rate_hz, channels, subtype=subtype, format="WAV"
         ) as file:
             yield WavWriter(file, subtype)
+        clear_peak_time(temporary)
         temporary.rename(path)
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path}: cannot be written: {error.error_string}") from None

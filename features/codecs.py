@@ -10,7 +10,7 @@ from typing import Literal, Protocol, get_args
 import soundfile
 
 from stemforge.features import ffmpeg
-from stemforge.features.audio import Subtype, WavWriter
+from stemforge.features.audio import Subtype, WavWriter, clear_peak_time
 from stemforge.features.errors import UserError
 from stemforge.features.stft import Waveform
 
@@ -100,6 +100,8 @@ def _open_soundfile(
             path, "w", sample_rate_hz, channels, kind, format=codec.upper(), compression_level=level
         ) as file:
             yield WavWriter(file, "FLOAT" if codec == "ogg" else subtype)
+        if codec == "wav":
+            clear_peak_time(path)
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path}: cannot be written: {error.error_string}") from None
 

@@ -9,10 +9,10 @@ import ai_edge_quantizer.algorithm_manager
 import keras
 import numpy as np
 import pytest
-import tensorflow.core.protobuf.fingerprint_pb2
 from apache_beam.internal.gcp import auth
 from apache_beam.options import pipeline_options
 from packaging.requirements import Requirement
+from tensorflow.core.protobuf import fingerprint_pb2
 
 from tests.conftest import ROOT
 
@@ -34,7 +34,7 @@ TOUCHED: dict[str, tuple[str, Callable[[], Any]]] = {
     "_Credentials": ("apache-beam", lambda: auth),
     "_credentials_init": ("apache-beam", lambda: auth._Credentials),
     # Not private by name, but not documented either.
-    "FingerprintDef": ("tensorflow", lambda: tensorflow.core.protobuf.fingerprint_pb2),
+    "FingerprintDef": ("tensorflow", lambda: fingerprint_pb2),
     "AlgorithmName": ("ai-edge-quantizer", lambda: ai_edge_quantizer.algorithm_manager),
 }
 

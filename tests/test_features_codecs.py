@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,18 @@ def test_subtypes_and_clipping(tmp_path: Path, subtype: str) -> None:
     np.testing.assert_allclose(
         found, loud if subtype == "FLOAT" else np.clip(loud, -1, 1), atol=2**-15
     )
+
+
+def test_float_wav_files_hold_no_clock(tmp_path: Path) -> None:
+    samples = np.array([[0.25, -2.0], [1.5, 0.5]], np.float32)
+    write(tmp_path / "a.wav", samples, "wav", 44100, subtype="FLOAT")
+    header = (tmp_path / "a.wav").read_bytes()[:200]
+    start = header.index(b"PEAK")
+    size, version, time_s = struct.unpack_from("<III", header, start + 4)
+    assert (size, version, time_s) == (8 + 8 * 2, 1, 0)  # the peak's value and place a channel
+    peaks = struct.unpack_from("<fIfI", header, start + 16)
+    assert peaks == (1.5, 1, 2.0, 0)
+    np.testing.assert_array_equal(load_song(tmp_path / "a.wav")[0], samples)
 
 
 @pytest.mark.parametrize("codec", ["mp3", "m4a", "opus"])

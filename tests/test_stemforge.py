@@ -139,7 +139,7 @@ def test_models_are_found_by_what_can_run_them(
     assert stemforge.find_models(both, runtime="tensorflow") == [both / "drums"]
     assert stemforge.find_models(users_folder / "models") == folders  # to say what they need
     with pytest.raises(UserError, match=r"no model directory \(with a model.json\) in it"):
-        stemforge.find_models(tmp_path)
+        stemforge.find_models(users_folder / "features")
 
 
 def test_a_model_directory_without_tensorflow_names_the_extra(
