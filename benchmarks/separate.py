@@ -56,6 +56,10 @@ def main(argv: list[str] | None = None) -> None:
     add_matrix(parser)
     parser.add_argument("--seconds", type=int, nargs="+", default=[60, 300], help="(60 300)")
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument(
+        "--ways", nargs="+", choices=OURS, default=list(OURS), metavar="WAY",
+        help=f"of ours: {', '.join(OURS)} (all)",
+    )  # fmt: skip
     arguments = parser.parse_args(argv)
     refuse_other_sizes(parser, arguments)
     if max(arguments.seconds) > MOST_S:
@@ -71,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         compare_in_process(net, arguments, root, python)
         print("whole commands:\n")
         for seconds in arguments.seconds:
-            compare_commands(seconds, root, python, arguments.turns)
+            compare_commands(seconds, arguments, root, python)
 
 
 def compare_in_process(
@@ -84,8 +88,9 @@ def compare_in_process(
             servers[SPLEETER] = stack.enter_context(
                 common.server(*script, "serve", root / "spleeter")
             )
-        for name, how in OURS.items():
-            servers[name] = stack.enter_context(common.server(*THIS, "separate", *how, root))
+        for name in arguments.ways:
+            ours = common.server(*THIS, "separate", *OURS[name], root)
+            servers[name] = stack.enter_context(ours)
         for kind in KINDS:
             product = common.server(*THIS, "multiply", kind, arguments.matrix)
             servers[f"product {kind}"] = stack.enter_context(product)
@@ -112,7 +117,9 @@ def report(net: Net, seconds: int, found: dict[str, float], side: int) -> None:
     print(f"\nmatrix product of {side}: {products}\n", flush=True)
 
 
-def compare_commands(seconds: int, root: Path, python: Path | None, turns: int) -> None:
+def compare_commands(
+    seconds: int, arguments: argparse.Namespace, root: Path, python: Path | None
+) -> None:
     song = root / f"{seconds}.wav"
     soundfile.write(song, noise(seconds), RATE_HZ)
     memory_mb: dict[str, float] = {}
@@ -129,12 +136,13 @@ def compare_commands(seconds: int, root: Path, python: Path | None, turns: int) 
         runs[SPLEETER] = functools.partial(
             turn, SPLEETER, spleeter, MODEL_PATH=str(root / "spleeter")
         )
-    for name, (runtime, precision) in OURS.items():
+    for name in arguments.ways:
+        runtime, precision = OURS[name]
         ours = [sys.executable, "-m", "stemforge.pipelines.cli", "separate", song, "--model",
                 root / FOLDERS[runtime], "--runtime", runtime, "--precision", precision,
                 "--output"]  # fmt: skip
         runs[name] = functools.partial(turn, name, ours)
-    found = common.turn_by_turn(runs, turns)
+    found = common.turn_by_turn(runs, arguments.turns)
     rows = []
     for name, value in found.items():
         ratio = common.against(found.get(SPLEETER), value)

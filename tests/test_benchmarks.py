@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks import common, full_size
+from benchmarks import common, features, full_size
 from stemforge.pipelines.params import read_params
 from stemforge.train import unet
 from tests.conftest import ROOT
@@ -84,6 +84,16 @@ def test_medians_are_those_of_the_turns_after_warming_up() -> None:
 def test_a_table_is_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     common.print_table(("a", "b"), [("x", 1)])
     assert capsys.readouterr().out == "| a | b |\n| --- | --- |\n| x | 1 |\n"
+
+
+def test_the_feature_jobs_line_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = {1: (12.0, 2.9), 4: (50.0, 7.0), 16: (200.0, 22.0)}
+    features.report_line(
+        {n: features.Job(wall, 0.0, audio) for n, (audio, wall) in seconds.items()}
+    )
+    said = capsys.readouterr().out
+    assert "10 audio-s per s after 2.0 s of starting" in said  # through the two largest
+    assert "1x as that line says: 3.2 s" in said
 
 
 @pytest.mark.parametrize("name", ["train_step", "separate"])

@@ -21,13 +21,13 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "bss_eval": (["--seconds", "2", "--turns", "1"], ["museval", "stemforge"]),
     "distributed": (
         ["{corpus}", "--work", "{work}", *SMALL, "--turns", "1", "--steps", "2",
-         "--cases", "one device", "two processes"],
-        ["one device", "two processes", "GPUs of one machine"],
+         "--cases", "two processes"],
+        ["two processes", "GPUs of one machine"],
     ),
     "encodings": (["{song}"], ["float32", "float16", "uint8"]),
     "features": (
-        ["{corpus}", OURS, "--runs", "1", "--copies", "1", "2", "--minutes", "0.1"],
-        ["(c) reading as int16, FFTs, writing alone", "1x", "2x"],
+        ["{corpus}", OURS, "--runs", "1", "--copies", "1", "--minutes", "0.1"],
+        ["(c) reading as int16, FFTs, writing alone", "1x"],
     ),
     "int8_layers": (["{models}", "{song}", "--turns", "1"], ["plain", "encoder_0", "mask"]),
     "monitors": (
@@ -41,8 +41,9 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
          for stems in (1, 4) for state in ("cold", "warm")],
     ),
     "separate": (
-        [OURS, *SMALL, *PRODUCT, "--seconds", "1", "--turns", "1"],
-        ["TensorFlow float32", "TensorFlow bfloat16", "LiteRT float32"],
+        [OURS, *SMALL, *PRODUCT, "--seconds", "1", "--turns", "1", "--ways", "TensorFlow float32",
+         "LiteRT float32"],
+        ["TensorFlow float32", "LiteRT float32"],
     ),
     "separation_quality": (
         ["{models}", "{song}", "--start", "0.5", "--seconds", "2"],
