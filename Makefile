@@ -23,8 +23,9 @@ repro: setup
 	@cat leaderboard/leaderboard.md
 	@echo "Models, exports, model card, provenance: $(CURDIR)/release/"
 
+# A file a process: each makes its fixtures once.
 test: setup-dev check
-	python -m pytest
+	python -m pytest -n auto --dist loadfile
 
 test-system: setup-dev
 	python -m pytest -m "system and not slow"
