@@ -35,7 +35,7 @@ def _add_score(commands: Any) -> None:
     parser = commands.add_parser(
         "score",
         help="museval's scores of estimates, and a leaderboard",
-        description="Scores estimates of a corpus' test tracks by BSSEval v4 exactly as museval "
+        description="Scores estimates of a corpus' test tracks by BSSEval v4 as museval "
         "does, and sets all methods that OUTPUT holds side by side. Exit code 1 where an estimate "
         "was missing or not as it should be; all else is scored. A run that was stopped goes on.",
     )

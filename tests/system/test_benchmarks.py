@@ -59,6 +59,8 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     ),
 }  # fmt: skip
 
+MINUTES = {"distributed", "features", "separate", "stages"}  # they start many processes
+
 
 @pytest.fixture(scope="module")
 def places(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -75,7 +77,9 @@ def places(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return {"corpus": tiny_corpus, **{name: root / name for name in ("song", "models", "work")}}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in MINUTES else ()) for n in CASES]
+)
 def test_the_smallest_case_runs(
     name: str, places: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
