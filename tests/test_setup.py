@@ -90,6 +90,7 @@ def check_both(python: Path, installer: str) -> None:
     assert chosen.read_text().strip() == installer
 
 
+@pytest.mark.system
 def test_a_newer_version_in_the_index_changes_nothing(
     by_each: tuple[Path, str], wheels: dict[str, str]
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_newer_version_in_the_index_changes_nothing(
     check_both(python, installer)
 
 
+@pytest.mark.system
 def test_what_the_lock_no_longer_names_goes(environment: Path, wheels: dict[str, str]) -> None:
     elsewhere = wheels["alpha"].replace(" \\", " ; sys_platform == 'win32' \\", 1)
     write_lock(environment, "both", wheels["alpha"], wheels["beta"])
@@ -123,6 +125,7 @@ FAULTS: dict[str, tuple[str, Callable[[dict[str, str]], str]]] = {
 }
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_lock_that_cannot_be_installed_is_one_line(
     environment: Path, wheels: dict[str, str], fault: str
@@ -135,6 +138,7 @@ def test_a_lock_that_cannot_be_installed_is_one_line(
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.system
 def test_a_group_that_has_no_lock_is_one_line(environment: Path) -> None:
     done = locked.set_up(environment, "none", locked.offline(environment.parent))
     assert done.returncode == 2
@@ -159,6 +163,7 @@ def web_index(wheels: dict[str, str], tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.system
 def test_the_index_of_pips_configuration_is_taken(
     by_each: tuple[Path, str], wheels: dict[str, str], web_index: str
 ) -> None:
@@ -194,6 +199,7 @@ def test_pips_settings_in_uvs_words(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "ALL_PROXY" not in settings
 
 
+@pytest.mark.system
 def test_pip_that_resolves_fails_on_the_newer_version(
     tmp_path: Path, wheels: dict[str, str]
 ) -> None:

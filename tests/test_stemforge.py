@@ -96,6 +96,7 @@ print(count)
 """
 
 
+@pytest.mark.system
 def test_no_import_changes_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.setenv("STEMFORGE_HEARTBEAT", "heartbeat")
