@@ -45,7 +45,7 @@ def files(folder: Path) -> set[str]:
     return {name for name in names if not name.startswith(("saved_model/", "vectors/"))}
 
 
-@pytest.mark.system  # every format of three nets
+@pytest.mark.system  # every format of two nets
 def test_everything_is_written_and_proven(models: Path) -> None:
     # The same folder twice is one model.
     run("export", "models", "models/drums", "--output", "out", "--frames", "16,32")
