@@ -85,7 +85,7 @@ def write_stems(path: Path, streams: NDArray[np.float32]) -> None:
     ffmpeg.put_ffmpeg_on_path()
     import stempeg
 
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".stems-") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".stems-", suffix=".tmp") as folder:
         temporary = Path(folder) / path.name
         stempeg.write_stems(
             str(temporary),

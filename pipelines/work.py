@@ -72,7 +72,15 @@ def work_folder(stage: str, *identity: Any, keep: bool = False) -> Iterator[Path
 
 
 def publish(finished: Path, out: Path) -> None:
-    """Renames a finished file or folder into a stage's output, replacing what is there."""
+    """Renames a finished file or folder into a stage's output, replacing what is there.
+
+    Half-written files, .NAME.tmp, of a killed run are left out.
+    """
+    for leftover in list(finished.rglob(".*.tmp")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)  # it may lie in one that is gone
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir() and not out.is_symlink():
         shutil.rmtree(out)

@@ -178,6 +178,8 @@ def test_work_in_progress_is_found_again_and_stale_work_is_not(in_tmp: Path) -> 
         assert not folder.exists()
         (other / "result").mkdir()
         (other / "result" / "new").touch()
+        (other / "result" / ".new.123.tmp").touch()  # of a process that was killed
+        (other / "result" / ".parts-x.tmp" / "deep").mkdir(parents=True)
         Path("out").mkdir()
         Path("out/old").touch()
         work.publish(other / "result", Path("out"))

