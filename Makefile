@@ -25,7 +25,7 @@ repro: setup
 
 # A file a process: each makes its fixtures once.
 test: setup-dev check
-	python -m pytest -n auto --dist loadfile
+	python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-system: setup-dev
 	python -m pytest -m "system and not slow"
