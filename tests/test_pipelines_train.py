@@ -267,3 +267,10 @@ def test_the_preset_says_what_it_sets(project: Path, train: Stage) -> None:
     failed = train(project, code=2)
     assert "preset spleeter: frames=512, width=16, depth=6, norm=affine" in failed
     assert "train.frames=512: the longest stretch" in failed
+
+
+def test_dvclive_needs_a_commit_where_there_is_a_repository(project: Path, train: Stage) -> None:
+    subprocess.run(["git", "init", "--quiet", project], check=True)
+    assert "monitor.dvclive: the git repository has no commit: commit" in train.error(project)
+    set_params(project, monitor__dvclive=False)
+    assert "best validation loss" in train(project)
