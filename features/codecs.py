@@ -123,16 +123,8 @@ def _open_ffmpeg(
     path: Path, codec: Codec, channels: int, sample_rate_hz: int, bitrate: str
 ) -> Iterator[AudioWriter]:
     encoder, container = FFMPEG[codec]
-    command = [
-        ffmpeg.find_program("ffmpeg"),
-        "-v",
-        "error",
-        "-y",
-        "-f",
-        "f32le",
-        "-ar",
-        str(sample_rate_hz),
-    ]
+    program = ffmpeg.find_program("ffmpeg")
+    command = [program, "-v", "error", "-y", "-f", "f32le", "-ar", str(sample_rate_hz)]
     command += ["-ac", str(channels), "-i", "pipe:0", "-c:a", encoder, "-b:a", bitrate]
     # Without names and dates of the encoder: the same input gives the same bytes.
     command += ["-fflags", "+bitexact", "-flags:a", "+bitexact", "-f", container]

@@ -69,7 +69,7 @@ class Interface:
 
 def model_files(model: Path) -> list[Path]:
     """The files that a model consists of: of its directory, or its .tflite file."""
-    return [model / "model.json", model / "weights.npz"] if model.is_dir() else [model]
+    return [model / "model.json", model / "weights.npz"] if model.suffix != ".tflite" else [model]
 
 
 def read_card(folder: Path) -> dict[str, Any]:

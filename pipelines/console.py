@@ -47,6 +47,20 @@ def run_main(main: Callable[[], object]) -> int:
     return 0
 
 
+def count_of(variable: str) -> int | None:
+    """The number that an environment variable holds; None where it is not set.
+
+    Raises:
+        UserError: it is not a number from 1 on.
+    """
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    if not text.isdecimal() or not int(text):
+        raise UserError(f"{variable}={text}: must be 1, 2, ...")
+    return int(text)
+
+
 def fail(text: str) -> int:
     """Prints an error on one line; returns the exit code for it."""
     line = " ".join(text.split())

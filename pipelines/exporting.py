@@ -158,8 +158,7 @@ class _Work:
             path.parent.mkdir(exist_ok=True)
             depth = model.net.depth
             path.write_bytes(export.shrink(converted[model.name], kind, depth=depth))
-            with quiet_stderr():  # LiteRT tells what it runs on
-                nets.append(LiteRTNets(path, threads=1))
+            nets.append(LiteRTNets(path, threads=1))
             self.bar.update()
         keras = [KerasNets(model) for model in self.models]
         for stem, measured in parity.measure_nets(nets, keras, self.clips).items():

@@ -7,8 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from typing import Any, TypeVar
 
-from stemforge.features.errors import UserError
-from stemforge.pipelines.console import progress, quiet_libraries
+from stemforge.pipelines.console import count_of, progress, quiet_libraries
 from stemforge.pipelines.work import end_with_parent
 
 BEAM_ARGS = "STEMFORGE_BEAM_ARGS"  # Beam's flags, for what can run as a Beam job
@@ -31,7 +30,7 @@ def map_tracks(
     Returns:
         Results in the order of the jobs. The first exception ends the others.
     """
-    count = min(processes or processes_wanted() or os.cpu_count() or 1, len(jobs))
+    count = min(processes or count_of(PROCESSES) or os.cpu_count() or 1, len(jobs))
     finished = _in_processes(work, jobs, count) if count > 1 else _here(work, jobs)
     results: list[Any] = [None] * len(jobs)
     with progress(len(jobs), label=label, unit="track") as bar, closing(finished):
@@ -40,20 +39,6 @@ def map_tracks(
             bar.set_postfix_str(jobs[number][0][:30], refresh=False)
             bar.update()
     return results
-
-
-def processes_wanted() -> int | None:
-    """What STEMFORGE_PROCESSES says, if it is set.
-
-    Raises:
-        UserError: it is not a positive number.
-    """
-    text = os.environ.get(PROCESSES)
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) == 0:
-        raise UserError(f"{PROCESSES}={text}: must be 1, 2, ...")
-    return int(text)
 
 
 Finished = Generator[tuple[int, Result], None, None]  # the job's number and what it returned

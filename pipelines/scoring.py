@@ -23,8 +23,8 @@ from stemforge.features import audio, storage
 from stemforge.features.errors import UserError, needs
 from stemforge.features.stft import Waveform
 from stemforge.features.tracks import MIXTURE
-from stemforge.pipelines.console import progress, say, watched
-from stemforge.pipelines.parallel import BEAM_ARGS, map_tracks, processes_wanted
+from stemforge.pipelines.console import count_of, progress, say, watched
+from stemforge.pipelines.parallel import BEAM_ARGS, PROCESSES, map_tracks
 
 if TYPE_CHECKING:
     from stemforge.eval.separation import Separator
@@ -272,7 +272,7 @@ def score_all(jobs: Sequence[Job], *, label: str, processes: int | None = None) 
         _score_on_beam(jobs, label=label)
         return
     cores = os.cpu_count() or 1
-    most = processes_wanted() or cores
+    most = count_of(PROCESSES) or cores
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     oracle = any(isinstance(job.estimates, Oracle) for job in jobs)
     needed = PROCESS_BYTES["oracle" if oracle else "estimates"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from stemforge.eval.separation import Separator
 from stemforge.features import audio, storage
 from stemforge.features.errors import UserError
+from stemforge.features.models import model_files
 from stemforge.features.tracks import MIXTURE, read_manifest
 from stemforge.pipelines.console import progress, run_main
 from stemforge.pipelines.estimates import write_estimates
@@ -49,11 +50,11 @@ def main() -> None:
 
 def models_identity(folders: list[Path]) -> list[str]:
     """Hashes of the model directories' files."""
-    names = ("model.json", "weights.npz")
-    missing = [str(f / name) for f in folders for name in names if not (f / name).is_file()]
-    if missing:
-        raise UserError(f"{missing[0]}: no such file: run `dvc repro` up to the train stages")
-    return [storage.file_sha256(folder / name) for folder in folders for name in names]
+    files = [file for folder in folders for file in model_files(folder)]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: no such file: run `dvc repro` up to the train stages")
+    return [storage.file_sha256(file) for file in files]
 
 
 if __name__ == "__main__":

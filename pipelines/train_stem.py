@@ -7,9 +7,9 @@ import argparse
 import os
 
 from stemforge import tensorflow
-from stemforge.features.errors import UserError, needs
+from stemforge.features.errors import needs
 from stemforge.features.models import JOINT
-from stemforge.pipelines.console import run_main
+from stemforge.pipelines.console import count_of, run_main
 from stemforge.pipelines.heartbeat import heart
 from stemforge.pipelines.paths import FEATURES
 from stemforge.train.config import STRATEGIES, STRATEGY, TF_CONFIG
@@ -23,23 +23,11 @@ def main() -> None:
     heart.start()
     with needs("train", what="training"):
         # A strategy of several workers has to do TensorFlow's first operation itself.
-        tensorflow.start(logical_cpus=logical_cpus(), find_devices=TF_CONFIG not in os.environ)
+        tensorflow.start(
+            logical_cpus=count_of(LOGICAL_CPUS), find_devices=TF_CONFIG not in os.environ
+        )
         from stemforge.pipelines import training
     training.run(arguments.stem, arguments.features, strategy=arguments.strategy)
-
-
-def logical_cpus() -> int | None:
-    """How many devices STEMFORGE_LOGICAL_CPUS makes of the CPU; None where it is not set.
-
-    Raises:
-        UserError: it is not a number from 1 on.
-    """
-    text = os.environ.get(LOGICAL_CPUS)
-    if not text:
-        return None
-    if not text.isdecimal() or not int(text):
-        raise UserError(f"{LOGICAL_CPUS}={text}: must be 1, 2, ...")
-    return int(text)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -152,8 +152,7 @@ def _wrong_outputs(folder: Path, record: dict[str, Any]) -> Iterator[str]:
                 place = exports / model.name / export.tflite_name(model.name, kind)
                 if not place.exists():
                     continue
-                with quiet_stderr():
-                    lite = LiteRTNets(place, threads=1)
+                lite = LiteRTNets(place, threads=1)
                 own = next(n for n in nets if set(n.interface.stems) == set(lite.interface.stems))
                 measured = parity.measure_nets([lite], [own], [release.clip])
                 name = place.relative_to(folder).as_posix()

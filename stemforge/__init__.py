@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Separator", "__version__", "bss_eval", "find_models", "load_song", "score_track"]
 
-# Where each name lies, and the extra that its module needs.
 _PLACES = {
-    "Separator": ("stemforge.eval.separation", None),
-    "bss_eval": ("stemforge.eval.bss_eval", None),
-    "find_models": ("stemforge.eval.separation", None),
-    "load_song": ("stemforge.features.audio", None),
-    "score_track": ("stemforge.eval.scores", "score"),
+    "Separator": "stemforge.eval.separation",
+    "bss_eval": "stemforge.eval.bss_eval",
+    "find_models": "stemforge.eval.separation",
+    "load_song": "stemforge.features.audio",
+    "score_track": "stemforge.eval.scores",  # the one that needs an extra
 }
 
 
@@ -35,9 +34,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'stemforge' has no attribute {name!r}")
     from stemforge.features.errors import needs
 
-    place, extra = _PLACES[name]
-    with needs(extra or "repro", what=f"stemforge.{name}"):
-        return getattr(importlib.import_module(place), name)
+    with needs("score", what=f"stemforge.{name}"):
+        return getattr(importlib.import_module(_PLACES[name]), name)
 
 
 def __dir__() -> list[str]:
