@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(scorer: str, signals: Path, out: Path) -> None:
     if scorer == "museval":
-        from stemforge.features.ffmpeg import put_ffmpeg_on_path
+        from stemforge.features.audio.ffmpeg import put_ffmpeg_on_path
 
         put_ffmpeg_on_path()
         import museval.metrics
@@ -61,7 +61,7 @@ def run(scorer: str, signals: Path, out: Path) -> None:
         def score(*pair: np.ndarray) -> np.ndarray:
             return np.stack(museval.metrics.bss_eval(*pair, window=RATE_HZ, hop=RATE_HZ)[:4])
     else:
-        from stemforge.eval.bss_eval import bss_eval
+        from stemforge.eval.scoring.bss_eval import bss_eval
 
         def score(*pair: np.ndarray) -> np.ndarray:
             found = bss_eval(*pair, window=RATE_HZ, hop=RATE_HZ)

@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 import soundfile
 from ruamel.yaml import YAML
 
-from stemforge.features import ffmpeg
-from stemforge.features.audio import SAMPLE_RATE_HZ
+from stemforge.features.audio import ffmpeg
+from stemforge.features.audio.formats import SAMPLE_RATE_HZ
+from stemforge.features.corpus.sources import MIXTURE, STEMS
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE_HZ = SAMPLE_RATE_HZ
-STEMS = ("vocals", "drums", "bass", "other")
-SOURCES = ("mixture", *STEMS)
+SOURCES = (MIXTURE, *STEMS)
 SPLEETER = "Spleeter 2.4.2"
 Key = TypeVar("Key", bound=Hashable)
 

@@ -25,10 +25,10 @@ from pathlib import Path
 
 from benchmarks import common
 from benchmarks.full_size import add_net, full_size, net_of, step_operations, training_config
-from stemforge.features.errors import Interrupted
-from stemforge.features.feature_set import FeatureSet
-from stemforge.pipelines.strategies import make_cluster
-from stemforge.pipelines.train_cluster import THREADS, free_ports
+from stemforge.errors import Interrupted
+from stemforge.features.shards.reading import FeatureSet
+from stemforge.pipelines.running.strategies import make_cluster
+from stemforge.pipelines.running.supervisor import THREADS, free_ports
 from stemforge.train.dataset import Dataset
 from stemforge.train.trainer import Report, Trainer
 

@@ -9,10 +9,12 @@ is the ratio of the sums of decoded and true magnitudes.
 import numpy as np
 
 from benchmarks import common
-from stemforge.features import encoding, ffmpeg
-from stemforge.features.corpora import MUSDB_STREAMS
-from stemforge.features.encoding import Encoding
-from stemforge.features.stft import Framing, magnitude_stft
+from stemforge.features.audio import ffmpeg
+from stemforge.features.corpus.corpora import MUSDB_STREAMS
+from stemforge.features.shards import encoding
+from stemforge.features.shards.encoding import Encoding
+from stemforge.features.signal.framing import Framing
+from stemforge.features.signal.stft import magnitude_stft
 
 FRAMING = Framing(4096, 1024)
 BINS = 1024

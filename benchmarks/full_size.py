@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable
 
 from benchmarks.common import ROOT
-from stemforge.features.feature_set import FeatureSet
+from stemforge.features.shards.reading import FeatureSet
 from stemforge.pipelines.params import read_params
 from stemforge.train.config import Net, TrainConfig
 
@@ -54,7 +54,7 @@ def refuse_other_sizes(parser: argparse.ArgumentParser, arguments: argparse.Name
 
 def training_config(features: FeatureSet) -> TrainConfig:
     """How `train.preset: spleeter` trains, with no end, validation or checkpoint for long."""
-    from stemforge.pipelines.training import net_and_config
+    from stemforge.pipelines.running.training import net_and_config
 
     params = read_params(ROOT / "params.yaml").train
     train = params.model_validate({**params.model_dump(), "preset": "spleeter"})

@@ -18,14 +18,15 @@ import numpy as np
 
 from benchmarks import common
 from benchmarks.nets import convert_as_it_stands, run_tflite
-from stemforge.eval import export, parity
-from stemforge.eval.litert import LiteRTNets
-from stemforge.eval.track_metrics import utterance_sdr
-from stemforge.features.models import find_model_folders
-from stemforge.pipelines.export_models import real_clips
+from stemforge.eval.exports import files as export
+from stemforge.eval.exports import parity
+from stemforge.eval.runtimes.litert import LiteRTNets
+from stemforge.eval.scoring.track_metrics import utterance_sdr
+from stemforge.pipelines.running.exporting import real_clips
 from stemforge.quiet import quiet_stderr
-from stemforge.train import unet
-from stemforge.train.unet import Model
+from stemforge.train.model import Model, load_model, set_weights, weights_of
+from stemforge.train.model_files import find_model_folders
+from stemforge.train.nets import unet
 
 THREADS = 2
 
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("corpus", nargs="?", help="default: the song that stempeg comes with")
     parser.add_argument("--turns", type=int, default=9)
     arguments = parser.parse_args(argv)
-    models = [unet.load_model(folder) for folder in find_model_folders(arguments.models)]
+    models = [load_model(folder) for folder in find_model_folders(arguments.models)]
     net = models[0].net
     clips = real_clips(arguments.corpus, sample_rate_hz=models[0].sample_rate_hz)
     mixture = np.abs(np.random.default_rng(0).normal(0, 5, (net.frames, net.bins, 2)))
@@ -86,7 +87,7 @@ def plain(model: Model, folder: Path) -> Callable[[np.ndarray], object]:
         same = unet.build(model.net, model.stems)
     finally:
         unet.OneFilterDeconvolution = ours  # type: ignore[misc]
-    unet.set_weights(same, unet.weights(model.keras_model))
+    set_weights(same, weights_of(model.keras_model))
     fields = {name: getattr(model, name) for name in Model.__dataclass_fields__}
     path = folder / "plain.tflite"
     convert_as_it_stands(Model(**fields | {"keras_model": same}), path)

@@ -16,9 +16,9 @@ from typing import Any
 
 from benchmarks import common
 from benchmarks.full_size import add_net, net_of, training_config
-from stemforge.features.feature_set import FeatureSet
-from stemforge.pipelines.monitor import RunMonitor
+from stemforge.features.shards.reading import FeatureSet
 from stemforge.pipelines.params import Monitor
+from stemforge.pipelines.running.monitor import RunMonitor
 from stemforge.train.config import Net
 from stemforge.train.dataset import Dataset
 from stemforge.train.trainer import Report, Trainer

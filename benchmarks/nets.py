@@ -3,9 +3,9 @@
     python -m benchmarks.nets
 
 Milliseconds for 512 frames and 1024 bins, medians of the turns, all ways in each: Keras'
-model called, and compiled; eval.inference's operations on TensorFlow; TFLite files of both on
-LiteRT; and four nets side by side, a thread each, a quarter of what all take. Beside them what
-the net's arithmetic would take at the speed of a large matrix product.
+model called, and compiled; eval.runtimes.tensorflow's operations on TensorFlow; TFLite files of
+both on LiteRT; and four nets side by side, a thread each, a quarter of what all take. Beside them
+what the net's arithmetic would take at the speed of a large matrix product.
 """
 
 import functools
@@ -21,7 +21,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from benchmarks import common
-from benchmarks.common import RATE_HZ, STEMS
+from benchmarks.common import RATE_HZ
 from benchmarks.full_size import (
     PRODUCTS,
     add_matrix,
@@ -31,14 +31,16 @@ from benchmarks.full_size import (
     net_of,
     product_operations,
 )
-from stemforge.eval import export
-from stemforge.eval.inference import TensorFlowNets
-from stemforge.eval.litert import LiteRTNets
-from stemforge.eval.separation import Precision
+from stemforge.eval.config import Precision
+from stemforge.eval.exports import files as export
+from stemforge.eval.runtimes.litert import LiteRTNets
+from stemforge.eval.runtimes.tensorflow import TensorFlowNets
+from stemforge.features.corpus.sources import STEMS
 from stemforge.quiet import quiet_stderr
-from stemforge.train import config, unet
+from stemforge.train import config
 from stemforge.train.config import Net
-from stemforge.train.unet import Model
+from stemforge.train.model import Model, weights_of
+from stemforge.train.nets import unet
 
 RUNS = ("float32", "bfloat16", "LiteRT")  # columns
 POLICIES: dict[Precision, config.Precision] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -85,7 +87,7 @@ def tensorflow_ways(
     keras_model: Any = unet.build(net, STEMS[:1], precision=POLICIES[precision])
     compiled: Any = tf.function(lambda x: keras_model(x, training=False), autograph=False)
     nets = [
-        TensorFlowNets(m.interface, net, unet.weights(m.keras_model), precision=precision)
+        TensorFlowNets(m.interface, net, weights_of(m.keras_model), precision=precision)
         for m in models
     ]
     return {

@@ -19,10 +19,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from benchmarks import common
-from benchmarks.common import SPLEETER, STEMS
+from benchmarks.common import SPLEETER
 from benchmarks.full_size import FRAMES
 from benchmarks.spleeter_setup import drop
-from stemforge.features.feature_set import FeatureSet
+from stemforge.features.corpus.sources import STEMS
+from stemforge.features.shards.reading import FeatureSet
 from stemforge.train.dataset import Dataset
 
 BATCH = 4

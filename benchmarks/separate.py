@@ -25,7 +25,7 @@ import numpy as np
 import soundfile
 
 from benchmarks import common
-from benchmarks.common import RATE_HZ, SPLEETER, STEMS
+from benchmarks.common import RATE_HZ, SPLEETER
 from benchmarks.full_size import (
     add_matrix,
     add_net,
@@ -35,8 +35,10 @@ from benchmarks.full_size import (
     product_operations,
     refuse_other_sizes,
 )
-from stemforge.eval.separation import Precision, Runtime
+from stemforge.eval.config import Precision, Runtime
+from stemforge.features.corpus.sources import STEMS
 from stemforge.train.config import Net
+from stemforge.train.model import save_model
 
 THIS = (sys.executable, "-m", "benchmarks.separate")
 OURS: dict[str, tuple[Runtime, Precision]] = {
@@ -138,8 +140,8 @@ def compare_commands(
         )
     for name in arguments.ways:
         runtime, precision = OURS[name]
-        ours = [sys.executable, "-m", "stemforge.pipelines.cli", "separate", song, "--model",
-                root / FOLDERS[runtime], "--runtime", runtime, "--precision", precision,
+        ours = [sys.executable, "-m", "stemforge.pipelines.commands.main", "separate", song,
+                "--model", root / FOLDERS[runtime], "--runtime", runtime, "--precision", precision,
                 "--output"]  # fmt: skip
         runs[name] = functools.partial(turn, name, ours)
     found = common.turn_by_turn(runs, arguments.turns)
@@ -184,16 +186,16 @@ def make_models(root: Path, net: Net) -> None:
     from stemforge import tensorflow
 
     tensorflow.start()
-    from stemforge.eval import export
-    from stemforge.train import unet
-    from stemforge.train.unet import Model
+    from stemforge.eval.exports import files as export
+    from stemforge.train.model import Model
+    from stemforge.train.nets import unet
 
     for number, stem in enumerate(STEMS):
         for folder in FOLDERS.values():
             (root / folder / stem).mkdir(parents=True)
         keras_model = unet.build(net, [stem], seed=number)
         made = Model((stem,), net, 4096, 1024, RATE_HZ, {}, keras_model)
-        unet.save_model(root / "models" / stem, made)
+        save_model(root / "models" / stem, made)
         name = export.tflite_name(stem, "float32")
         (root / "exports" / stem / name).write_bytes(export.to_tflite(made))
 

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import common
-from stemforge.eval.scores import Scoring, score_track
-from stemforge.features.ffmpeg import put_ffmpeg_on_path
+from stemforge.eval.scoring.scores import Scoring, score_track
+from stemforge.features.audio.ffmpeg import put_ffmpeg_on_path
 
 PLAIN = "float32"
 STEMS = ("vocals", "accompaniment")
@@ -88,9 +88,9 @@ def export_models(models: Path, folder: Path) -> None:
     from stemforge import tensorflow
 
     tensorflow.start()
-    from stemforge.eval import export
-    from stemforge.features.models import find_model_folders
-    from stemforge.train.unet import load_model
+    from stemforge.eval.exports import files as export
+    from stemforge.train.model import load_model
+    from stemforge.train.model_files import find_model_folders
 
     for place in find_model_folders(models):
         model = load_model(place)

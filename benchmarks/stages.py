@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from benchmarks import common
-from benchmarks.common import STEMS
 from benchmarks.full_size import add_net
+from stemforge.features.corpus.sources import STEMS
 
 # MUSDB18: 150 tracks; 31 GB of 16-bit WAV in five stereo sources are 9.8 hours, about 6.3 of
 # them in its 100 training tracks and 3.5 in its 50 test tracks.

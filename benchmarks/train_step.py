@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks import common
-from benchmarks.common import SPLEETER, STEMS
+from benchmarks.common import SPLEETER
 from benchmarks.full_size import (
     PRODUCTS,
     add_matrix,
@@ -30,7 +30,8 @@ from benchmarks.full_size import (
     step_operations,
     training_config,
 )
-from stemforge.features.feature_set import FeatureSet
+from stemforge.features.corpus.sources import STEMS
+from stemforge.features.shards.reading import FeatureSet
 from stemforge.train.config import Net, Precision
 from stemforge.train.dataset import Dataset
 from stemforge.train.trainer import Trainer

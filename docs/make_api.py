@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import stemforge
-from stemforge.eval import bss_eval, scores
+from stemforge.eval.scoring import bss_eval, scores
 
 PAGE = Path(__file__).with_name("api.md")
 HEAD = """\

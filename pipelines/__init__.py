@@ -1,20 +1,11 @@
-"""Where things run: a module for each DVC stage, and the `stemforge` command.
+"""Where things run: the stages of dvc.yaml, and the `stemforge` command.
 
-Stages, in the order of dvc.yaml: corpus, decode, compute_features, train_stem, separate, evaluate,
-leaderboard, export, release. Each reads params.yaml (params), works in .work/ (work) and renames
-what is whole to where paths says.
-
-Commands, all behind cli: separate_songs, score_estimates, export_models, import_spleeter,
-import_config, train_cluster, release, verify_release.
-
-What they share:
-
-- features: feature_job (what compute_features runs), runners (Beam);
-- music and estimates: corpus_option (--corpus), parallel (tracks side by side),
-  estimates (files of stems), scoring (tracks to scores), exporting (models to files with proof),
-  timings, download (Deezer's archives);
-- training: training (what train_stem runs), strategies (devices), heartbeat, monitor (TensorBoard,
-  dvclive);
-- releases: provenance, model_card, templates/, extras (what ours install);
-- people: console (progress, errors in a line).
+- stages: a module for each stage of dvc.yaml
+- commands: a module for each `stemforge` command
+- running: what stages and commands share
+- releases: what a release holds, and checking it
+- params: the reader of params.yaml
+- paths: where the stages' outputs lie
+- console: progress bars and errors in a line
+- options: command-line options that several commands have
 """

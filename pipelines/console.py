@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from stemforge.features.errors import IncompleteError, Interrupted, UserError
+from stemforge.errors import IncompleteError, Interrupted, UserError
 
 EXIT_INCOMPLETE = 1
 EXIT_USER_ERROR = 2

@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from stemforge.errors import UserError
 from stemforge.eval.config import Average, NanPolicy
-from stemforge.features.audio import Subtype
-from stemforge.features.encoding import Encoding, PhaseEncoding
-from stemforge.features.errors import UserError
-from stemforge.features.models import JOINT
+from stemforge.features.audio.formats import Subtype
+from stemforge.features.shards.encoding import Encoding, PhaseEncoding
 from stemforge.pipelines.console import run_main
 from stemforge.train.config import Activation, Head, Loss, Norm, OptimizerName, Precision, Schedule
+from stemforge.train.model_files import JOINT
 from stemforge.train.sampler import Sampling
 
 PARAMS = Path("params.yaml")

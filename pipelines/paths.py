@@ -15,5 +15,4 @@ COMPARISONS = Path("comparisons")
 LEADERBOARD = Path("leaderboard")
 EXPORTS = Path("exports")
 RELEASE = Path("release")
-SUMS = "SHA256SUMS"  # in a release
 RUNS = Path("runs")

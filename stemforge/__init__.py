@@ -8,20 +8,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stemforge.eval.bss_eval import bss_eval as bss_eval
-    from stemforge.eval.scores import score_track as score_track
-    from stemforge.eval.separation import Separator as Separator
-    from stemforge.eval.separation import find_models as find_models
-    from stemforge.features.audio import load_song as load_song
+    from stemforge.eval.scoring.bss_eval import bss_eval as bss_eval
+    from stemforge.eval.scoring.scores import score_track as score_track
+    from stemforge.eval.separation.separator import Separator as Separator
+    from stemforge.eval.separation.separator import find_models as find_models
+    from stemforge.features.audio.files import load_song as load_song
 
 __all__ = ["Separator", "__version__", "bss_eval", "find_models", "load_song", "score_track"]
 
 _PLACES = {
-    "Separator": "stemforge.eval.separation",
-    "bss_eval": "stemforge.eval.bss_eval",
-    "find_models": "stemforge.eval.separation",
-    "load_song": "stemforge.features.audio",
-    "score_track": "stemforge.eval.scores",  # the one that needs an extra
+    "Separator": "stemforge.eval.separation.separator",
+    "bss_eval": "stemforge.eval.scoring.bss_eval",
+    "find_models": "stemforge.eval.separation.separator",
+    "load_song": "stemforge.features.audio.files",
+    "score_track": "stemforge.eval.scoring.scores",  # the one that needs an extra
 }
 
 
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
         return metadata.version("stemforge")
     if name not in _PLACES:
         raise AttributeError(f"module 'stemforge' has no attribute {name!r}")
-    from stemforge.features.errors import needs
+    from stemforge.errors import needs
 
     with needs("score", what=f"stemforge.{name}"):
         return getattr(importlib.import_module(_PLACES[name]), name)

@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemforge.features import audio, ffmpeg, starter
-from stemforge.features.feature_set import FeatureSet
-from stemforge.features.tracks import MIXTURE
-from stemforge.pipelines.corpus import write_stems
-from stemforge.pipelines.parallel import PROCESSES
+from stemforge.features.audio import ffmpeg
+from stemforge.features.audio.formats import SAMPLE_RATE_HZ
+from stemforge.features.corpus import starter
+from stemforge.features.corpus.sources import MIXTURE
+from stemforge.features.corpus.stem_files import write_stems
+from stemforge.features.shards.reading import FeatureSet
+from stemforge.pipelines.running.parallel import PROCESSES
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 CC0_MUSDB = SHARED / "data" / "cc0-musdb"
-RATE_HZ = audio.SAMPLE_RATE_HZ
+RATE_HZ = SAMPLE_RATE_HZ
 ffmpeg.put_ffmpeg_on_path()  # musdb and museval refuse to load without it
 
 
@@ -80,7 +82,8 @@ def write_song(path: Path, *, seed: int, duration_s: float) -> dict[str, np.ndar
     """Writes a generated song as a .stem.mp4 file; returns its sources before coding."""
     song = starter.generate_song(np.random.default_rng(seed), starter.TRAIN, duration_s=duration_s)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_stems(path, np.stack([song[name] for name in (MIXTURE, *starter.STEMS)]))
+    names = (MIXTURE, *starter.STREAMS)
+    write_stems(path, np.stack([song[name] for name in names]), sources=names)
     return song
 
 

@@ -10,18 +10,19 @@ import apache_beam as beam
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
-from stemforge.features.corpora import find_tracks, hold_out_valid
-from stemforge.features.decoding import decode_track
-from stemforge.features.feature_set import FeatureSet
-from stemforge.features.shards import FeatureConfig
-from stemforge.features.stft import Framing
-from stemforge.features.track_audio import DecodedAudio, TrackAudio
-from stemforge.features.tracks import Manifest, Reject, Track
-from stemforge.features.transforms import Progress, WriteFeatures
-from stemforge.features.validity import Thresholds
-from stemforge.pipelines import compute_features, decode
+from stemforge.features.corpus.corpora import find_tracks, hold_out_valid
+from stemforge.features.corpus.decoding import decode_track
+from stemforge.features.corpus.manifest import Manifest, Reject, Track
+from stemforge.features.corpus.track_audio import DecodedAudio, TrackAudio
+from stemforge.features.shards.beam import Progress, WriteFeatures
+from stemforge.features.shards.reading import FeatureSet
+from stemforge.features.shards.validity import Thresholds
+from stemforge.features.shards.writing import FeatureConfig
+from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import run_main
-from stemforge.pipelines.runners import pipeline_options, run_pipeline
+from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
+from stemforge.pipelines.running.feature_job import compute_features
+from stemforge.pipelines.stages import decode
 from tests.conftest import ROOT
 
 STEMS = ("vocals", "drums")
@@ -108,7 +109,7 @@ def make_project(root: Path, corpus: Path) -> Path:
 def compute_project(root: Path) -> Path:
     """The project's features."""
     with contextlib.chdir(root):
-        assert run_main(lambda: compute_features.main([])) == 0
+        assert run_main(compute_features) == 0
     return root
 
 

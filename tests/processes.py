@@ -1,4 +1,4 @@
-"""Processes that tests start: stages in a project folder, servers on this machine."""
+"""Processes that tests start: commands in a project folder, servers on this machine."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stemforge.pipelines.train_cluster import free_ports
+from stemforge.pipelines.running.supervisor import free_ports
 
 LIMIT_S = 120
 
@@ -23,11 +23,15 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | {"PATH": path, "NO_GCE_CHECK": "true"} | more
 
 
-def stage(
-    project: Path, name: str, *arguments: str, code: int = 0, **variables: str
+CLI = (sys.executable, "-m", "stemforge.pipelines.commands.main")
+
+
+def stemforge(
+    project: Path, *arguments: str, code: int = 0, **variables: str
 ) -> "subprocess.CompletedProcess[str]":
+    """Runs the `stemforge` command."""
     done = subprocess.run(
-        [sys.executable, "-m", f"stemforge.pipelines.{name}", *arguments],
+        [*CLI, *arguments],
         cwd=project,
         env=environment(**variables),
         capture_output=True,

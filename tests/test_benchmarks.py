@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import common, features, full_size
 from stemforge.pipelines.params import read_params
-from stemforge.train import unet
+from stemforge.train.nets import unet
 from tests.conftest import ROOT
 from tests.system.test_benchmarks import CASES, NET
 

@@ -48,7 +48,7 @@ def test_nothing_else_is_touched() -> None:
     used: set[str] = set()
     own: set[str] = set()
     for package in ("features", "train", "eval", "pipelines", "stemforge"):
-        for path in (ROOT / package).glob("*.py"):
+        for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.FunctionDef | ast.ClassDef):
                     own.add(node.name)

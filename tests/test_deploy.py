@@ -6,8 +6,8 @@ import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 
-from stemforge.pipelines.strategies import read_tf_config
-from stemforge.pipelines.train_stem import build_parser
+from stemforge.pipelines.commands.main import build_parser
+from stemforge.pipelines.running.strategies import read_tf_config
 from tests.conftest import ROOT
 
 KUBERNETES = "1.30"
@@ -37,7 +37,11 @@ def test_the_manifests_pods_are_one_cluster(resources: dict[str, Any]) -> None:
         assert pod["subdomain"] == service["metadata"]["name"]
         assert job["template"]["metadata"]["labels"] == service["spec"]["selector"]
         (container,) = pod["containers"]
-        assert build_parser().parse_args(container["args"]).strategy == "multi_worker"
+        assert container["command"] == ["stemforge", "train"]
+        assert (
+            build_parser().parse_args([*container["command"][1:], *container["args"]]).strategy
+            == "multi_worker"
+        )
         config = next(v["value"] for v in container["env"] if v["name"] == "TF_CONFIG")
         for index in range(job["completions"]):
             addresses, own = read_tf_config(config.replace("$(INDEX)", str(index)))

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemforge.eval.parity import KerasNets
-from stemforge.eval.vectors import write_vectors
+from stemforge.eval.exports.parity import KerasNets
+from stemforge.eval.exports.vectors import write_vectors
 from tests.conftest import RATE_HZ, ROOT
-from tests.test_eval_export import make
+from tests.test_exports_files import make
 
 SOURCES = ROOT / "mobile" / "java"
 # Android's desugaring takes Java 8 everywhere.

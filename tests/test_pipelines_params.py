@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from stemforge.features.errors import UserError
+from stemforge.errors import UserError
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params
 from tests.conftest import ROOT

@@ -13,10 +13,10 @@ import soundfile
 
 import stemforge
 from docs.make_api import api_page
-from stemforge.features.errors import MissingExtraError, UserError
-from stemforge.train import unet
+from stemforge.errors import MissingExtraError, UserError
+from stemforge.train.model import save_model
 from tests.conftest import RATE_HZ, ROOT
-from tests.test_eval_inference import NETS, trained
+from tests.test_runtimes_tensorflow import NETS, trained
 
 
 def python(script: str, *, cwd: Path = ROOT) -> str:
@@ -48,7 +48,7 @@ def test_its_names_are_the_public_api() -> None:
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    for name in ("stemforge.eval.scores", "stemforge.eval.estimates"):
+    for name in ("stemforge.eval.scoring.scores", "stemforge.eval.scoring.estimates"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     text = r"stemforge.score_track needs pandas, .*: pip install 'stemforge\[score\]'"
     with pytest.raises(MissingExtraError, match=text):
@@ -117,7 +117,7 @@ def users_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("user")
     for stem in ("vocals", "drums"):
         (root / "models" / stem).mkdir(parents=True)
-        unet.save_model(root / "models" / stem, trained(NETS["4stems"], (stem,), seed=1))
+        save_model(root / "models" / stem, trained(NETS["4stems"], (stem,), seed=1))
     song = np.random.default_rng(1).uniform(-0.1, 0.1, (RATE_HZ, 2)).astype(np.float32)
     soundfile.write(root / "song.mp3", song, RATE_HZ)
     for name in ("train.py", "eval.py", "features/__init__.py", "pipelines/__init__.py"):
@@ -148,7 +148,7 @@ def test_a_model_directory_without_tensorflow_names_the_extra(
 ) -> None:
     script = (
         "import sys\nsys.modules['tensorflow'] = None\n"
-        "from stemforge.pipelines.cli import main\n"
+        "from stemforge.pipelines.commands.main import main\n"
         "sys.exit(main(['separate', 'song.mp3', '--model', 'models', '--output', sys.argv[1]]))"
     )
     done = subprocess.run(

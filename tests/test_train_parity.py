@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from stemforge.pipelines.params import SPLEETER, SPLEETER_RATES, read_params
-from stemforge.pipelines.training import net_and_config
-from stemforge.train import unet
+from stemforge.pipelines.running.training import net_and_config
 from stemforge.train.config import Net, TrainConfig
 from stemforge.train.losses import LOSSES
-from stemforge.train.spleeter_config import HEADS
-from stemforge.train.spleeter_config import LOSSES as LOSS_NAMES
-from stemforge.train.spleeter_config import OPTIMIZERS as OPTIMIZER_NAMES
+from stemforge.train.model import set_weights, weights_of
+from stemforge.train.nets import unet
+from stemforge.train.spleeter.configuration import HEADS
+from stemforge.train.spleeter.configuration import LOSSES as LOSS_NAMES
+from stemforge.train.spleeter.configuration import OPTIMIZERS as OPTIMIZER_NAMES
 from stemforge.train.trainer import Trainer
 from tests.conftest import ROOT
 from tests.golden import spleeter_rules as rules
@@ -55,7 +56,7 @@ def make_trainer(stems: tuple[str, ...], variant: str, work: Path) -> Trainer:
         weight.path: rules.initial(rules.official(weight.path, stems), tuple(weight.shape))
         for weight in trainer.model.weights
     }
-    unet.set_weights(trainer.model, values)
+    set_weights(trainer.model, values)
     return trainer
 
 
@@ -106,12 +107,12 @@ def test_joint_training_is_separate_training(tmp_path: Path) -> None:
     joint = make_trainer(rules.STEMS, "adam", tmp_path)
     for step in range(5):
         joint.train_step(*(rules.batch(source, step) for source in ("mix", *rules.STEMS)))
-    together = unet.weights(joint.model)
+    together = weights_of(joint.model)
     for stem in rules.STEMS:
         alone = make_trainer((stem,), "adam", tmp_path)
         for step in range(5):
             alone.train_step(rules.batch("mix", step), rules.batch(stem, step))
-        for path, values in unet.weights(alone.model).items():
+        for path, values in weights_of(alone.model).items():
             np.testing.assert_allclose(values, together[f"{stem}_{path}"], atol=1e-6)
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stemforge.features.errors import Interrupted, UserError
-from stemforge.features.feature_set import FeatureSet, SplitReader
-from stemforge.train import unet
+from stemforge.errors import Interrupted, UserError
+from stemforge.features.shards.reading import FeatureSet, SplitReader
 from stemforge.train.config import Net, Optimization, TrainConfig
 from stemforge.train.dataset import WHOLE, Dataset, Place, Share
 from stemforge.train.losses import l1
+from stemforge.train.model import set_weights, weights_of
 from stemforge.train.trainer import Report, Trainer, history_csv
 
 NET = Net(16, 64, 4, 3, "batch", 0.2, "elu", "elu", "sigmoid")
@@ -65,8 +65,8 @@ def train(features: FeatureSet, work: Path, config: TrainConfig = CONFIG) -> Tra
 
 def assert_same(ours: Trainer, theirs: Trainer) -> None:
     assert ours.state == theirs.state
-    for name, values in unet.weights(ours.model).items():
-        np.testing.assert_array_equal(values, unet.weights(theirs.model)[name])
+    for name, values in weights_of(ours.model).items():
+        np.testing.assert_array_equal(values, weights_of(theirs.model)[name])
 
 
 def optimization(**values: Any) -> TrainConfig:
@@ -120,13 +120,13 @@ def test_float16_steps_as_float32_does_and_skips_what_overflows(
         make(tmp_path / precision, dataclasses.replace(clipped, precision=precision), net)
         for precision in ("float32", "mixed_float16")
     )
-    unet.set_weights(rough.model, start := unet.weights(exact.model))
+    set_weights(rough.model, start := weights_of(exact.model))
     (batch,) = dataset(features).training(sampling="windows", seed=1, start_step=0, steps=1)
     found = [[float(x) for x in trainer.train_step(*batch)] for trainer in (exact, rough)]
     np.testing.assert_allclose(found[1], found[0], rtol=0.02)
     assert found[0][1] > 0.5  # so that it clips
-    moved = {name: values - start[name] for name, values in unet.weights(exact.model).items()}
-    after = unet.weights(rough.model)
+    moved = {name: values - start[name] for name, values in weights_of(exact.model).items()}
+    after = weights_of(rough.model)
     for name, values in moved.items():
         close = 0.05 * float(np.abs(values).max()) + 1e-7
         np.testing.assert_allclose(after[name] - start[name], values, atol=close, err_msg=name)
@@ -135,7 +135,7 @@ def test_float16_steps_as_float32_does_and_skips_what_overflows(
     rough.train_step(*batch)
     assert float(rough.optimizer.dynamic_scale) == 2.0**59
     trained = {variable.path for variable in rough.model.trainable_variables}
-    for name, values in unet.weights(rough.model).items():
+    for name, values in weights_of(rough.model).items():
         if name in trained:  # not a norm's statistics
             np.testing.assert_array_equal(values, after[name])
     assert int(rough.optimizer.iterations) == 1
@@ -333,12 +333,12 @@ def test_the_average_is_what_is_validated_and_returned(
     )
     net = dataclasses.replace(NET, norm="affine", dropout=0.0)
     trainer = make(tmp_path, config, net)
-    expected = {name: v.astype(np.float64) for name, v in unet.weights(trainer.model).items()}
+    expected = {name: v.astype(np.float64) for name, v in weights_of(trainer.model).items()}
     seen: list[dict[str, np.ndarray]] = []
-    trainer.fit(dataset(features), report=lambda _: seen.append(unet.weights(trainer.model)))
+    trainer.fit(dataset(features), report=lambda _: seen.append(weights_of(trainer.model)))
     for weights in seen:
         expected = {n: momentum * expected[n] + (1 - momentum) * weights[n] for n in expected}
-    for name, values in unet.weights(trainer.model).items():
+    for name, values in weights_of(trainer.model).items():
         np.testing.assert_allclose(values, expected[name], atol=1e-6)
         assert np.abs(values - seen[-1][name]).max() > 0
 

@@ -1,1 +1,15 @@
-"""The nets and how they are trained."""
+"""The nets and how they are trained.
+
+- nets: what a net is; one module or package for each
+- spleeter: Deezer's checkpoints and configurations
+- model: a trained model, saved and loaded
+- model_files: model directories and TFLite files, found and read without TensorFlow
+- config: the choices of a run in words
+- losses: what a step minimises
+- dataset: batches of windows, read ahead
+- sampler: which window comes at which step
+- optimization: optimizers, learning rates, averaged weights
+- trainer: the training loop
+- checkpoints: where a run stands, on disk
+- cluster: the devices that train one model together
+"""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemforge.features.errors import UserError
+from stemforge.errors import UserError
 
 Values = Mapping[str, NDArray[Any]]
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from stemforge.features.errors import IncompleteError, UserError
+from stemforge.errors import IncompleteError, UserError
 from stemforge.train.dataset import Batch, Share
 
 # What TensorFlow raises in the workers that are left when one is gone.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from stemforge.features.errors import UserError
+from stemforge.errors import UserError
 from stemforge.train.sampler import Sampling
 
 Norm = Literal["affine", "batch"]

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stemforge.features import encoding_tf
-from stemforge.features.errors import UserError
-from stemforge.features.feature_set import FeatureSet, Run, SplitReader
-from stemforge.features.tracks import MIXTURE, Split
+from stemforge.errors import UserError
+from stemforge.features.corpus.manifest import Split
+from stemforge.features.corpus.sources import MIXTURE
+from stemforge.features.shards import encoding_tf
+from stemforge.features.shards.reading import FeatureSet, Run, SplitReader
 from stemforge.train.sampler import Sampler, Sampling
 
 Batch = tuple[Any, ...]  # float32 tensors [batch, frames, bins, 2]: mixture, then each stem

@@ -14,14 +14,15 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from stemforge.features.errors import Interrupted, UserError
-from stemforge.features.models import model_name
-from stemforge.train import unet
+from stemforge.errors import Interrupted, UserError
 from stemforge.train.checkpoints import Checkpoints, State
 from stemforge.train.cluster import Cluster
 from stemforge.train.config import Net, TrainConfig
 from stemforge.train.dataset import Batch, Dataset
 from stemforge.train.losses import LOSSES
+from stemforge.train.model import set_weights, weights_of
+from stemforge.train.model_files import model_name
+from stemforge.train.nets import unet
 from stemforge.train.optimization import LossScale, MovingAverage, learning_rate, make_optimizer
 
 Row = dict[str, Any]
@@ -89,7 +90,7 @@ class Trainer:
         with self._cluster.strategy.scope():
             self.model = unet.build(net, stems, seed=config.seed, precision=config.precision)
             if weights is not None:
-                unet.set_weights(self.model, weights)
+                set_weights(self.model, weights)
             self._scale = LossScale(make_optimizer(config.optimization), config.precision)
             self.optimizer = self._scale.optimizer
             self.optimizer.build(self.model.trainable_variables)
@@ -157,7 +158,7 @@ class Trainer:
                 )
         if self.state.best and self._checkpoints:
             _, step = self.state.best[0]
-            unet.set_weights(self.model, self._checkpoints.best_weights(step))
+            set_weights(self.model, self._checkpoints.best_weights(step))
         cluster.wait()
 
     def train_step(self, mixture: Any, *targets: Any) -> tuple[Any, Any]:
@@ -259,7 +260,7 @@ class Trainer:
             improved = not state.best or loss < state.best[0][0]
             best = sorted([*state.best, (loss, state.step)])[: config.keep_best]
             if (loss, state.step) in best and self._checkpoints:
-                self._checkpoints.save_best(state.step, unet.weights(self.model))
+                self._checkpoints.save_best(state.step, weights_of(self.model))
             state.best = best
         patience = config.optimization.patience
         state.stale = 0 if improved else state.stale + 1

@@ -24,10 +24,10 @@ from pathlib import Path
 
 import psutil
 
-from stemforge.features.errors import UserError
+from stemforge.errors import UserError
 from stemforge.pipelines.console import run_main, say
-from stemforge.pipelines.train_cluster import free_ports
-from stemforge.pipelines.work import WORK
+from stemforge.pipelines.running.supervisor import free_ports
+from stemforge.pipelines.running.work import WORK
 
 POM = Path(__file__).with_name("pom.xml")
 LIMIT_S, START_S = 600, 90
@@ -85,7 +85,7 @@ def main() -> None:
             seconds = time.monotonic() - started_s
             if disturb and cluster.restarts() == restarts:
                 raise UserError(f"{name}: Flink did not notice; see {folder / 'jobmanager.log'}")
-            verify = [sys.executable, "-m", "stemforge.pipelines.cli", "verify", str(out)]
+            verify = [sys.executable, "-m", "stemforge.pipelines.commands.main", "verify", str(out)]
             if subprocess.run([*verify, "--compare", str(local)], check=False).returncode:
                 raise UserError(f"{name}: the features are not those of the local run")
             say(f"flink: {name}: the same bytes as locally, after {seconds:.0f} s")
@@ -129,7 +129,8 @@ def compute(out: Path, flags: list[str], disturb: Callable[[], None] | None = No
     command = [
         sys.executable,
         "-m",
-        "stemforge.pipelines.compute_features",
+        "stemforge.pipelines.commands.main",
+        "features",
         "--output",
         str(out),
         *flags,

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import common
-from stemforge.train import unet
 from stemforge.train.config import Net
+from stemforge.train.model import Model, save_model
+from stemforge.train.nets import unet
 
 pytestmark = pytest.mark.system
 NET = Net(256, 64, 2, 6, "affine", 0.0, "elu", "elu", "sigmoid")
@@ -72,8 +73,8 @@ def places(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     for seed, stem in enumerate(("vocals", "accompaniment")):
         built = unet.build(NET, [stem], seed=seed)
         (root / "models" / stem).mkdir(parents=True)
-        model = unet.Model((stem,), NET, 4096, 1024, common.RATE_HZ, {}, built)
-        unet.save_model(root / "models" / stem, model)
+        model = Model((stem,), NET, 4096, 1024, common.RATE_HZ, {}, built)
+        save_model(root / "models" / stem, model)
     return {"corpus": tiny_corpus, **{name: root / name for name in ("song", "models", "work")}}
 
 

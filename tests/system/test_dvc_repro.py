@@ -18,8 +18,8 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from stemforge.pipelines.parallel import PROCESSES
-from stemforge.pipelines.release import sums
+from stemforge.pipelines.releases.files import sums
+from stemforge.pipelines.running.parallel import PROCESSES
 from tests import BLAS_THREADS
 from tests.conftest import ROOT
 from tests.factories import set_params
@@ -228,7 +228,9 @@ def test_a_second_run_has_nothing_to_do_but_the_release(finished: Path) -> None:
 
 
 def stemforge(root: Path, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    return run(root, sys.executable, "-m", "stemforge.pipelines.cli", *arguments, code=code)
+    return run(
+        root, sys.executable, "-m", "stemforge.pipelines.commands.main", *arguments, code=code
+    )
 
 
 def test_another_clone_makes_the_same_release_byte_for_byte(finished: Path) -> None:

@@ -14,12 +14,12 @@ import pytest
 import soundfile
 
 from benchmarks import installs
-from stemforge.eval import export
-from stemforge.train import unet
+from stemforge.eval.exports import files as export
+from stemforge.train.model import save_model
 from tests import locked
 from tests.conftest import RATE_HZ
 from tests.factories import untrained
-from tests.test_eval_inference import NETS, trained
+from tests.test_runtimes_tensorflow import NETS, trained
 
 pytestmark = pytest.mark.slow
 MAX_PLAIN_MB = 350
@@ -51,7 +51,7 @@ class Install:
     def stemforge(
         self, *arguments: str | Path, folder: Path, code: int = 0
     ) -> "subprocess.CompletedProcess[str]":
-        command = ("-c", "from stemforge.pipelines.cli import run; run()")
+        command = ("-c", "from stemforge.pipelines.commands.main import run; run()")
         return self.run(*command, *arguments, folder=folder, code=code)
 
     def lacks(self, *names: str) -> bool:
@@ -75,7 +75,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     for seed, stem in enumerate(STEMS[:2]):
         (root / stem).mkdir()
-        unet.save_model(root / stem, trained(NETS["4stems"], (stem,), seed=seed))
+        save_model(root / stem, trained(NETS["4stems"], (stem,), seed=seed))
     return root
 
 
@@ -179,15 +179,13 @@ def test_features_runs_the_feature_job(wheel: Path, tmp_path: Path, tiny_project
     for path in (tiny_project / "data").iterdir():
         if path.name != "features":
             (project / "data" / path.name).symlink_to(path)
-    features.run("-m", "stemforge.pipelines.compute_features", folder=project)
+    features.stemforge("features", folder=project)
     for path in made.rglob("*.tfrecord"):
         same = project / "data" / "features" / path.relative_to(made)
         assert same.read_bytes() == path.read_bytes()
     features.stemforge("verify", "data/features", "--compare", made, folder=project)
 
-    done = features.run(
-        "-m", "stemforge.pipelines.train_stem", "--stem", "vocals", folder=project, code=2
-    )
+    done = features.stemforge("train", "--stem", "vocals", folder=project, code=2)
     assert "pip install 'stemforge[train]'" in done.stderr
 
 
@@ -195,7 +193,7 @@ def test_train_trains(wheel: Path, tmp_path: Path, tiny_project: Path) -> None:
     train = install(wheel, "train", tmp_path)
     assert train.lacks("apache-beam", "ai-edge-quantizer", "pandas")
     project = untrained(tiny_project, tmp_path / "project")
-    train.run("-m", "stemforge.pipelines.train_stem", "--stem", "vocals", folder=project)
+    train.stemforge("train", "--stem", "vocals", folder=project)
     card = json.loads((project / "models" / "vocals" / "model.json").read_text())
     assert card["stems"] == ["vocals"]
     done = train.stemforge("info", "models", folder=project)
@@ -206,7 +204,7 @@ def test_train_trains(wheel: Path, tmp_path: Path, tiny_project: Path) -> None:
     train.stemforge("separate", song, "--model", "models", *masked, folder=project)
     assert soundfile.info(project / "stems" / "song" / "vocals.wav").frames == RATE_HZ
 
-    done = train.run("-m", "stemforge.pipelines.compute_features", folder=project, code=2)
+    done = train.stemforge("features", folder=project, code=2)
     assert "pip install 'stemforge[features]'" in done.stderr
 
 

@@ -12,18 +12,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import ROOT
 from tests.factories import set_params, untrained
-from tests.processes import LIMIT_S, environment, stage
-from tests.system.test_pipelines_train_cluster import tf_configs, train_cluster
+from tests.processes import LIMIT_S, environment, stemforge
+from tests.system.test_commands_train_cluster import tf_configs, train_cluster
 
 pytestmark = pytest.mark.system
 # Steps on the same batches, without and with clipping; argv: folder, strategy.
 SCRIPT = """
 import dataclasses, sys
 from pathlib import Path
-from stemforge.pipelines.strategies import make_cluster
+from stemforge.pipelines.running.strategies import make_cluster
 import numpy as np
 from tests.test_train_trainer import ADAM, CONFIG, NET
-from stemforge.train import unet
+from stemforge.train.model import weights_of
 from stemforge.train.trainer import Trainer
 
 folder, cluster = Path(sys.argv[1]), make_cluster(sys.argv[2])
@@ -44,15 +44,15 @@ def make(**optimization):
     return Trainer(net, config, stems=("v",), work=work, cluster=cluster)
 
 descent = make(optimizer="sgd", learning_rate=1.0)  # moves by minus the gradient
-values = {f"gradient {k}": v for k, v in unet.weights(descent.model).items()}
+values = {f"gradient {k}": v for k, v in weights_of(descent.model).items()}
 descent.train_step(*batches[0])
-values = {k: v - unet.weights(descent.model)[k.split()[1]] for k, v in values.items()}
+values = {k: v - weights_of(descent.model)[k.split()[1]] for k, v in values.items()}
 for clip in (None, 0.05):
     trainer = make(clip_norm=clip)
     values[f"steps {clip}"] = [tuple(map(float, trainer.train_step(*b))) for b in batches]
-    values |= {f"weight {clip} {k}": v for k, v in unet.weights(trainer.model).items()}
+    values |= {f"weight {clip} {k}": v for k, v in weights_of(trainer.model).items()}
     with trainer.evaluating():
-        values |= {f"average {clip} {k}": v for k, v in unet.weights(trainer.model).items()}
+        values |= {f"average {clip} {k}": v for k, v in weights_of(trainer.model).items()}
 if cluster.is_chief:
     np.savez(folder / "values.npz", **values)
 cluster.wait()
@@ -94,7 +94,7 @@ def test_two_replicas_step_as_one_device_does(tmp_path: Path) -> None:
             np.testing.assert_allclose(two[name], one[name], atol=atol, rtol=1e-5, err_msg=name)
 
 
-TRAIN = ("train_stem", "--stem", "drums")
+TRAIN = ("train", "--stem", "drums")
 MIRRORED: dict[str, Any] = {"STEMFORGE_LOGICAL_CPUS": "2", "STEMFORGE_STRATEGY": "mirrored"}
 
 
@@ -120,7 +120,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, tiny_project: Path) -> Pa
         train__clip_norm=5.0,
         train__ema_momentum=0.5,
     )
-    stage(root, *TRAIN)
+    stemforge(root, *TRAIN)
     return root
 
 
@@ -148,21 +148,21 @@ def test_a_run_by_two_ends_where_one_device_does(
     # Four steps by two, the rest by one device, from the checkpoint of two.
     set_params(project, train__steps=4)
     if strategy == "mirrored":
-        done = stage(project, *TRAIN, **MIRRORED)
+        done = stemforge(project, *TRAIN, **MIRRORED)
         assert "train: 2 replicas: /device:CPU:0, /device:CPU:1" in done.stderr
     else:
         train_cluster(project)
     pd.testing.assert_frame_equal(history(project), alone[:4], check_exact=False, atol=1e-4)
     assert tags(project) == tags(original)
     set_params(project, train__steps=12)
-    done = stage(project, *TRAIN)
+    done = stemforge(project, *TRAIN)
     assert "train@drums: 4/12" in done.stderr
     pd.testing.assert_frame_equal(history(project), alone, check_exact=False, atol=1e-4)
 
 
 def test_a_checkpoint_of_one_device_goes_on_with_two(original: Path, project: Path) -> None:
     set_params(project, train__steps=4)
-    stage(project, *TRAIN)
+    stemforge(project, *TRAIN)
     set_params(project, train__steps=12)
     train_cluster(project)
     pd.testing.assert_frame_equal(history(project), history(original), check_exact=False, atol=1e-4)
@@ -170,9 +170,9 @@ def test_a_checkpoint_of_one_device_goes_on_with_two(original: Path, project: Pa
 
 def test_what_cannot_be_shared_is_refused(project: Path) -> None:
     train = (project, *TRAIN)
-    done = stage(*train, "--strategy", "mirrored", code=2, STEMFORGE_LOGICAL_CPUS="3")
+    done = stemforge(*train, "--strategy", "mirrored", code=2, STEMFORGE_LOGICAL_CPUS="3")
     assert "train.batch_size=4: 3 replicas cannot share it equally" in done.stderr
-    done = stage(*train, code=2, STEMFORGE_LOGICAL_CPUS="two")
+    done = stemforge(*train, code=2, STEMFORGE_LOGICAL_CPUS="two")
     assert done.stderr == "stemforge: error: STEMFORGE_LOGICAL_CPUS=two: must be 1, 2, ...\n"
-    done = stage(*train, code=2, STEMFORGE_STRATEGY="many")
+    done = stemforge(*train, code=2, STEMFORGE_STRATEGY="many")
     assert "STEMFORGE_STRATEGY=many: none of default, mirrored, multi_worker" in done.stderr

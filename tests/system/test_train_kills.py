@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemforge.features.feature_set import FeatureSet
+from stemforge.features.shards.reading import FeatureSet
 from tests.conftest import ROOT
 from tests.test_train_trainer import CONFIG, train
 
@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from stemforge import tensorflow
 tensorflow.start()
-from stemforge.features.feature_set import FeatureSet
+from stemforge.features.shards.reading import FeatureSet
 from tests.system.test_train_kills import KILLED
 from tests.test_train_trainer import dataset, make
 trainer = make(Path(sys.argv[2]), KILLED)

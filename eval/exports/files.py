@@ -1,0 +1,262 @@
+"""SavedModel and TFLite files of nets."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
+
+from stemforge.errors import UserError
+from stemforge.eval.runtimes.litert import SIGNATURE, with_interface
+from stemforge.eval.runtimes.tensorflow import Library, fold
+from stemforge.eval.separation.graph import GraphNets, separate_segment, separate_song
+from stemforge.eval.separation.separator import common_interface
+from stemforge.train.model import Model, weights_of
+from stemforge.train.model_files import Interface
+
+TFLiteFormat = Literal["float32", "float16", "int8_weights", "int8_mixed"]
+TFLITE_FORMATS: tuple[TFLiteFormat, ...] = ("float32", "float16", "int8_weights", "int8_mixed")
+SAVED_MODEL = "saved_model"
+SEPARATE = "separate"  # signature from waveform to waveforms
+
+
+def tflite_name(model: str, kind: TFLiteFormat) -> str:
+    """Name of a TFLite file of one model's nets."""
+    return f"{model}-{kind.replace('_', '-')}.tflite"
+
+
+def segment_name(frames: int) -> str:
+    """Name of the TFLite file from waveform to waveforms."""
+    return f"separate-{frames}.tflite"
+
+
+def write_saved_model(models: Sequence[Model], path: Path) -> None:
+    """Writes all models' nets as one SavedModel, which TensorFlow runs without our code.
+
+    Two signatures: "estimate", from "mixture", float32 [batch, frames, bins, 2], magnitudes, to
+    the same for each stem by its name; and "separate", from "waveform", float32 [samples, 2] of
+    any length, full scale at 1, to the same for each stem.
+
+    Args:
+        models: nets of all stems.
+        path: a new folder.
+
+    Raises:
+        UserError: the models are of different STFTs or have a stem in common.
+    """
+    interface = common_interface([model.interface for model in models])
+    module = tf.Module()
+    nets = _variables(module, models, library="onednn")
+    mixture = tf.TensorSpec((None, interface.frames, interface.bins, 2), tf.float32, "mixture")
+    waveform = tf.TensorSpec((None, 2), tf.float32, "waveform")
+
+    @tf.function(input_signature=[mixture], autograph=False)  # type: ignore[untyped-decorator]
+    def estimate(mixture: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for net in nets:
+            found |= net(mixture)
+        return found
+
+    @tf.function(input_signature=[waveform], autograph=False)  # type: ignore[untyped-decorator]
+    def separate(waveform: Any) -> dict[str, Any]:
+        return separate_song(waveform, nets)
+
+    _save(module, path, {SIGNATURE: estimate, SEPARATE: separate})
+
+
+def to_tflite(model: Model) -> bytes:
+    """One model's nets as a float32 TFLite file, magnitudes in and out, for a batch of one.
+
+    Its signature is "estimate", from "mixture" to one output per stem, which has its name.
+    """
+    net = model.net
+    spec = tf.TensorSpec((1, net.frames, net.bins, 2), tf.float32, name="mixture")
+    module = tf.Module()
+    (nets,) = _variables(module, [model], library="xnnpack")
+
+    @tf.function(input_signature=[spec], autograph=False)  # type: ignore[untyped-decorator]
+    def run(mixture: Any) -> dict[str, Any]:
+        found: dict[str, Any] = nets(mixture)
+        return found
+
+    return with_interface(_convert(module, {SIGNATURE: run}), model.interface)
+
+
+def check_frames(interface: Interface, frames: int, *, depth: int) -> None:
+    """Refuses a length that the nets cannot take.
+
+    Raises:
+        UserError: it is no multiple of 2 ** depth, or too short for segments to overlap.
+    """
+    multiple = 2**depth
+    if frames < 1 or frames % multiple:
+        raise UserError(f"frames={frames}: must be a multiple of {multiple}, the nets' 2 ** depth")
+    if frames * interface.frame_step_samples < interface.frame_length_samples:
+        raise UserError(f"frames={frames}: fewer than the STFT's frames overlap")
+
+
+def write_segment_tflite(models: Sequence[Model], path: Path, *, frames: int) -> None:
+    """Writes a TFLite file of all stems' nets, waveform in and waveforms out.
+
+    Its signature is "separate", from "waveform", float32 [(frames - 1) * hop + length, 2], to the
+    same for each stem by its name; see eval.separation.graph.separate_segment. Built-in operators
+    only, weights in float16.
+
+    Args:
+        models: nets of all stems.
+        path: a new file.
+        frames: how many the nets see at once.
+
+    Raises:
+        UserError: the nets cannot take so many frames, or the models do not go together.
+    """
+    interface = common_interface([model.interface for model in models])
+    interface = dataclasses.replace(interface, frames=frames)
+    depth = models[0].net.depth
+    check_frames(interface, frames, depth=depth)
+    module = tf.Module()
+    nets = _variables(module, models, library="xnnpack")
+    shape = (interface.framing.span(frames), 2)
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec(shape, tf.float32, name="waveform")], autograph=False
+    )
+    def run(waveform: Any) -> dict[str, Any]:
+        return separate_segment(waveform, nets, frames=frames)
+
+    file = with_interface(_convert(module, {SEPARATE: run}), interface)
+    path.write_bytes(shrink(file, "float16", depth=depth))
+
+
+def shrink(
+    file: bytes, kind: TFLiteFormat, *, depth: int, layers: Sequence[str] | None = None
+) -> bytes:
+    """A float32 TFLite file with smaller weights in its convolutions; all else stays as it is.
+
+    TensorFlow's own converter would make float16 of every constant, and the masks' 1e-10 zero, so
+    that silence became NaN.
+
+    Args:
+        file: of `to_tflite` or `write_segment_tflite`.
+        kind: "float32" changes nothing; "float16" and "int8_weights" compute in float32;
+            "int8_mixed" computes the layers of `int8_layers` in 8 bits, and scales their inputs
+            as they come.
+        depth: of the nets.
+        layers: other ones for "int8_mixed".
+    """
+    if kind == "float32":
+        return file
+    from ai_edge_quantizer import qtyping, quantizer
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    mixed = kind == "int8_mixed"
+    if kind == "float16":
+        kernels = qtyping.TensorQuantizationConfig(16, dtype=qtyping.TensorDataType.FLOAT)
+        algorithm = AlgorithmName.FLOAT_CASTING
+    else:
+        by_channel = qtyping.QuantGranularity.CHANNELWISE
+        kernels = qtyping.TensorQuantizationConfig(8, symmetric=True, granularity=by_channel)
+        algorithm = AlgorithmName.MIN_MAX_UNIFORM_QUANT
+    precision = qtyping.ComputePrecision.INTEGER if mixed else qtyping.ComputePrecision.FLOAT
+    config = qtyping.OpQuantizationConfig(
+        weight_tensor_config=kernels, compute_precision=precision, explicit_dequantize=not mixed
+    )
+    # Of several nets in one file all but the first have a number behind the layer's name.
+    inner = int8_layers(depth) if layers is None else layers
+    names = [rf"(^|[;/]){layer}(_\d+)?/" for layer in inner] if mixed else [".*"]
+    work = quantizer.Quantizer(file)
+    for name in names:
+        work.update_quantization_recipe(
+            regex=name,
+            operation_name=qtyping.TFLOperationName.CONV_2D,
+            op_config=config,
+            algorithm_key=algorithm,
+        )
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return bytes(work.quantize().quantized_model)  # prints sizes and a bar
+
+
+def int8_layers(depth: int) -> list[str]:
+    """Layers that bear to be computed in 8 bits: the inner ones.
+
+    The first two see magnitudes as they are, the last three make the mask, and values of both are
+    heavy-tailed: docs/export.md has the measurement, layer by layer, on Deezer's nets.
+    """
+    encoders = [f"encoder_{level}" for level in range(2, depth)]
+    return encoders + [f"decoder_{level}" for level in range(depth - 3)]
+
+
+def _variables(module: Any, models: Sequence[Model], *, library: Library) -> list[GraphNets]:
+    """Nets whose weights are variables of a module, which a SavedModel must track."""
+    nets = []
+    for model in models:
+        folded = fold(weights_of(model.keras_model), model.net, model.stems, library=library)
+        variables = [{k: tf.Variable(v) for k, v in values.items()} for values in folded]
+        nets.append(GraphNets(model.interface, model.net, variables, library))
+    module.weights = [net.weights for net in nets]
+    return nets
+
+
+def _save(module: Any, path: Path, signatures: Mapping[str, Any]) -> None:
+    try:
+        tf.saved_model.save(module, str(path), signatures=dict(signatures))
+    except tf.errors.OpError as error:  # how TensorFlow tells of a full disk
+        reason = error.message.split(";")[-1].split(" [Op:")[0].strip()
+        raise UserError(f"{path}: cannot be written: {reason}") from None
+    _name_by_content(path / "fingerprint.pb")
+
+
+def _name_by_content(path: Path) -> None:
+    """Replaces the only random thing in a SavedModel, the name that its fingerprint gives it."""
+    fingerprint = FingerprintDef()
+    fingerprint.ParseFromString(path.read_bytes())
+    fingerprint.uuid = ""
+    digest = hashlib.sha256(fingerprint.SerializeToString(deterministic=True)).digest()
+    fingerprint.uuid = str(int.from_bytes(digest[:16]))
+    path.write_bytes(fingerprint.SerializeToString(deterministic=True))
+
+
+def _convert(module: Any, signatures: Mapping[str, Any]) -> bytes:
+    # By way of a SavedModel: converted from a bare function, the file computes NaN.
+    with tempfile.TemporaryDirectory() as folder:
+        _save(module, Path(folder), signatures)
+        keys = [*signatures]
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=keys)
+        return bytes(converter.convert())
+
+
+def runner(path: Path, signature: str) -> Callable[..., dict[str, NDArray[Any]]]:
+    """An export ready to run as its users would: by TensorFlow's loader, or LiteRT.
+
+    Args:
+        path: a SavedModel's folder or a TFLite file.
+        signature: "estimate" or "separate".
+
+    Returns:
+        A function of float32 "mixture" or "waveform", by name, to float32 per stem.
+    """
+    if path.is_dir():
+        loaded = tf.saved_model.load(str(path))
+
+        def run(**inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+            tensors = {name: tf.constant(value) for name, value in inputs.items()}
+            found = loaded.signatures[signature](**tensors)
+            return {stem: values.numpy() for stem, values in found.items()}
+
+        return run
+    from ai_edge_litert.interpreter import Interpreter
+
+    signature_runner = Interpreter(str(path)).get_signature_runner(signature)
+
+    def run_lite(**inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return {stem: np.asarray(v) for stem, v in signature_runner(**inputs).items()}
+
+    return run_lite

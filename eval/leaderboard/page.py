@@ -1,0 +1,221 @@
+"""The leaderboard as pages, tables and pictures."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stemforge.eval.leaderboard.tables import SIGNIFICANCE_LEVEL, best_methods, order_methods
+from stemforge.eval.scoring.scores import METRICS, TRACK_METRICS
+
+Rows = list[list[str]]
+BOX_INCHES = 0.3  # height of a method's box
+FONT_POINTS = 9
+LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+}
+
+
+def to_markdown(
+    table: pd.DataFrame,
+    targets: Sequence[str],
+    *,
+    title: str,
+    remarks: Sequence[str],
+    problems: Rows,
+) -> str:
+    """The leaderboard as a Markdown page: SDR first, then all metrics.
+
+    Args:
+        table: result of eval.leaderboard.aggregate.
+        targets: columns, in this order.
+        title: heading.
+        remarks: paragraphs under the heading.
+        problems: see `problem_rows`.
+
+    Returns:
+        The page's text.
+    """
+    lines = [f"# {title}", ""]
+    for remark in remarks:
+        lines += [remark, ""]
+    lines += _markdown_rows(sdr_rows(table, targets, bold="**{}**".format, mark=r"\*"))
+    lines += ["", *_markdown_rows(detail_rows(table, targets))]
+    if len(problems) > 1:
+        lines += ["", "## Not scored, or not as it came", "", *_markdown_rows(problems)]
+    return "\n".join(lines) + "\n"
+
+
+def sdr_rows(
+    table: pd.DataFrame, targets: Sequence[str], *, bold: Callable[[str], str], mark: str
+) -> Rows:
+    """SDR by method and target, the header first.
+
+    The best of each target in bold, and marked what differs from the baseline significantly.
+    """
+    cells = _cells(table)
+    best = best_methods(table)
+    rows = [["SDR, dB", *(_counted(table, target) for target in targets)]]
+    for method in order_methods(table, targets):
+        row = [_label(table, method)]
+        for target in targets:
+            cell = cells.get((method, target))
+            text = _number(cell["SDR"]) if cell else "-"
+            text = bold(text) if best.get(target) == method else text
+            row.append(text + mark if cell and cell["p_value"] < SIGNIFICANCE_LEVEL else text)
+        rows.append(row)
+    return rows
+
+
+def detail_rows(table: pd.DataFrame, targets: Sequence[str]) -> Rows:
+    """Everything of everyone; the header first."""
+    header = ["method", "target", "SDR", "interval", "p", *METRICS[1:], "frames lost"]
+    rows = [[*header, *(name.replace("_", "-") for name in TRACK_METRICS)]]
+    cells = _cells(table)
+    for method in order_methods(table, targets):
+        for target in targets:
+            cell = cells.get((method, target))
+            if cell is None:
+                continue
+            low, high = cell["SDR_low"], cell["SDR_high"]
+            interval = "-" if math.isnan(low) else f"{low:.2f} to {high:.2f}"
+            p, share = cell["p_value"], cell["lost_frames_share"]
+            row = [_label(table, method), target, _number(cell["SDR"]), interval]
+            row.append("-" if math.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001")
+            row += [_number(cell[metric]) for metric in METRICS[1:]]
+            row.append("-" if math.isnan(share) else f"{100.0 * share:.1f} %")
+            rows.append([*row, *(_number(cell[name]) for name in TRACK_METRICS)])
+    return rows
+
+
+def problem_rows(scores: pd.DataFrame) -> Rows:
+    """What is to be said of tracks and targets; the header first.
+
+    Args:
+        scores: the table scores.parquet.
+    """
+    rows = [["track", "target", "reason", "what", "methods"]]
+    methods = scores["method"].nunique()
+    labels = ["track", "target", "reason", "note"]
+    for key, group in scores[scores["reason"] != ""].groupby(labels, sort=True):
+        names = sorted(set(group["method"]))
+        some = len(names) < methods or methods == 1
+        rows.append([*map(str, key), ", ".join(names) if some else "all"])
+    return rows
+
+
+def _cells(table: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    rows: list[Any] = table.to_dict("records")
+    return {(row["method"], row["target"]): row for row in rows}
+
+
+def to_latex(table: pd.DataFrame, targets: Sequence[str], *, caption: str) -> str:
+    """The table of SDRs for a paper; needs the package booktabs.
+
+    Args:
+        table: result of eval.leaderboard.aggregate.
+        targets: columns, in this order.
+        caption: plain text under it.
+    """
+    rows = sdr_rows(table, targets, bold="\0{}\1".format, mark="*")
+    bold = {"\0": r"\textbf{", "\1": "}"}
+    lines = [" & ".join(_escape(cell, bold) for cell in row) + r" \\" for row in rows]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\begin{{tabular}}{{l{'r' * len(targets)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\caption{{{_escape(caption, {})}}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _escape(text: str, also: dict[str, str]) -> str:
+    return "".join((LATEX_SPECIAL | also).get(letter, letter) for letter in text)
+
+
+def draw_boxes(tracks: pd.DataFrame, target: str, paths: Sequence[Path]) -> None:
+    """Box plots of the tracks' SDRs of one target, a box a method, by median.
+
+    Boxes from quartile to quartile with the median in them, whiskers to the last track within
+    1.5 times that range, points beyond. The axis ends where the whiskers do: tracks in which a
+    stem hardly plays lie far outside.
+
+    Args:
+        tracks: as from eval.leaderboard.track_table.
+        target: which.
+        paths: files to write, .svg or .png; the same tracks give the same bytes.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.cbook import boxplot_stats
+    from matplotlib.figure import Figure
+
+    mine = tracks[tracks["target"] == target].dropna(subset="SDR").groupby("method")["SDR"]
+    values = {str(n): mine.get_group(n).to_numpy() for n in mine.median().sort_values().index}
+    boxes = boxplot_stats(list(values.values()), labels=list(values))
+    low, high = min(box["whislo"] for box in boxes), max(box["whishi"] for box in boxes)
+    margin = max(0.05 * (high - low), 1.0)
+    inside = (low - margin, high + margin)
+    outside = sum(int(((v < inside[0]) | (v > inside[1])).sum()) for v in values.values())
+    style: dict[Any, Any] = {
+        "svg.hashsalt": "stemforge",
+        "svg.fonttype": "none",
+        "font.size": FONT_POINTS,
+    }
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(7.0, 1.2 + BOX_INCHES * len(values)), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.bxp(
+            boxes,
+            orientation="horizontal",
+            widths=0.6,
+            medianprops={"color": "black"},
+            flierprops={"marker": ".", "markersize": 4},
+        )
+        axes.set_xlim(*inside)
+        axes.grid(axis="x", color="0.85")
+        axes.set_axisbelow(True)
+        beyond = f" ({outside} beyond the axis)" if outside else ""
+        axes.set_xlabel(f"SDR of each track, dB{beyond}")
+        axes.set_title(target)
+        for path in paths:
+            # No date, no version: the same tracks give the same bytes.
+            key = "Date" if path.suffix == ".svg" else "Software"
+            figure.savefig(path, dpi=120, metadata={key: None})
+
+
+def _counted(table: pd.DataFrame, target: str) -> str:
+    rows = table[(table["target"] == target) & (table["test_set"] == "")]
+    if not len(rows):
+        return target
+    tracks, silent = int(rows["tracks"].min()), int(rows["silent_tracks"].fillna(0).max())
+    counted = f"{tracks} track{'s' * (tracks != 1)}"
+    return f"{target} ({counted}{f', {silent} silent' if silent else ''})"
+
+
+def _label(table: pd.DataFrame, method: str) -> str:
+    other = table.loc[table["method"] == method, "test_set"].iloc[0]
+    return f"{method}, on {other}" if other else method
+
+
+def _markdown_rows(rows: Rows) -> list[str]:
+    lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
+
+
+def _number(value: Any) -> str:
+    return f"{float(value):.2f}" if math.isfinite(float(value)) else "-"

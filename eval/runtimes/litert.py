@@ -1,0 +1,109 @@
+"""Nets from TFLite files, run by LiteRT alone: TensorFlow is not loaded."""
+
+import ctypes
+import dataclasses
+import json
+import mmap
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from stemforge.errors import UserError
+from stemforge.quiet import quiet_stderr
+from stemforge.train.model_files import Interface
+
+SIGNATURE = "estimate"
+METADATA = "stemforge"  # name of the buffer that holds an Interface as JSON
+
+
+def with_interface(file: bytes, interface: Interface) -> bytes:
+    """A TFLite file with its Interface added to it, as JSON in a metadata buffer."""
+    import flatbuffers
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
+    text = json.dumps(dataclasses.asdict(interface), sort_keys=True).encode()
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(text, np.uint8)
+    entry.name, entry.buffer = METADATA, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
+    builder = flatbuffers.Builder(len(file) + 4096)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def read_interface(path: Path) -> Interface:
+    """What goes into a TFLite file of ours and comes out.
+
+    Raises:
+        UserError: it is missing, no TFLite file, or not of ours.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    file: Any = np.memmap(path, np.uint8, "r") if path.stat().st_size else b""
+    if bytes(file[4:8]) != b"TFL3":
+        raise UserError(f"{path}: not a TFLite file")
+    model = schema.Model.GetRootAs(file, 0)
+    for number in range(model.MetadataLength()):
+        entry = model.Metadata(number)
+        if entry.Name() == METADATA.encode():
+            values = json.loads(bytes(model.Buffers(entry.Buffer()).DataAsNumpy()))
+            return Interface(**values | {"stems": tuple(values["stems"])})
+    raise UserError(f"{path}: it does not say what it separates: export it with stemforge")
+
+
+class LiteRTNets:
+    """One model's nets in a TFLite file.
+
+    Args:
+        path: of the file.
+        threads: how many LiteRT uses.
+
+    Raises:
+        UserError: it is no TFLite file of ours.
+    """
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        self.interface = read_interface(path)
+        try:
+            with quiet_stderr():  # tells what it runs on
+                interpreter = Interpreter(str(path), num_threads=threads)
+                interpreter.allocate_tensors()
+                self._run = interpreter.get_signature_runner(SIGNATURE)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"{path}: not readable as a TFLite file: {error}") from None
+        _release_pages(path)
+
+    def __call__(self, mixture: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Estimates the stems' magnitudes.
+
+        Args:
+            mixture: float32 [frames, bins, 2], magnitudes.
+
+        Returns:
+            float32 [frames, bins, 2] per stem.
+        """
+        found = self._run(mixture=mixture[None])
+        return {stem: np.asarray(found[stem])[0] for stem in self.interface.stems}
+
+
+def _release_pages(path: Path) -> None:
+    """Takes a mapped file out of this process' memory; what is read again comes from disk.
+
+    XNNPACK has copied the weights into an order of its own by then, and LiteRT keeps the file
+    mapped: 35 MB a net that would lie idle.
+    """
+    if sys.platform != "linux":
+        return
+    place = str(path.resolve())
+    madvise = ctypes.CDLL(None, use_errno=True).madvise
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        if line.endswith(f" {place}"):
+            start, end = (int(address, 16) for address in line.split()[0].split("-"))
+            if madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED):
+                raise OSError(ctypes.get_errno(), "madvise", place)

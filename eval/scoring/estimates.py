@@ -1,0 +1,146 @@
+"""A folder of anyone's estimates: which files are a track's, and what is wrong with them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stemforge import storage
+from stemforge.errors import UserError
+from stemforge.eval.scoring.scores import Reason, Remark
+from stemforge.features.audio import files as audio
+from stemforge.features.audio.ffmpeg import AudioError
+from stemforge.features.corpus.sources import ACCOMPANIMENT
+from stemforge.features.signal.stft import Waveform
+
+ENDINGS = (".wav", ".flac")
+SPLIT = "test"
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What a folder holds.
+
+    Attributes:
+        targets: that the method estimates, in the order of the corpus.
+        files: place per target, for each track of the corpus that has any.
+        remarks: per track, what is missing; tracks that the corpus does not know among them.
+    """
+
+    targets: tuple[str, ...]
+    files: Mapping[str, Mapping[str, str]]
+    remarks: Mapping[str, tuple[Remark, ...]]
+
+
+def find_estimates(root: str, *, tracks: Sequence[str], stems: Sequence[str]) -> Estimates:
+    """Lists a folder of estimates: ROOT/TRACK/TARGET.wav or .flac, or ROOT/test/TRACK/...
+
+    Args:
+        root: the folder, local or a URL.
+        tracks: names of the corpus' test tracks.
+        stems: names of its stems; accompaniment is a target too.
+
+    Raises:
+        UserError: no such folder, or no estimate of any of these tracks in it.
+    """
+    if not storage.is_folder(root):
+        raise UserError(f"{root}: no such folder")
+    known = (*stems, ACCOMPANIMENT)
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in storage.list_files(root):
+        parts = name.split("/")
+        if len(parts) == 3 and parts[0] == SPLIT:
+            parts = parts[1:]
+        target, ending = _split_ending(parts[-1])
+        if len(parts) == 2 and ending in ENDINGS and not target.startswith("."):
+            folder = found.setdefault(parts[0], {})
+            folder.setdefault(target, []).append(storage.join(root, name))
+    mine = [track for track in tracks if set(found.get(track, ())) & set(known)]
+    targets = tuple(t for t in known if any(t in found[track] for track in mine))
+    if not mine:
+        raise UserError(
+            f"{root}: no estimates of the corpus' test tracks: expected TRACK/TARGET.wav or "
+            f".flac, such as {tracks[0]}/{stems[0]}.wav"
+        )
+    remarks: dict[str, tuple[Remark, ...]] = {}
+    files: dict[str, dict[str, str]] = {}
+    for track in tracks:
+        folder = found.get(track, {})
+        remarks[track] = tuple(_problems(folder, targets))
+        files[track] = {t: folder[t][0] for t in targets if len(folder.get(t, ())) == 1}
+    for track in sorted(found.keys() - set(tracks)):
+        detail = "the corpus has no test track of this name"
+        remarks[track] = (Remark("", "unknown_track", detail),)
+    return Estimates(targets, files, remarks)
+
+
+def _split_ending(name: str) -> tuple[str, str]:
+    stem, dot, ending = name.rpartition(".")
+    return stem, (dot + ending).lower()
+
+
+def _problems(folder: Mapping[str, Sequence[str]], targets: Sequence[str]) -> list[Remark]:
+    there = ", ".join(sorted(folder)) or "no folder or nothing in it"
+    problems = []
+    for target in targets:
+        files = folder.get(target, ())
+        if not files:
+            problems.append(Remark(target, "missing", f"no estimate of {target} ({there})"))
+        elif len(files) > 1:
+            names = " and ".join(storage.name(file) for file in files)
+            problems.append(Remark(target, "ambiguous", f"both {names}"))
+    return problems
+
+
+def read_estimates(
+    files: Mapping[str, Path], *, samples: int, sample_rate_hz: int
+) -> tuple[dict[str, Waveform], list[Remark]]:
+    """Reads a track's estimates as museval would take them, and says what it did to them.
+
+    Args:
+        files: by target.
+        samples: length of the track; shorter estimates are padded with zeros, longer ones cut.
+        sample_rate_hz: of the track; an estimate at another is left out, never resampled.
+
+    Returns:
+        float32 [samples, 2] by target, and a remark for each that was left out or changed.
+    """
+    estimates = {}
+    remarks = []
+    for target, path in files.items():
+        waveform, notes = _read(path, samples=samples, sample_rate_hz=sample_rate_hz)
+        if waveform is not None:
+            estimates[target] = waveform
+        remarks += [Remark(target, reason, detail) for reason, detail in notes]
+    return estimates, remarks
+
+
+def _read(
+    path: Path, *, samples: int, sample_rate_hz: int
+) -> tuple[Waveform | None, list[tuple[Reason, str]]]:
+    """An estimate as stereo of that length, or None; and what is to be said of it."""
+    try:
+        info = audio.file_info(path)
+        if info.sample_rate_hz != sample_rate_hz:
+            detail = f"at {info.sample_rate_hz} Hz, the track at {sample_rate_hz} Hz"
+            return None, [("sample_rate", detail)]
+        if info.channels > 2:
+            return None, [("channels", f"{info.channels} channels")]
+        waveform = audio.read_audio(path, samples=samples)
+    except AudioError as error:
+        # Without the path, which is another on every machine.
+        return None, [("not_audio", str(error).removeprefix(f"{path}: "))]
+    if bad := np.count_nonzero(~np.isfinite(waveform)):
+        return None, [("non_finite", f"{bad} values are not finite")]
+    notes: list[tuple[Reason, str]] = []
+    if info.channels == 1:
+        notes.append(("mono", "mono, scored with both channels equal"))
+        waveform = audio.as_stereo(waveform)
+    missing = samples - info.samples
+    if missing > 0:
+        notes.append(("padded", f"{missing} samples short, padded with zeros"))
+        waveform = np.pad(waveform, ((0, missing), (0, 0)))
+    elif missing < 0:
+        notes.append(("cut", f"{-missing} samples too long, cut"))
+    return waveform, notes

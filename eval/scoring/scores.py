@@ -1,0 +1,340 @@
+"""Scores of a track, museval's JSON of them, and the tables that hold them."""
+
+import functools
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from importlib import resources
+from typing import Any, Literal
+
+import jsonschema
+import pandas as pd
+
+from stemforge.eval.config import NanPolicy
+from stemforge.eval.scoring import bss_eval as bss
+from stemforge.eval.scoring.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
+from stemforge.features.corpus.sources import ACCOMPANIMENT, VOCALS, accompaniment
+from stemforge.features.signal.stft import Waveform
+
+METRICS = ("SDR", "SIR", "ISR", "SAR")  # a value a frame
+MUSEVAL_VERSION = "0.4.1"  # whose numbers and JSON ours equal
+MUSEVAL_ORDER = ("SDR", "SIR", "SAR", "ISR")  # in its JSON
+TRACK_METRICS = ("uSDR", "SI_SDR", "PES")  # a value a track: eval.scoring.track_metrics
+FRAME_COLUMNS = ("method", "track", "target", "frame", *METRICS, "reason", "note")
+OURS = "stemforge"  # key in the JSON of what museval has no place for
+
+# Why a target or a whole track is not scored, or not as it came. Of these an estimate's maker
+# can mend all but the first.
+Reason = Literal[
+    "silent_reference",  # there is nothing to separate
+    "silent_estimate",
+    "missing",  # the method estimates it for other tracks
+    "too_few",  # BSSEval compares two targets at least
+    "unknown_track",  # no such test track in the corpus
+    "ambiguous",  # two files for one estimate
+    "not_audio",
+    "sample_rate",
+    "channels",
+    "non_finite",
+    "not_scored",  # the track's references cannot be read, or its JSON is broken
+    "mono",  # scored with both channels equal
+    "padded",  # scored with zeros at its end, as museval does
+    "cut",  # scored without its end, as museval does
+]
+HARMLESS = frozenset({"silent_reference"})
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How tracks are scored.
+
+    Attributes:
+        window_s: length of a scored frame.
+        hop_s: distance of scored frames.
+        nan_policy: see eval.scoring.bss_eval.bss_eval.
+        accompaniment: also score the sum of all stems but the vocals, where the estimates
+            have no accompaniment of their own.
+    """
+
+    window_s: float
+    hop_s: float
+    nan_policy: NanPolicy
+    accompaniment: bool
+
+
+MUSEVAL = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Why a target has no score, or what was done to its estimate before.
+
+    Attributes:
+        target: its name; empty for a whole track.
+        reason: one word.
+        detail: what a user needs to find the cause.
+    """
+
+    target: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class TrackScores:
+    """Scores of one track by one method.
+
+    Attributes:
+        track: its name.
+        frames: per target and metric in dB, a value a frame.
+        whole: per target and metric, one number: TRACK_METRICS.
+        remarks: see Remark.
+        fallbacks: see eval.scoring.bss_eval.BssEval.
+        scoring: how they were made, where that is known: Scoring's fields.
+    """
+
+    track: str
+    frames: Mapping[str, Mapping[str, Sequence[float]]]
+    whole: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
+    fallbacks: int = 0
+    scoring: Mapping[str, Any] = field(default_factory=dict)
+
+
+MethodScores = tuple[str, TrackScores]  # with the method's name
+
+
+def score_track(
+    track: str,
+    references: Mapping[str, Waveform],
+    estimates: Mapping[str, Waveform],
+    *,
+    sample_rate_hz: int,
+    scoring: Scoring = MUSEVAL,
+    remarks: Iterable[Remark] = (),
+    workers: int | None = None,
+) -> TrackScores:
+    """Scores a track as museval.eval_mus_track does.
+
+    All targets together, but for the accompaniment: where there is one, it and the vocals are
+    scored as a pair of their own, and the vocals' scores are those. A target whose reference or
+    estimate is silent throughout has no scores; museval refuses such a track.
+
+    Args:
+        track: its name.
+        references: true stems, float32 [samples, channels].
+        estimates: some or all of the same targets, the same shape.
+        sample_rate_hz: of both.
+        scoring: frames, policy, accompaniment; museval's own unless given.
+        remarks: what is known of the estimates before.
+        workers: threads to use; None: as many as there are cores.
+
+    Returns:
+        The scores, with a remark for each target that has none. Fewer than two targets
+        cannot be scored.
+    """
+    references, estimates = _with_accompaniment(references, estimates, scoring)
+    targets = [target for target in references if target in estimates]
+    notes = [*remarks]
+    for target in targets:
+        if bss.is_silent(references[target]):
+            notes.append(Remark(target, "silent_reference", "its reference is silent"))
+        elif bss.is_silent(estimates[target]):
+            notes.append(Remark(target, "silent_estimate", "its estimate is silent"))
+    if len(targets) < 2:
+        detail = "BSSEval compares two targets at least"
+        notes += [Remark(target, "too_few", detail) for target in targets]
+        return TrackScores(track, {}, {}, tuple(notes))
+    silent = {note.target for note in notes if note.reason.startswith("silent_")}
+    # Cut to whole samples, as museval does.
+    window, hop = (int(s * sample_rate_hz) for s in (scoring.window_s, scoring.hop_s))
+    frames: dict[str, dict[str, list[float]]] = {}
+    fallbacks = 0
+    for group in _groups(targets):
+        found = bss.bss_eval(
+            [references[target] for target in group],
+            [estimates[target] for target in group],
+            window=window,
+            hop=hop,
+            nan_policy=scoring.nan_policy,
+            workers=workers,
+        )
+        fallbacks += found.fallbacks
+        values = {"SDR": found.sdr, "SIR": found.sir, "ISR": found.isr, "SAR": found.sar}
+        for row, target in enumerate(group):
+            if target not in silent:
+                frames.pop(target, None)  # the pair's come last, as in museval's JSON
+                frames[target] = {m: values[m][row].tolist() for m in METRICS}
+    parts = bss.frames(len(references[targets[0]]), window=window, hop=hop)
+    whole = {
+        target: {
+            "uSDR": utterance_sdr(references[target], estimates[target]),
+            "SI_SDR": si_sdr(references[target], estimates[target]),
+            "PES": predicted_energy_at_silence(references[target], estimates[target], parts),
+        }
+        for target in targets
+    }
+    return TrackScores(track, frames, whole, tuple(notes), fallbacks)
+
+
+def _with_accompaniment(
+    references: Mapping[str, Waveform], estimates: Mapping[str, Waveform], scoring: Scoring
+) -> tuple[Mapping[str, Waveform], Mapping[str, Waveform]]:
+    """Adds what is derived: the true accompaniment, and the estimated one where it is wanted."""
+    if not set(references) > {VOCALS} or ACCOMPANIMENT in references:
+        return references, estimates
+    whole = set(estimates) >= set(references)
+    if ACCOMPANIMENT not in estimates and scoring.accompaniment and whole:
+        estimates = {**estimates, ACCOMPANIMENT: accompaniment(estimates)}
+    if ACCOMPANIMENT in estimates:
+        references = {**references, ACCOMPANIMENT: accompaniment(references)}
+    return references, estimates
+
+
+def _groups(targets: Sequence[str]) -> list[list[str]]:
+    """Targets that are scored together, two or more."""
+    if not {VOCALS, ACCOMPANIMENT} <= set(targets):
+        return [[*targets]]
+    together = [target for target in targets if target != ACCOMPANIMENT]
+    pair = [VOCALS, ACCOMPANIMENT]
+    return [together, pair] if len(together) > 1 else [pair]
+
+
+def to_json(scores: TrackScores, *, scoring: Scoring, inputs: str) -> str:
+    """A track's scores in museval's own JSON, which its EvalStore loads.
+
+    What museval has no place for stands under "stemforge", where museval does not look.
+
+    Args:
+        scores: of the track.
+        scoring: how they were made.
+        inputs: a checksum of what they were made from.
+    """
+    data: dict[str, Any] = {
+        "targets": [
+            {"name": target, "frames": _frames(metrics, scoring)}
+            for target, metrics in scores.frames.items()
+        ],
+        "museval_version": MUSEVAL_VERSION,
+    }
+    data[OURS] = {
+        "inputs": inputs,
+        "scoring": asdict(scoring),
+        "whole": {
+            target: {name: round(value, 5) for name, value in values.items()}
+            for target, values in scores.whole.items()
+        },
+        "remarks": [asdict(remark) for remark in scores.remarks],
+        "fallbacks": scores.fallbacks,
+    }
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def _frames(metrics: Mapping[str, Sequence[float]], scoring: Scoring) -> list[dict[str, Any]]:
+    return [
+        {
+            "time": number * scoring.hop_s,
+            "duration": scoring.window_s,
+            "metrics": {name: _rounded(metrics[name][number]) for name in MUSEVAL_ORDER},
+        }
+        for number in range(len(metrics[MUSEVAL_ORDER[0]]))
+    ]
+
+
+def _rounded(value: float) -> float:
+    """As museval writes a score: five decimals, half to even; what is infinite is no number."""
+    return math.nan if math.isinf(value) else float(Decimal(value).quantize(Decimal("0.00001")))
+
+
+def read_inputs(text: str) -> str | None:
+    """The checksum that `to_json` was given; None where the text is none of ours."""
+    try:
+        return str(json.loads(text)[OURS]["inputs"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def from_json(track: str, text: str) -> TrackScores:
+    """Scores from museval's JSON, ours or anyone's.
+
+    Args:
+        track: its name, which museval's JSON does not hold.
+        text: the file's contents.
+
+    Raises:
+        ValueError: not JSON, or not of museval's schema.
+    """
+    data = json.loads(text)
+    try:
+        jsonschema.validate(data, _schema())
+        frames = {
+            str(target["name"]): {
+                metric: [float(frame["metrics"][metric]) for frame in target["frames"]]
+                for metric in METRICS
+            }
+            for target in data["targets"]
+        }
+        ours = data.get(OURS, {})
+        remarks = tuple(Remark(**remark) for remark in ours.get("remarks", ()))
+        return TrackScores(
+            track,
+            frames,
+            ours.get("whole", {}),
+            remarks,
+            ours.get("fallbacks", 0),
+            ours.get("scoring", {}),
+        )
+    except jsonschema.ValidationError as error:
+        raise ValueError(f"not museval's: {error.message}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not museval's: {error!r}") from None
+
+
+@functools.cache
+def _schema() -> Any:
+    """Museval's own schema of its JSON (its musdb.schema.json)."""
+    text = resources.files("stemforge.eval.scoring").joinpath("museval.schema.json").read_text()
+    return json.loads(text)
+
+
+def frame_table(found: Iterable[MethodScores]) -> pd.DataFrame:
+    """The table scores.parquet: a row a method, track, target and frame, sorted."""
+    rows = [row for method, scores in found for row in _frame_rows(method, scores)]
+    table = pd.DataFrame(rows, columns=list(FRAME_COLUMNS))
+    return table.sort_values(["method", "track", "target", "frame"], ignore_index=True)
+
+
+def _frame_rows(method: str, scores: TrackScores) -> list[dict[str, Any]]:
+    """One a target and frame, NaN for a target without scores."""
+    empty = dict.fromkeys(METRICS, math.nan)
+    rows: list[dict[str, Any]] = []
+    targets = dict.fromkeys([*scores.frames, *(remark.target for remark in scores.remarks)])
+    for target in targets:
+        mine = [remark for remark in scores.remarks if remark.target == target]
+        labels = {
+            "method": method,
+            "track": scores.track,
+            "target": target,
+            "reason": ",".join(remark.reason for remark in mine),
+            "note": "; ".join(remark.detail for remark in mine),
+        }
+        metrics = scores.frames.get(target, {})
+        values = list(zip(*(metrics[m] for m in METRICS), strict=True)) if metrics else []
+        for frame, numbers in enumerate(values):
+            rows.append(labels | {"frame": frame} | dict(zip(METRICS, numbers, strict=True)))
+        if not values:
+            rows.append(labels | {"frame": 0} | empty)
+    return rows
+
+
+def whole_table(found: Iterable[MethodScores]) -> pd.DataFrame:
+    """Whole-track metrics: method, track, target and TRACK_METRICS, sorted."""
+    rows = [
+        {"method": method, "track": scores.track, "target": target} | dict(values)
+        for method, scores in found
+        for target, values in scores.whole.items()
+    ]
+    table = pd.DataFrame(rows, columns=["method", "track", "target", *TRACK_METRICS])
+    return table.sort_values(["method", "track", "target"], ignore_index=True)

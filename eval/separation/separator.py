@@ -1,0 +1,411 @@
+"""Separating a waveform into stems with trained nets, as Spleeter does it."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from stemforge import tensorflow
+from stemforge.errors import UserError, needs
+from stemforge.eval.config import Mask, MaskExtension, Precision, Runtime
+from stemforge.eval.separation.filters import Estimates, Filter, MaskFilter, WienerFilter
+from stemforge.eval.separation.streaming import Resampler, StereoSeparation
+from stemforge.features.audio.files import as_stereo
+from stemforge.features.corpus.sources import VOCALS
+from stemforge.features.signal.stft import Waveform
+from stemforge.train.model_files import Interface, find_model_folders, find_tflite, read_card
+
+BLOCK_SAMPLES = 2**18  # 6 s: how often a whole song reports its progress
+RESIDUAL = "residual"
+INSTRUMENTAL = "instrumental"
+
+
+class Nets(Protocol):
+    """One model's nets, ready to run: eval.runtimes.tensorflow's or eval.runtimes.litert's."""
+
+    interface: Interface
+
+    def __call__(self, mixture: Estimates) -> dict[str, Estimates]:
+        """From float32 [frames, bins, 2], magnitudes, to the same for each stem."""
+        ...
+
+
+class Separator:
+    """Trained nets, ready to separate songs.
+
+    Args:
+        models: of one stem or several each, all trained on the same STFT.
+        stems: wanted ones, in the order of the result; None: all that the models have.
+        mask: "ratio" gives each of two or more stems its share of the mixture and runs every
+            net; "direct" uses a net's own mask, estimate / mixture, and runs the wanted stems'
+            nets only. None: "ratio", or "direct" for a single stem, whose ratio mask would
+            be 1 everywhere.
+        exponent: of the estimates in a ratio mask, positive.
+        mask_extension: what the mask is above the nets' highest bin: "zeros", or its "average"
+            over their bins, as Spleeter's mask_extension.
+        mwf_window_frames: length of the windows of a multichannel Wiener filter, which takes
+            the place of the mask and runs every net; None: no such filter.
+        overlap_frames: how far the parts of a song overlap that the nets see one by one; there
+            the estimates fade over from one to the next. 0 as in Spleeter; at most half a part.
+        residual: also return "residual", the mixture minus the wanted stems.
+        instrumental: also return "instrumental", the mixture minus the vocals.
+
+    Raises:
+        UserError: no model, two for one stem, models of different STFTs, a stem that no model
+            has, a ratio mask of one stem, or options that exclude each other.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Nets],
+        *,
+        stems: Sequence[str] | None = None,
+        mask: Mask | None = None,
+        exponent: float = 2.0,
+        mask_extension: MaskExtension = "zeros",
+        mwf_window_frames: int | None = None,
+        overlap_frames: int = 0,
+        residual: bool = False,
+        instrumental: bool = False,
+    ) -> None:
+        self._interface = common_interface([model.interface for model in models])
+        known = self._interface.stems
+        self._wanted = known if stems is None else tuple(stems)
+        _check_stems(known, self._wanted)
+        if instrumental and VOCALS not in known:
+            raise UserError(f"no {INSTRUMENTAL}: the models have no {VOCALS} to leave out")
+        # What the nets' estimates are turned into, which is more than what is returned where
+        # the vocals are only left out.
+        left_out = instrumental and VOCALS not in self._wanted
+        self._inner = (*self._wanted, VOCALS) if left_out else self._wanted
+        self._extras = (RESIDUAL,) * residual + (INSTRUMENTAL,) * instrumental
+        self.stems = self._wanted + self._extras
+        if mask is None and mwf_window_frames is None:
+            mask = "ratio" if len(known) > 1 else "direct"
+        elif mwf_window_frames is not None and (
+            mask is not None or exponent != 2.0 or mask_extension != "zeros"
+        ):
+            raise UserError("a Wiener filter has no mask, exponent or mask_extension")
+        if mask != "direct" and len(known) < 2:
+            what = "ratio mask" if mask else "Wiener filter"
+            raise UserError(
+                f"a {what} of {known[0]} alone lets all through: use mask=direct or more models"
+            )
+        _check_numbers(exponent, mwf_window_frames, overlap_frames, self._interface.frames)
+        self._mask = mask
+        self._exponent = exponent
+        self._mask_extension = mask_extension
+        self._mwf_window_frames = mwf_window_frames
+        self._overlap_frames = overlap_frames
+        needed = set(self._inner if mask == "direct" else known)
+        self._models = [model for model in models if needed & set(model.interface.stems)]
+        self._threads = ThreadPoolExecutor(max_workers=min(len(self._models), os.cpu_count() or 1))
+        self._estimated = [stem for model in self._models for stem in model.interface.stems]
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """The rate that songs are separated at."""
+        return self._interface.sample_rate_hz
+
+    @classmethod
+    def load(
+        cls,
+        models: Iterable[Path],
+        *,
+        runtime: Runtime | None = None,
+        precision: Precision = "float32",
+        max_frequency_hz: float | None = None,
+        **options: Any,
+    ) -> "Separator":
+        """Loads models.
+
+        Args:
+            models: model directories, or .tflite files; see `find_models`.
+            runtime: "tensorflow" for the former, "litert", which needs and loads no TensorFlow,
+                for the latter; None: what they are for.
+            precision: that TensorFlow computes in: "float32" or "bfloat16", which is faster on
+                CPUs that have instructions for it alone.
+            max_frequency_hz: up to where the nets look, rounded up to what they can take; None:
+                as they were trained. For TensorFlow alone: a .tflite file's shape is fixed.
+            options: the constructor's.
+
+        Raises:
+            UserError: a folder or file is no model, TensorFlow is not installed, or see the
+                constructor.
+        """
+        models = list(models)
+        if runtime is None:
+            runtime = "litert" if any(path.suffix == ".tflite" for path in models) else "tensorflow"
+        if runtime == "litert":
+            if precision != "float32" or max_frequency_hz is not None:
+                raise UserError("runtime=litert: precision and frequencies are those of the files")
+            from stemforge.eval.runtimes.litert import LiteRTNets
+
+            threads = max(1, (os.cpu_count() or 1) // max(1, len(models)))
+            return cls([LiteRTNets(path, threads=threads) for path in models], **options)
+        for path in models:
+            read_card(path)  # before TensorFlow loads, which takes seconds
+        with needs("train", what=f"{models[0]}: a model directory" if models else "TensorFlow"):
+            tensorflow.start()
+            from stemforge.eval.runtimes.tensorflow import load_nets
+        return cls(
+            [load_nets(f, precision=precision, max_frequency_hz=max_frequency_hz) for f in models],
+            **options,
+        )
+
+    def separate(
+        self,
+        waveform: Waveform,
+        *,
+        sample_rate_hz: int,
+        progress: Callable[[float], object] | None = None,
+    ) -> dict[str, Waveform]:
+        """Separates a song.
+
+        Other rates are resampled to the models' and back; mono is separated as two equal
+        channels and returned as their mean.
+
+        Args:
+            waveform: float32 [samples, 1 or 2], full scale at 1, finite.
+            sample_rate_hz: its sampling rate.
+            progress: called after each part with the seconds of the song that are done.
+
+        Returns:
+            float32 [samples, channels] per stem, as long and as wide as the input.
+
+        Raises:
+            UserError: more than two channels, no samples, or samples that are not finite.
+        """
+        if len(waveform) == 0:
+            raise UserError("no samples to separate")
+        done_samples = 0
+
+        def blocks() -> Iterator[Waveform]:
+            nonlocal done_samples
+            for start in range(0, len(waveform), BLOCK_SAMPLES):
+                block = waveform[start : start + BLOCK_SAMPLES]
+                done_samples = start + len(block)
+                yield block
+
+        parts: dict[str, list[Waveform]] = {stem: [] for stem in self.stems}
+        for estimates in self.separate_stream(blocks(), sample_rate_hz=sample_rate_hz):
+            for stem, part in estimates.items():
+                parts[stem].append(part)
+            if progress is not None:
+                progress(done_samples / sample_rate_hz)
+        return {stem: np.concatenate(found) for stem, found in parts.items()}
+
+    def separate_stream(
+        self, blocks: Iterable[Waveform], *, sample_rate_hz: int
+    ) -> Iterator[dict[str, Waveform]]:
+        """Separates a song that comes block by block, in memory that does not grow with it.
+
+        How the song is cut into blocks changes nothing.
+
+        Args:
+            blocks: float32 [samples, 1 or 2] each, full scale at 1, finite.
+            sample_rate_hz: their sampling rate.
+
+        Yields:
+            float32 [samples, channels] per stem: what is ready after each block, which may be
+            nothing, and the rest after the last. Together as long as the blocks.
+
+        Raises:
+            UserError: more than two channels, no samples at all, or samples that are not
+                finite.
+        """
+        song: _Song | None = None
+        for block in blocks:
+            if not np.isfinite(block).all():
+                raise UserError(f"{np.count_nonzero(~np.isfinite(block))} samples are not finite")
+            if song is None and len(block):
+                song = _Song(self, channels=block.shape[1], sample_rate_hz=sample_rate_hz)
+            if song is not None:
+                yield song.push(block)
+        if song is None:
+            raise UserError("no samples to separate")
+        yield song.finish()
+
+    def start(self) -> StereoSeparation:
+        """Begins a song at the models' rate, in stereo."""
+        interface = self._interface
+        wanted = [self._estimated.index(stem) for stem in self._inner]
+        found: Filter
+        if self._mwf_window_frames is not None:
+            found = WienerFilter(wanted, window_frames=self._mwf_window_frames)
+        else:
+            assert self._mask is not None
+            found = MaskFilter(
+                wanted,
+                mask=self._mask,
+                exponent=self._exponent,
+                extension=self._mask_extension,
+            )
+        return StereoSeparation(
+            self._estimate,
+            found,
+            wanted=len(wanted),
+            frames=interface.frames,
+            bins=interface.bins,
+            overlap_frames=self._overlap_frames,
+            framing=interface.framing,
+        )
+
+    def _estimate(self, mixture: Estimates) -> Estimates:
+        """Runs the nets that are needed: [frames, bins, 2] to [stems, frames, bins, 2]."""
+        estimates = np.empty((len(self._estimated), *mixture.shape), np.float32)
+
+        def run(model: Nets) -> None:
+            for stem, found in model(mixture).items():
+                estimates[self._estimated.index(stem)] = found
+
+        # Side by side: a net alone keeps several cores less busy than several nets do.
+        list(self._threads.map(run, self._models))
+        return estimates
+
+    def named(self, mixture: Waveform, inner: Sequence[Waveform]) -> dict[str, Waveform]:
+        """Outputs by name, from the mixture and what the nets' estimates were turned into."""
+        found = dict(zip(self._inner, inner, strict=True))
+        out = {stem: found[stem] for stem in self._wanted}
+        if RESIDUAL in self._extras:
+            out[RESIDUAL] = mixture - np.sum([found[stem] for stem in self._wanted], axis=0)
+        if INSTRUMENTAL in self._extras:
+            out[INSTRUMENTAL] = mixture - found[VOCALS]
+        return out
+
+
+def find_models(place: str | Path, *, runtime: Runtime | None = None) -> list[Path]:
+    """Finds what `Separator.load` takes.
+
+    Args:
+        place: a model directory or a folder of them (such as models/), a .tflite file or a
+            folder of them (such as exports/).
+        runtime: that is to run them; None: TensorFlow for model directories where it is
+            installed, else LiteRT for .tflite files where there are some.
+
+    Returns:
+        Model directories or float32 .tflite files, sorted by name.
+
+    Raises:
+        UserError: there is neither.
+    """
+    place = Path(place)
+    if runtime == "tensorflow":
+        return find_model_folders(place)
+    if runtime == "litert":
+        return find_tflite(place)
+    first, second = find_model_folders, find_tflite
+    if importlib.util.find_spec("tensorflow") is None or place.suffix == ".tflite":
+        first, second = second, first
+    for find in (first, second):
+        with contextlib.suppress(UserError):
+            return find(place)
+    return find_model_folders(place)  # says what is not there
+
+
+def read_interface(model: Path) -> Interface:
+    """What goes into a model and comes out: of a model directory or a .tflite file.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if model.is_dir():
+        return Interface.from_card(read_card(model))
+    from stemforge.eval.runtimes import litert
+
+    return litert.read_interface(model)
+
+
+def common_interface(interfaces: Sequence[Interface]) -> Interface:
+    """What several models' nets take and give together.
+
+    Args:
+        interfaces: theirs, all alike but for the stems.
+
+    Returns:
+        One with all stems, in their order.
+
+    Raises:
+        UserError: no model, two for one stem, or models of different STFTs.
+    """
+    if not interfaces:
+        raise UserError("no model to separate with")
+    first = interfaces[0]
+    for other in interfaces[1:]:
+        for field in dataclasses.fields(Interface):
+            ours, theirs = getattr(first, field.name), getattr(other, field.name)
+            if ours != theirs and field.name != "stems":
+                raise UserError(
+                    f"models differ: {field.name} is {ours} for {first.name}, {theirs} for "
+                    f"{other.name}"
+                )
+    stems = tuple(stem for interface in interfaces for stem in interface.stems)
+    if len(set(stems)) < len(stems):
+        raise UserError(f"two models for one stem among {', '.join(stems)}")
+    return dataclasses.replace(first, stems=stems)
+
+
+def _check_stems(known: Sequence[str], wanted: Sequence[str]) -> None:
+    for stem in wanted:
+        if stem not in known or wanted.count(stem) > 1:
+            raise UserError(f"stem {stem!r}: name once each of {', '.join(known)} at most")
+    if not wanted:
+        raise UserError(f"no stem to separate: name some of {', '.join(known)}")
+
+
+def _check_numbers(exponent: float, mwf_window: int | None, overlap: int, frames: int) -> None:
+    if exponent <= 0.0:
+        raise UserError(f"exponent={exponent}: must be positive")
+    if mwf_window is not None and mwf_window < 1:
+        raise UserError(f"mwf_window_frames={mwf_window}: must be 1 or more")
+    if not 0 <= overlap <= frames // 2:
+        raise UserError(
+            f"overlap_frames={overlap}: must be 0 to {frames // 2}, half of what the nets see "
+            "at once"
+        )
+
+
+class _Song:
+    """Rates, channels and outputs around a StereoSeparation."""
+
+    def __init__(self, separator: Separator, *, channels: int, sample_rate_hz: int) -> None:
+        inside_hz = separator.sample_rate_hz
+        self._separator = separator
+        self._channels = channels
+        self._into = Resampler(from_hz=sample_rate_hz, to_hz=inside_hz, channels=2)
+        self._separation = separator.start()
+        self._out = [
+            Resampler(from_hz=inside_hz, to_hz=sample_rate_hz, channels=2)
+            for _ in range(self._separation.wanted)
+        ]
+        self._mixture = [np.zeros((0, channels), np.float32)]  # not separated yet
+
+    def push(self, block: Waveform) -> dict[str, Waveform]:
+        self._mixture.append(block)
+        ready = self._separation.push(self._into.push(as_stereo(block)))
+        return self._named([r.push(part) for r, part in zip(self._out, ready, strict=True)])
+
+    def finish(self) -> dict[str, Waveform]:
+        last = self._separation.push(self._into.finish())
+        rest = self._separation.finish()
+        ends = []
+        for resampler, *parts in zip(self._out, last, rest, strict=True):
+            ends.append(
+                np.concatenate([*(resampler.push(part) for part in parts), resampler.finish()])
+            )
+        return self._named(ends)
+
+    def _named(self, parts: list[Waveform]) -> dict[str, Waveform]:
+        mixture = np.concatenate(self._mixture)
+        samples = min(len(parts[0]), len(mixture))  # resampling rounds up
+        self._mixture = [mixture[samples:]]
+        parts = [part[:samples] for part in parts]
+        if self._channels == 1:
+            parts = [part.mean(axis=1, keepdims=True) for part in parts]
+        return self._separator.named(mixture[:samples], parts)

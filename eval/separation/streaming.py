@@ -1,0 +1,192 @@
+"""Separation of a song that comes block by block, in memory that does not grow with it.
+
+How the blocks are cut changes nothing: frames, parts and resampling lie on the song's grid.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import gcd
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemforge.eval.separation.filters import Estimates, Filter, Spectra
+from stemforge.features.signal.framing import Framing
+from stemforge.features.signal.stft import Spectrum, Waveform, inverse_stft, stft
+
+TAPS_PER_PHASE = 10  # of scipy.signal.resample_poly's filter, to each side
+
+
+class StereoSeparation:
+    """One song at the nets' rate, on Spleeter's grid.
+
+    One window of zeros goes in front, a frame starts at every hop that begins before the
+    end, and parts of T frames are zero-padded at the end.
+
+    Args:
+        estimate: from a part's magnitudes, float32 [frames, bins, 2], to those of the stems,
+            float32 [stems, frames, bins, 2].
+        filter: from magnitudes and the mixture's spectrum to the wanted stems' spectra.
+        wanted: how many stems the filter returns.
+        frames: of a part, T.
+        bins: of a part, F.
+        overlap_frames: how far parts overlap; there one fades over into the next.
+        framing: of the STFT.
+    """
+
+    def __init__(
+        self,
+        estimate: Callable[[NDArray[np.float32]], Estimates],
+        filter: Filter,  # noqa: A002  (what it is called in signal processing)
+        *,
+        wanted: int,
+        frames: int,
+        bins: int,
+        overlap_frames: int,
+        framing: Framing,
+    ) -> None:
+        self.wanted = wanted
+        self._estimate = estimate
+        self._filter = filter
+        self._framing = framing
+        self._frames = frames
+        self._bins = bins
+        self._overlap = overlap_frames
+        fade = (np.arange(overlap_frames, dtype=np.float32) + 0.5) / max(1, overlap_frames)
+        self._fade = fade[:, None, None]
+        self._fading: Estimates | None = None  # the last part's end, under the next one
+        length = framing.length_samples
+        self._blocks = [np.zeros((length, 2), np.float32)]
+        self._buffered = length
+        overlap = length - framing.step_samples
+        self._tails = [np.zeros((overlap, 2), np.float32) for _ in range(wanted)]
+        self._samples = 0  # in
+        self._position = 0  # first frame of the next part
+        self._ready = -length  # out, counted from the song's start
+        self._threads = ThreadPoolExecutor(max_workers=min(wanted, os.cpu_count() or 1))
+
+    def push(self, waveform: Waveform) -> list[Waveform]:
+        """Takes float32 [samples, 2]; returns what is ready of each stem, in order."""
+        self._samples += len(waveform)
+        self._append(waveform)
+        span = self._framing.span(self._frames)
+        found: list[Spectra] = []
+        if self._buffered >= span:
+            buffer, start = np.concatenate(self._blocks), 0
+            while len(buffer) - start >= span:  # so more frames follow this part
+                advance = self._frames - self._overlap
+                found += self._filter.push(*self._separate(buffer[start : start + span], advance))
+                start += advance * self._framing.step_samples
+            self._blocks = [buffer[start:].copy()]
+            self._buffered = len(buffer) - start
+        return self._synthesise(found)
+
+    def finish(self) -> list[Waveform]:
+        """The rest of each stem: all together are as long as what was pushed."""
+        framing = self._framing
+        frames = framing.cover(self._samples)
+        span, advance = framing.span(self._frames), self._frames - self._overlap
+        self._append(np.zeros((span, 2), np.float32))
+        buffer, start = np.concatenate(self._blocks), 0
+        found: list[Spectra] = []
+        while self._position < frames:
+            left = frames - self._position
+            last = left <= self._frames
+            part = buffer[start : start + span]
+            found += self._filter.push(*self._separate(part, left if last else advance))
+            if last:
+                break
+            start += advance * framing.step_samples
+        waves = self._synthesise(found + self._filter.finish())
+        self._threads.shutdown()
+        extra = self._ready - self._samples  # the last frame may begin before the end
+        return [wave[: len(wave) - extra] for wave in waves]
+
+    def _append(self, waveform: Waveform) -> None:
+        self._blocks.append(waveform)
+        self._buffered += len(waveform)
+
+    def _separate(self, part: Waveform, keep: int) -> tuple[Spectrum, Estimates]:
+        """Spectrum and estimates of a part's first frames; the rest fades into the next."""
+        spectrum = stft(part, self._framing)
+        mixture = np.ascontiguousarray(np.abs(spectrum[:, : self._bins]))
+        estimates = self._estimate(mixture)
+        if self._fading is not None:
+            under = estimates[:, : self._overlap]
+            under += (1.0 - self._fade) * (self._fading - under)
+        if self._overlap:
+            self._fading = estimates[:, -self._overlap :].copy()
+        self._position += keep
+        return spectrum[:keep], estimates[:, :keep]
+
+    def _synthesise(self, found: Sequence[Spectra]) -> list[Waveform]:
+        waves = list(
+            self._threads.map(
+                lambda stem: self._overlap_add([spectra[stem] for spectra in found], stem),
+                range(self.wanted),
+            )
+        )
+        skipped = min(len(waves[0]), max(0, -self._ready))
+        self._ready += len(waves[0])
+        return [wave[skipped:] for wave in waves]
+
+    def _overlap_add(self, spectra: Sequence[Callable[[], Spectrum]], stem: int) -> Waveform:
+        """A stem's samples that no later frame changes."""
+        waves = [np.zeros((0, 2), np.float32)]
+        for spectrum in spectra:
+            wave = inverse_stft(spectrum(), self._framing)
+            tail = self._tails[stem]
+            wave[: len(tail)] += tail
+            done = len(wave) - len(tail)
+            self._tails[stem] = wave[done:].copy()
+            waves.append(wave[:done])
+        return np.concatenate(waves)
+
+
+class Resampler:
+    """scipy.signal.resample_poly of a signal that comes block by block.
+
+    Args:
+        from_hz: rate of the input.
+        to_hz: rate of the output.
+        channels: of the signal.
+    """
+
+    def __init__(self, *, from_hz: int, to_hz: int, channels: int) -> None:
+        divisor = gcd(from_hz, to_hz)
+        self._up, self._down = to_hz // divisor, from_hz // divisor
+        reach = -(-TAPS_PER_PHASE * max(self._up, self._down) // self._up)  # input samples
+        self._context = -(-reach // self._down) * self._down
+        self._held = np.zeros((0, channels), np.float32)
+        self._start = 0  # input position of what is held: a multiple of `down`
+        self._done = 0  # output samples
+
+    def push(self, waveform: Waveform) -> Waveform:
+        """Takes float32 [samples, channels]; returns what no later sample changes."""
+        if self._up == self._down:
+            return waveform
+        self._held = np.concatenate([self._held, waveform])
+        end = self._start + len(self._held) - self._context
+        return self._emit(max(self._done, end * self._up // self._down))
+
+    def finish(self) -> Waveform:
+        """The rest."""
+        if self._up == self._down:
+            return self._held
+        return self._emit(-(-(self._start + len(self._held)) * self._up // self._down))
+
+    def _emit(self, until: int) -> Waveform:
+        if until <= self._done:
+            return self._held[:0]
+        import scipy.signal  # half a second and 70 MB, which a song at the nets' rate saves
+
+        found = scipy.signal.resample_poly(self._held, self._up, self._down, axis=0)
+        first = self._start // self._down * self._up
+        out = np.asarray(found[self._done - first : until - first], np.float32)
+        self._done = until
+        position = until * self._down // self._up - self._context
+        start = max(self._start, position // self._down * self._down)
+        self._held = self._held[start - self._start :].copy()
+        self._start = start
+        return out

@@ -1,0 +1,152 @@
+"""Audio files to write, piece by piece: WAV, FLAC and OGG by soundfile, the rest by ffmpeg."""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import soundfile
+
+from stemforge.errors import UserError
+from stemforge.features.audio import ffmpeg
+from stemforge.features.audio.files import WavWriter, clear_peak_time
+from stemforge.features.audio.formats import Codec, Subtype
+from stemforge.features.signal.stft import Waveform
+
+LOSSLESS: tuple[Codec, ...] = ("wav", "flac")
+# Those that ffmpeg writes: its encoder and container.
+FFMPEG: dict[str, tuple[str, str]] = {
+    "mp3": ("libmp3lame", "mp3"),
+    "m4a": ("aac", "ipod"),
+    "opus": ("libopus", "opus"),
+}
+DEFAULT_BITRATE = "192k"
+MAX_RATE_HZ = {"mp3": 48_000, "m4a": 96_000}
+
+
+class AudioWriter(Protocol):
+    """An audio file being written."""
+
+    def write(self, waveform: Waveform) -> int:
+        """Appends float32 [samples, channels]; returns how many values were clipped."""
+        ...
+
+
+def check_codec(codec: Codec, *, subtype: Subtype | None, bitrate: str | None) -> None:
+    """Refuses what a codec does not have.
+
+    Raises:
+        UserError: a subtype of a lossy codec, FLOAT in FLAC, a bitrate of another codec than
+            mp3, m4a or opus, or one that is no number with a k.
+    """
+    if subtype is not None and codec not in LOSSLESS:
+        raise UserError(f"{codec} has no subtype: it belongs to wav and flac")
+    if codec == "flac" and subtype == "FLOAT":
+        raise UserError("flac holds integers: use the subtype PCM_16 or PCM_24")
+    if bitrate is not None:
+        if codec not in FFMPEG:
+            raise UserError(f"{codec} has no bitrate: it belongs to {', '.join(FFMPEG)}")
+        if not (bitrate.endswith("k") and bitrate[:-1].isdigit() and int(bitrate[:-1]) > 0):
+            raise UserError(f"bitrate {bitrate}: must be such as 128k, in kbit/s")
+
+
+@contextmanager
+def open_output(
+    path: Path,
+    *,
+    codec: Codec,
+    channels: int,
+    sample_rate_hz: int,
+    subtype: Subtype | None = None,
+    bitrate: str | None = None,
+) -> Iterator[AudioWriter]:
+    """Opens a new audio file; what is there is overwritten.
+
+    Args:
+        path: its place, whatever it is called.
+        codec: "ogg" is Vorbis of quality 6; "m4a" is AAC.
+        channels: number of channels.
+        sample_rate_hz: sampling rate; Opus plays at 48 kHz whatever it was.
+        subtype: of wav and flac: "PCM_16", "PCM_24" or, in wav, "FLOAT"; None: "PCM_16".
+        bitrate: of mp3, m4a and opus, such as "128k"; None: DEFAULT_BITRATE.
+
+    Raises:
+        UserError: it cannot be written, or the codec does not have that rate.
+    """
+    most_hz = MAX_RATE_HZ.get(codec)
+    if most_hz is not None and sample_rate_hz > most_hz:
+        raise UserError(
+            f"{codec} holds at most {most_hz} Hz, not {sample_rate_hz}: use wav or flac"
+        )
+    if codec in FFMPEG:
+        opened = _open_ffmpeg(path, codec, channels, sample_rate_hz, bitrate or DEFAULT_BITRATE)
+    else:
+        opened = _open_soundfile(path, codec, channels, sample_rate_hz, subtype or "PCM_16")
+    with opened as writer:
+        yield writer
+
+
+@contextmanager
+def _open_soundfile(
+    path: Path, codec: Codec, channels: int, sample_rate_hz: int, subtype: Subtype
+) -> Iterator[AudioWriter]:
+    kind = "VORBIS" if codec == "ogg" else subtype
+    level = 0.4 if codec == "ogg" else None  # Vorbis quality is 1 - level
+    try:
+        with soundfile.SoundFile(
+            path, "w", sample_rate_hz, channels, kind, format=codec.upper(), compression_level=level
+        ) as file:
+            yield WavWriter(file, "FLOAT" if codec == "ogg" else subtype)
+        if codec == "wav":
+            clear_peak_time(path)
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{path}: cannot be written: {error.error_string}") from None
+
+
+class _Pipe:
+    """ffmpeg's standard input."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdin is not None
+        self._stdin = process.stdin
+
+    def write(self, waveform: Waveform) -> int:
+        self._stdin.write(waveform.astype("<f4", order="C").data)
+        return 0  # lossy codecs take values above full scale
+
+
+@contextmanager
+def _open_ffmpeg(
+    path: Path, codec: Codec, channels: int, sample_rate_hz: int, bitrate: str
+) -> Iterator[AudioWriter]:
+    encoder, container = FFMPEG[codec]
+    program = ffmpeg.find_program("ffmpeg")
+    command = [program, "-v", "error", "-y", "-f", "f32le", "-ar", str(sample_rate_hz)]
+    command += ["-ac", str(channels), "-i", "pipe:0", "-c:a", encoder, "-b:a", bitrate]
+    # Without names and dates of the encoder: the same input gives the same bytes.
+    command += ["-fflags", "+bitexact", "-flags:a", "+bitexact", "-f", container]
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            [*command, ffmpeg.file_url(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        gave_up = False
+        try:
+            yield _Pipe(process)
+            process.stdin.close()
+        except BrokenPipeError:
+            gave_up = True  # and has said why
+        except BaseException:
+            process.kill()
+            raise
+        if process.wait() or gave_up:
+            errors.seek(0)
+            text = ffmpeg.last_line("ffmpeg", errors.read(), process.returncode)
+            raise UserError(f"{path}: cannot be written: {text}")

@@ -1,0 +1,171 @@
+"""Finding the tracks of a corpus: MUSDB folders of either kind, or Spleeter's CSV files."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from stemforge import storage
+from stemforge.errors import UserError
+from stemforge.features.corpus.manifest import Split, choose_valid
+from stemforge.features.corpus.sources import MIXTURE
+
+STEM_SUFFIX = ".stem.mp4"
+# Order of the streams in a MUSDB .stem.mp4 file (musdb's configs/mus.yaml, stem_ids).
+MUSDB_STREAMS = {MIXTURE: 0, "drums": 1, "bass": 2, "other": 3, "vocals": 4}
+
+# The training songs that musdb holds out for validation (configs/mus.yaml, validation_tracks).
+MUSDB_VALIDATION_TRACKS = (
+    "Actions - One Minute Smile",
+    "Clara Berry And Wooldog - Waltz For My Victims",
+    "Johnny Lokke - Promises & Lies",
+    "Patrick Talbot - A Reason To Leave",
+    "Triviul - Angelsaint",
+    "Alexander Ross - Goodbye Bolero",
+    "Fergessen - Nos Palpitants",
+    "Leaf - Summerghost",
+    "Skelpolu - Human Mistakes",
+    "Young Griffo - Pennies",
+    "ANiMAL - Rockshow",
+    "James May - On The Line",
+    "Meaxic - Take A Step",
+    "Traffic Experiment - Sirens",
+)
+
+
+@dataclass(frozen=True)
+class CorpusTrack:
+    """A track as the corpus holds it.
+
+    Attributes:
+        name: unique in the corpus.
+        split: "train", "valid" or "test".
+        files: place per source; the same .stem.mp4 file for all of them, or a file each.
+        streams: audio stream per source inside a .stem.mp4; empty for files of their own.
+        is_complete: the stems are all there are, and should add up to the mixture.
+    """
+
+    name: str
+    split: Split
+    files: Mapping[str, str]
+    streams: Mapping[str, int]
+    is_complete: bool
+
+
+def find_tracks(root: str, *, stems: Sequence[str]) -> list[CorpusTrack]:
+    """Lists a MUSDB18 (.stem.mp4) or MUSDB18-HQ (folders of WAV files) corpus.
+
+    Args:
+        root: folder with train/ and test/ in it, local or a URL.
+        stems: names of the stems that are wanted.
+
+    Returns:
+        Tracks sorted by split and name; no file has been opened.
+
+    Raises:
+        UserError: no such folder, or no tracks in it, or a stem that .stem.mp4 files lack.
+    """
+    if not storage.is_folder(root):
+        raise UserError(f"corpus.root={root}: no such folder")
+    complete = set(stems) >= MUSDB_STREAMS.keys() - {MIXTURE}
+    tracks = []
+    splits: tuple[Split, ...] = ("train", "test")
+    for split in splits:
+        folder = storage.join(root, split)
+        names = storage.list_files(folder)
+        for name in names:
+            if name.endswith(STEM_SUFFIX) and "/" not in name:
+                tracks.append(_stem_file(storage.join(folder, name), split, stems))
+        for song in sorted({name.split("/")[0] for name in names if name.count("/") == 1}):
+            files = {
+                source: storage.join(folder, song, f"{source}.wav") for source in (MIXTURE, *stems)
+            }
+            tracks.append(CorpusTrack(song, split, files, {}, complete))
+    if not tracks:
+        raise UserError(
+            f"corpus.root={root}: no tracks: expected *{STEM_SUFFIX} files or folders of WAV "
+            "files in its train/ and test/"
+        )
+    return _checked(tracks)
+
+
+def _stem_file(path: str, split: Split, stems: Sequence[str]) -> CorpusTrack:
+    unknown = [stem for stem in stems if stem not in MUSDB_STREAMS]
+    if unknown:
+        raise UserError(
+            f"corpus.stems={unknown[0]}: {STEM_SUFFIX} files hold drums, bass, other and vocals"
+        )
+    sources = (MIXTURE, *stems)
+    return CorpusTrack(
+        storage.name(path).removesuffix(STEM_SUFFIX),
+        split,
+        dict.fromkeys(sources, path),
+        {name: MUSDB_STREAMS[name] for name in sources},
+        set(sources) == MUSDB_STREAMS.keys(),
+    )
+
+
+def read_csvs(csvs: Mapping[Split, str], *, root: str, stems: Sequence[str]) -> list[CorpusTrack]:
+    """Lists a corpus that CSV files in Spleeter's format describe.
+
+    The header names `mix_path`, `<stem>_path` for each stem, and `duration` (not needed
+    here: lengths are read from the files). Relative paths start at `root`. A track is
+    named after the folder of its mixture, or after the file where that name is taken.
+
+    Raises:
+        UserError: a file or a column is missing, or a file lists nothing.
+    """
+    if not storage.is_folder(root):
+        raise UserError(f"corpus.root={root}: no such folder")
+    tracks = []
+    for split, path in csvs.items():
+        try:
+            text = storage.read_bytes(path).decode()
+        except FileNotFoundError:
+            raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: no such file") from None
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        columns = {MIXTURE: "mix_path", **{stem: f"{stem}_path" for stem in stems}}
+        for column in columns.values():
+            if not rows or column not in rows[0]:
+                what = f"no column {column}" if rows else "no rows"
+                raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: {what}")
+        for row in rows:
+            files = {name: storage.join(root, row[column]) for name, column in columns.items()}
+            tracks.append(CorpusTrack(_folder_name(files[MIXTURE]), split, files, {}, True))
+    names = Counter(track.name for track in tracks)
+    return _checked(
+        replace(track, name=_file_name(track.files[MIXTURE])) if names[track.name] > 1 else track
+        for track in tracks
+    )
+
+
+def _folder_name(path: str) -> str:
+    return storage.name(storage.parent(path))
+
+
+def _file_name(path: str) -> str:
+    return storage.name(path).rsplit(".", 1)[0]
+
+
+_CSV_KEYS = {"train": "train_csv", "valid": "validation_csv", "test": "test_csv"}
+
+
+def _checked(tracks: Iterable[CorpusTrack]) -> list[CorpusTrack]:
+    ordered = sorted(tracks, key=lambda track: (track.split, track.name))
+    for name, count in Counter(track.name for track in ordered).items():
+        if count > 1:
+            files = [t.files[MIXTURE] for t in ordered if t.name == name]
+            raise UserError(f"duplicate track name {name!r}: {' and '.join(files[:2])}: rename one")
+    return ordered
+
+
+def hold_out_valid(
+    tracks: Sequence[CorpusTrack], *, share: float, official: Sequence[str]
+) -> list[CorpusTrack]:
+    """Moves training tracks to the valid split, unless the corpus names its own."""
+    if any(track.split == "valid" for track in tracks):
+        return list(tracks)
+    train = [track.name for track in tracks if track.split == "train"]
+    chosen = choose_valid(train, share=share, official=official)
+    return [replace(track, split="valid") if track.name in chosen else track for track in tracks]

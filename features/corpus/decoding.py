@@ -1,0 +1,204 @@
+"""Decoding one track of a corpus into WAV files, and measuring it for the manifest."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from stemforge import storage
+from stemforge.errors import UserError
+from stemforge.features.audio import ffmpeg
+from stemforge.features.audio import files as audio
+from stemforge.features.audio.ffmpeg import CHUNK_SAMPLES, AudioError, AudioInfo
+from stemforge.features.audio.formats import SAMPLE_RATE_HZ, Subtype
+from stemforge.features.corpus.corpora import CorpusTrack
+from stemforge.features.corpus.manifest import Reject, Source, Track, TrackReason
+from stemforge.features.corpus.sources import MIXTURE
+
+
+class Unfit(UserError):
+    """Carries a track's reject out of the work on its sources."""
+
+    def __init__(self, reason: TrackReason, value: float | None, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.value = value
+
+
+@dataclass(frozen=True)
+class _Wav:
+    """A source as a local file, and what is known of where it came from."""
+
+    local: Path
+    path: str
+    clipped_values: int
+    file_sha256: str
+
+
+def decode_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) -> Track | Reject:
+    """Decodes a track, or tells why it cannot be used.
+
+    The streams of a .stem.mp4 file become `out`/<split>/<track>/<source>.wav, with exactly
+    the samples that musdb returns at the subtype. Audio files of their own are measured
+    where they lie and not copied. Memory is bounded, whatever the song's length.
+
+    Args:
+        track: where its sources lie.
+        out: folder for the WAV files.
+        root: folder of the corpus; paths of files that are not copied are relative to it.
+        subtype: of the WAV files.
+
+    Returns:
+        The manifest's row, or a reject: decode_error, missing_stem, sample_rate or
+        length_mismatch.
+    """
+    try:
+        if not track.streams:
+            with _own_files(track, root) as wavs:
+                return _measure(track, wavs, ffmpeg_version="")
+        version = ffmpeg.run_ffmpeg("ffmpeg", "-version").split()[2].decode()
+        with storage.local_copy(track.files[MIXTURE]) as path:
+            wavs = decode_stem_file(track, path, out, subtype)
+        return _measure(track, wavs, ffmpeg_version=version)
+    except Unfit as unfit:
+        return Reject(track.name, track.split, None, unfit.reason, unfit.value, str(unfit))
+    except AudioError as error:
+        return Reject(track.name, track.split, None, "decode_error", None, str(error))
+
+
+def decode_stem_file(
+    track: CorpusTrack, path: Path, out: Path, subtype: Subtype
+) -> dict[str, _Wav]:
+    """Writes each stream of a .stem.mp4 file as `out`/<split>/<track>/<source>.wav."""
+    streams = ffmpeg.probe_streams(path)
+    needed = max(track.streams.values()) + 1
+    if len(streams) < needed:
+        raise Unfit(
+            "missing_stem",
+            float(len(streams)),
+            f"{len(streams)} audio streams, {needed} are needed",
+        )
+    file_sha256 = storage.file_sha256(path)
+    folder = out / track.split / track.name
+    folder.mkdir(parents=True, exist_ok=True)
+    wavs = {}
+    for name, number in track.streams.items():
+        info = streams[number]
+        _check_format(name, info)
+        wav = folder / f"{name}.wav"
+        with audio.open_wav(
+            wav, channels=info.channels, sample_rate_hz=info.sample_rate_hz, subtype=subtype
+        ) as writer:
+            clipped = sum(map(writer.write, ffmpeg.decode_stream(path, number, info)))
+        wavs[name] = _Wav(wav, wav.relative_to(out).as_posix(), clipped, file_sha256)
+    return wavs
+
+
+@contextmanager
+def _own_files(track: CorpusTrack, root: str) -> Iterator[dict[str, _Wav]]:
+    with ExitStack() as stack:
+        wavs = {}
+        for name, place in track.files.items():
+            if storage.size(place) is None:
+                raise Unfit("missing_stem", None, f"{place}: no such file")
+            local = stack.enter_context(storage.local_copy(place))
+            _check_format(name, audio.file_info(local))
+            wavs[name] = _Wav(local, storage.relative(place, root), 0, storage.file_sha256(local))
+        yield wavs
+
+
+def _check_format(name: str, info: AudioInfo) -> None:
+    if info.sample_rate_hz != SAMPLE_RATE_HZ:
+        raise Unfit(
+            "sample_rate",
+            float(info.sample_rate_hz),
+            f"{name} is at {info.sample_rate_hz} Hz, {SAMPLE_RATE_HZ} Hz is needed: "
+            "a corpus is never resampled",
+        )
+    if info.channels > 2:
+        raise Unfit("decode_error", float(info.channels), f"{name} has {info.channels} channels")
+
+
+class _Meter:
+    """Peak, energy and checksum of a source, gathered piece by piece."""
+
+    def __init__(self) -> None:
+        self.peak = 0.0
+        self.energy = 0.0
+        self.values = 0
+        self._sha256 = hashlib.sha256()
+
+    def add(self, waveform: Any) -> None:
+        self.peak = max(self.peak, float(np.max(np.abs(waveform), initial=0.0)))
+        self.energy += _energy(waveform)
+        self.values += waveform.size
+        self._sha256.update(np.ascontiguousarray(waveform, "<f4").data)
+
+    @property
+    def rms(self) -> float:
+        return float(np.sqrt(self.energy / self.values)) if self.values else 0.0
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+
+def _energy(waveform: Any) -> float:
+    return float(np.sum(np.square(waveform, dtype=np.float64)))
+
+
+def _measure(track: CorpusTrack, wavs: Mapping[str, _Wav], *, ffmpeg_version: str) -> Track:
+    """Measures all sources side by side, and the mixture against the sum of the stems."""
+    samples = audio.file_info(wavs[MIXTURE].local).samples
+    for name, wav in wavs.items():
+        length = audio.file_info(wav.local).samples
+        if length != samples:
+            raise Unfit(
+                "length_mismatch",
+                float(length - samples),
+                f"{name} has {length} samples, the mixture {samples}",
+            )
+    meters = {name: _Meter() for name in wavs}
+    left = 0.0
+    for start in range(0, samples, CHUNK_SAMPLES):
+        pieces = {
+            name: audio.read_audio(wav.local, start=start, samples=CHUNK_SAMPLES)
+            for name, wav in wavs.items()
+        }
+        for name, piece in pieces.items():
+            meters[name].add(piece)
+        stems = [audio.as_stereo(piece) for name, piece in pieces.items() if name != MIXTURE]
+        left += _energy(audio.as_stereo(pieces[MIXTURE]) - np.sum(stems, axis=0))
+    channels = audio.file_info(wavs[MIXTURE].local).channels
+    energy = meters[MIXTURE].energy * 2 / channels
+    residual_db = float("nan")
+    if track.is_complete and energy > 0.0:
+        with np.errstate(divide="ignore"):
+            residual_db = 10.0 * float(np.log10(left / energy))
+    return Track(
+        name=track.name,
+        split=track.split,
+        samples=samples,
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        duration_s=samples / SAMPLE_RATE_HZ,
+        residual_db=residual_db,
+        ffmpeg=ffmpeg_version,
+        sources=tuple(
+            Source(
+                name=name,
+                path=wav.path,
+                subtype=str(soundfile.info(wav.local).subtype),
+                peak=meters[name].peak,
+                rms=meters[name].rms,
+                clipped_values=wav.clipped_values,
+                file_sha256=wav.file_sha256,
+                pcm_sha256=meters[name].sha256,
+            )
+            for name, wav in wavs.items()
+        ),
+    )

@@ -1,0 +1,242 @@
+"""What a track is: where a corpus keeps it, and its row in the manifest tracks.parquet."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stemforge.errors import UserError
+from stemforge.features.shards.blocks import name_hash
+
+MANIFEST_VERSION = "1"
+Split = Literal["train", "valid", "test"]
+TrackReason = Literal[
+    "decode_error",
+    "missing_stem",
+    "length_mismatch",
+    "sample_rate",
+    "too_short",
+    "inconsistent_mixture",
+    "failed",  # an error that nobody foresaw
+]
+BlockReason = Literal["non_finite", "silent_mixture", "silent_targets", "clipped"]
+Reason = TrackReason | BlockReason
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of a track, the mixture among them.
+
+    Attributes:
+        name: "mixture" or a stem's name.
+        path: WAV file, relative to the manifest's audio root, POSIX.
+        subtype: soundfile's name of the sample format.
+        peak: largest absolute sample, full scale at 1.
+        rms: root mean square over samples and channels, full scale at 1.
+        clipped_values: values limited to full scale at conversion.
+        file_sha256: of the file that the corpus holds.
+        pcm_sha256: of the samples, little endian, as stored in `path`.
+    """
+
+    name: str
+    path: str
+    subtype: str
+    peak: float
+    rms: float
+    clipped_values: int
+    file_sha256: str
+    pcm_sha256: str
+
+
+@dataclass(frozen=True)
+class Track:
+    """A row of the manifest.
+
+    Attributes:
+        name: unique in the corpus.
+        split: "train", "valid" or "test".
+        samples: length of every source, per channel.
+        sample_rate_hz: sampling rate of every source.
+        duration_s: samples / sample_rate_hz.
+        residual_db: energy of mixture minus sum of stems, against the mixture's; NaN for
+            a silent mixture, or where only some of the stems are used. AAC corpora lie at
+            -20 to -30 dB.
+        ffmpeg: version that decoded it; empty where ffmpeg was not needed.
+        sources: the mixture first, then the stems.
+    """
+
+    name: str
+    split: Split
+    samples: int
+    sample_rate_hz: int
+    duration_s: float
+    residual_db: float
+    ffmpeg: str
+    sources: tuple[Source, ...]
+
+    def source(self, name: str) -> Source:
+        """The source of that name."""
+        return next(source for source in self.sources if source.name == name)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Why a track (block is None) or a block of it is not used.
+
+    Attributes:
+        track: its name.
+        split: of the track.
+        block: index of the block in the song, or None for the whole track.
+        reason: one word of Reason.
+        value: the quantity that was judged, where the reason has one.
+        detail: what a user needs to find the cause.
+    """
+
+    track: str
+    split: Split
+    block: int | None
+    reason: Reason
+    value: float | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The decoded corpus.
+
+    Attributes:
+        audio_root: folder that the sources' paths are relative to.
+        stems: names of the stems, in the order of params.yaml.
+        tracks: sorted by split and name.
+    """
+
+    audio_root: Path
+    stems: tuple[str, ...]
+    tracks: tuple[Track, ...]
+
+    def split(self, split: Split) -> list[Track]:
+        """The tracks of one split, in order."""
+        return [track for track in self.tracks if track.split == split]
+
+    def path(self, track: Track, source: str) -> Path:
+        """Where a source's WAV file lies."""
+        return self.audio_root / track.source(source).path
+
+
+_SOURCE = pa.struct(
+    [
+        ("name", pa.string()),
+        ("path", pa.string()),
+        ("subtype", pa.string()),
+        ("peak", pa.float64()),
+        ("rms", pa.float64()),
+        ("clipped_values", pa.int64()),
+        ("file_sha256", pa.string()),
+        ("pcm_sha256", pa.string()),
+    ]
+)
+_MANIFEST = pa.schema(
+    [
+        ("name", pa.string()),
+        ("split", pa.string()),
+        ("samples", pa.int64()),
+        ("sample_rate_hz", pa.int64()),
+        ("duration_s", pa.float64()),
+        ("residual_db", pa.float64()),
+        ("ffmpeg", pa.string()),
+        ("sources", pa.list_(_SOURCE)),
+    ]
+)
+_REJECTS = pa.schema(
+    [
+        ("track", pa.string()),
+        ("split", pa.string()),
+        ("block", pa.int64()),
+        ("reason", pa.string()),
+        ("value", pa.float64()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Writes tracks.parquet; the same manifest gives the same bytes."""
+    metadata = {
+        "stemforge.manifest": MANIFEST_VERSION,
+        "stemforge.audio_root": manifest.audio_root.as_posix(),
+        "stemforge.stems": ",".join(manifest.stems),
+    }
+    rows = [dataclasses.asdict(track) for track in manifest.tracks]
+    pq.write_table(pa.Table.from_pylist(rows, _MANIFEST.with_metadata(metadata)), path)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads tracks.parquet.
+
+    Raises:
+        UserError: it is missing, or of another version.
+    """
+    table = _read_table(path)
+    metadata = {
+        key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()
+    }
+    version = metadata.get("stemforge.manifest")
+    if version != MANIFEST_VERSION:
+        raise UserError(
+            f"{path}: manifest version {version} is not {MANIFEST_VERSION}: decode the corpus again"
+        )
+    tracks = []
+    for row in table.to_pylist():
+        sources = tuple(Source(**source) for source in row.pop("sources"))
+        tracks.append(Track(**row, sources=sources))
+    stems = tuple(metadata["stemforge.stems"].split(","))
+    return Manifest(Path(metadata["stemforge.audio_root"]), stems, tuple(tracks))
+
+
+def rejects_table(rejects: Iterable[Reject]) -> Any:
+    """A table of rejects, sorted by track and block."""
+    ordered = sorted(rejects, key=lambda r: (r.track, -1 if r.block is None else r.block, r.reason))
+    rows = [dataclasses.asdict(reject) for reject in ordered]
+    return pa.Table.from_pylist(rows, _REJECTS)
+
+
+def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
+    """Writes a table of rejects; the same rejects give the same bytes."""
+    pq.write_table(rejects_table(rejects), path)
+
+
+def read_rejects(path: Path) -> list[Reject]:
+    """Reads a table of rejects."""
+    return [Reject(**row) for row in _read_table(path).to_pylist()]
+
+
+def _read_table(path: Path) -> Any:
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file: run `dvc repro` up to its stage") from None
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: not a readable Parquet file: {error}") from None
+
+
+def choose_valid(train: Sequence[str], *, share: float, official: Sequence[str]) -> set[str]:
+    """Which training tracks are held out for validation.
+
+    Args:
+        train: names of all training tracks.
+        share: share of them to hold out, in (0, 1).
+        official: musdb's own validation tracks.
+
+    Returns:
+        musdb's own tracks where the corpus holds all of them, else the
+        max(1, round(share n)) names of smallest sha256. None of a single track.
+    """
+    if set(official) <= set(train):
+        return set(official)
+    if len(train) < 2:
+        return set()
+    return set(sorted(train, key=name_hash)[: max(1, round(share * len(train)))])

@@ -1,0 +1,25 @@
+"""The sources of a track: what they are called, and sums of them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stemforge.features.signal.stft import Waveform  # which loads SciPy
+
+MIXTURE = "mixture"
+VOCALS = "vocals"
+ACCOMPANIMENT = "accompaniment"  # all stems but the vocals, as in musdb
+STEMS = ("vocals", "drums", "bass", "other")  # MUSDB18's, in the order of the tables
+
+
+def accompaniment(stems: Mapping[str, "Waveform"]) -> "Waveform":
+    """All stems but the vocals, as musdb's target of that name.
+
+    Args:
+        stems: float32 [samples, channels] each, one of them besides the vocals at least.
+    """
+    others = [waveform for name, waveform in stems.items() if name != VOCALS]
+    total = others[0].copy()
+    for waveform in others[1:]:
+        total += waveform
+    return total

@@ -1,0 +1,83 @@
+"""Where the feature job finds a track's audio: decoded WAV files, or the corpus itself."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from stemforge import storage
+from stemforge.features.audio.formats import Subtype
+from stemforge.features.corpus.corpora import CorpusTrack
+from stemforge.features.corpus.decoding import decode_stem_file
+from stemforge.features.corpus.manifest import Track
+from stemforge.features.corpus.sources import MIXTURE
+
+Files = dict[str, Path]
+
+
+class TrackAudio(Protocol):
+    """Gives local WAV files, one per source, for as long as they are needed."""
+
+    def open(self, track: Track) -> AbstractContextManager[Files]:
+        """Files by source, the mixture first."""
+        ...
+
+
+@dataclass(frozen=True)
+class DecodedAudio:
+    """What stage decode has written.
+
+    Attributes:
+        root: folder that the manifest's paths are relative to, local or a URL.
+    """
+
+    root: str
+
+    @contextmanager
+    def open(self, track: Track) -> Iterator[Files]:
+        """Files by source; copied for the while where they are not local."""
+        places = {source.name: storage.join(self.root, source.path) for source in track.sources}
+        with _fetch(places) as files:
+            yield files
+
+
+@dataclass(frozen=True)
+class CorpusAudio:
+    """The corpus' own files, decoded where they are needed.
+
+    Attributes:
+        tracks: the corpus' tracks by name.
+        subtype: what the streams of .stem.mp4 files are decoded to.
+    """
+
+    tracks: Mapping[str, CorpusTrack]
+    subtype: Subtype
+
+    @contextmanager
+    def open(self, track: Track) -> Iterator[Files]:
+        """Files by source, in a folder that goes away."""
+        with open_corpus_track(self.tracks[track.name], self.subtype) as files:
+            yield files
+
+
+@contextmanager
+def open_corpus_track(track: CorpusTrack, subtype: Subtype) -> Iterator[Files]:
+    """A corpus track's files by source; a .stem.mp4 is decoded into a folder that goes away."""
+    if not track.streams:
+        with _fetch(track.files) as files:
+            yield files
+        return
+    with tempfile.TemporaryDirectory(prefix="stemforge-") as scratch:
+        with storage.local_copy(track.files[MIXTURE]) as stem_file:
+            wavs = decode_stem_file(track, stem_file, Path(scratch), subtype)
+        yield {name: wav.local for name, wav in wavs.items()}
+
+
+@contextmanager
+def _fetch(places: Mapping[str, str]) -> Iterator[Files]:
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(storage.local_copy(place)) for name, place in places.items()
+        }

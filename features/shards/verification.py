@@ -1,0 +1,113 @@
+"""Checking a features folder against its own account, and against another folder."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from stemforge import storage
+from stemforge.features.corpus.manifest import Split
+from stemforge.features.shards.examples import parse_example, unframe_record
+from stemforge.features.shards.reading import FeatureSet
+from stemforge.features.shards.records import INFO, REJECTS, index_name, shard_name
+from stemforge.storage import RangeReader
+
+CHUNK_BYTES = 2**22
+
+
+def find_damage(root: str, *, progress: Callable[[int], object]) -> Iterator[str]:
+    """Checks sizes, sha256 sums, records, indexes and the account of blocks.
+
+    Args:
+        root: features folder, local or a URL.
+        progress: called with the number of bytes that were just checked.
+
+    Yields:
+        A line for each thing that is wrong.
+
+    Raises:
+        UserError: there is no finished features folder of this version.
+    """
+    features = FeatureSet.open(root)
+    expected = {INFO, REJECTS}
+    files = 1 + len(features.info["stems"]) + (features.info["mixture_phase"] is not None)
+    for split, part in features.info["splits"].items():
+        for name, entry in part["files"].items():
+            expected.add(name)
+            if _sha256(storage.join(root, name), progress) != entry["sha256"]:
+                yield f"{name}: its sha256 is not that of {INFO}"
+        rows = 0
+        for shard in range(part["shards"]):
+            for line, count in _check_index(root, split, shard, part["shards"]):
+                rows += count
+                if line:
+                    yield line
+        if rows != files * part["blocks_kept"]:
+            yield f"{split}: {rows} records for {part['blocks_kept']} blocks in {files} files each"
+        rejected = sum(part["blocks_rejected"].values())
+        if part["blocks_kept"] + rejected != part["blocks_cut"]:
+            yield (
+                f"{split}: {part['blocks_kept']} blocks kept and {rejected} rejected, but "
+                f"{part['blocks_cut']} cut"
+            )
+    for name in storage.list_files(root):
+        if name not in expected:
+            yield f"{name}: not named in {INFO}"
+
+
+def differences(root: str, other: str) -> Iterator[str]:
+    """Files whose contents differ between two features folders, by their sums in info.json.
+
+    Yields:
+        A line for each difference.
+
+    Raises:
+        UserError: one of them is no finished features folder.
+    """
+    ours, theirs = FeatureSet.open(root), FeatureSet.open(other)
+    for split in sorted({*ours.info["splits"], *theirs.info["splits"]}):
+        mine = ours.info["splits"].get(split, {}).get("files", {})
+        yours = theirs.info["splits"].get(split, {}).get("files", {})
+        for name in sorted({*mine, *yours}):
+            if mine.get(name) != yours.get(name):
+                yield f"{name}: {_describe(mine.get(name))} and {_describe(yours.get(name))}"
+    for name in (REJECTS, INFO):
+        if storage.read_bytes(storage.join(root, name)) != storage.read_bytes(
+            storage.join(other, name)
+        ):
+            yield f"{name}: its contents differ"
+
+
+def _describe(entry: dict[str, Any] | None) -> str:
+    return f"{entry['bytes']} bytes {entry['sha256'][:12]}" if entry else "missing"
+
+
+def _sha256(place: str, progress: Callable[[int], object]) -> str:
+    digest, reader, offset = hashlib.sha256(), RangeReader(place), 0
+    while piece := reader.read(offset, CHUNK_BYTES):
+        digest.update(piece)
+        offset += len(piece)
+        progress(len(piece))
+    return digest.hexdigest()
+
+
+def _check_index(root: str, split: Split, shard: int, shards: int) -> Iterator[tuple[str, int]]:
+    """A line (empty where all is well) and a count of one for each row of an index."""
+    name = index_name(split, shard, shards)
+    table = pq.read_table(io.BytesIO(storage.read_bytes(storage.join(root, name))))
+    readers: dict[str, RangeReader] = {}
+    for row in table.to_pylist():
+        file = shard_name(split, row["source"], shard, shards)
+        if file not in readers:
+            readers[file] = RangeReader(storage.join(root, file))
+        data = unframe_record(readers[file].read(row["offset"], row["length"]))
+        where = f"{file}: record at byte {row['offset']}"
+        if data is None:
+            yield f"{where} is damaged", 1
+            continue
+        fields = parse_example(data)
+        found = fields["track"].decode(), fields["block"], fields["start_frame"], fields["frames"]
+        wanted = row["track"], row["block"], row["start_frame"], row["frames"]
+        yield ("" if found == wanted else f"{where} is {found}, {name} says {wanted}"), 1

@@ -1,0 +1,73 @@
+"""`stemforge import-scores`: anyone's museval JSON into the comparison."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from stemforge import storage
+from stemforge.errors import IncompleteError, UserError
+from stemforge.eval.config import ORACLES
+from stemforge.pipelines.console import say
+from stemforge.pipelines.options import check_method_name
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser(
+        "import-scores",
+        help="bring others' museval JSON into the comparison",
+        description="Checks a folder of museval's JSON files and copies them to "
+        "OUTPUT/NAME/test/TRACK.json, where the next `stemforge score` into that OUTPUT, or "
+        "`dvc repro`, finds them.",
+    )
+    parser.add_argument("name", metavar="NAME", help="of the method in the tables")
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="with TRACK.json or test/TRACK.json"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("comparisons"),
+        metavar="DIR",
+        help="folder of scores (default: %(default)s, which `dvc repro` reads)",
+    )
+    parser.set_defaults(run=import_scores, extra="score")
+
+
+def import_scores(arguments: argparse.Namespace) -> None:
+    """`stemforge import-scores`.
+
+    Raises:
+        UserError: nothing to import.
+        IncompleteError: some files are broken and were left out.
+    """
+    from stemforge.eval.scoring.scores import from_json
+    from stemforge.pipelines.running.scoring import SCORED, scores_place
+
+    check_method_name(arguments.name)
+    if arguments.name in ORACLES:
+        raise UserError(f"{arguments.name}: that is an oracle of our own: choose another name")
+    folder: Path = arguments.folder
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    paths = sorted([*folder.glob("*.json"), *folder.glob(f"{SCORED}/*.json")])
+    texts: dict[str, str] = {}
+    broken = []
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+            if not from_json(path.stem, text).frames:
+                raise ValueError("no target in it")
+            texts[path.stem] = text
+        except ValueError as error:  # UnicodeDecodeError and JSONDecodeError among them
+            broken.append(path)
+            say(f"import-scores: {path}: {error}")
+    if not texts:
+        what = f"{len(paths)} JSON files, none of them museval's" if paths else "no JSON file"
+        raise UserError(f"{folder}: {what}")
+    out = str(arguments.output)
+    for track, text in texts.items():
+        storage.write_bytes(scores_place(out, arguments.name, SCORED, track), text.encode())
+    say(f"import-scores: {len(texts)} tracks in {arguments.output / arguments.name}")
+    if broken:
+        raise IncompleteError(f"{len(broken)} of {len(paths)} files were left out (see above)")

@@ -1,0 +1,40 @@
+"""`stemforge release`: the stages' outputs as a release of some name and version."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from stemforge.errors import UserError
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command's parser."""
+    command = commands.add_parser(
+        "release",
+        help="put models, exports, scores and where they come from into one folder",
+        description="Writes a folder from what `dvc repro` made in this checkout. Run it where "
+        "params.yaml is.",
+    )
+    command.add_argument("--name", required=True, help="such as musdb18-unet")
+    command.add_argument("--version", required=True, help="such as 1.0.0")
+    command.add_argument(
+        "--output", type=Path, metavar="DIR", help="new folder (default: releases/NAME-VERSION)"
+    )
+    command.add_argument(
+        "--allow-dirty",
+        action="store_true",
+        help="also from a tree with uncommitted changes, which the release then names",
+    )
+    command.set_defaults(run=make_release, extra="repro")
+
+
+def make_release(arguments: argparse.Namespace) -> None:
+    """`stemforge release`."""
+    from stemforge.pipelines.params import read_params
+    from stemforge.pipelines.releases.writing import write_release
+
+    name, version = arguments.name, arguments.version
+    out = arguments.output or Path("releases") / f"{name}-{version}"
+    if out.exists():
+        raise UserError(f"{out}: that name is taken: choose another version, or remove it")
+    write_release(read_params(), out, name=name, version=version, allow_dirty=arguments.allow_dirty)

@@ -1,0 +1,183 @@
+"""`stemforge import-spleeter`, `convert-spleeter` and `import-config`: what Deezer published."""
+
+import argparse
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from stemforge import tensorflow
+from stemforge.errors import UserError
+from stemforge.pipelines.console import say
+from stemforge.pipelines.options import add_export_options
+from stemforge.pipelines.running.work import new_folder
+from stemforge.train.spleeter.configuration import OFFICIAL_STEMS
+
+RELEASE = "https://github.com/deezer/spleeter/releases/download/v1.4.0"
+
+
+def add_to(commands: Any) -> None:
+    """Adds the commands' parsers."""
+    _add_import(commands)
+    _add_convert(commands)
+    _add_import_config(commands)
+
+
+def _add_import(commands: Any) -> None:
+    command = commands.add_parser(
+        "import-spleeter",
+        help="turn one of Deezer's checkpoints into models",
+        description="Writes OUTPUT/<stem> for each stem of an official TensorFlow 1 checkpoint, "
+        "or OUTPUT/joint where the stems share a softmax (5stems).",
+    )
+    command.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT_DIR", help="folder with a file `checkpoint`"
+    )
+    command.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder for the models"
+    )
+    command.add_argument(
+        "--configuration",
+        metavar="NAME",
+        help="2stems, 4stems or 5stems, with -16kHz or without, or a file with Spleeter's JSON "
+        "configuration; by default the official one with as many stems as the checkpoint",
+    )
+    command.add_argument(
+        "--stems", metavar="A,B,...", help="stems of another model, in the checkpoint's order"
+    )
+    command.add_argument(
+        "--activation",
+        choices=("elu", "leaky_relu"),
+        help="with --stems: elu throughout, or leaky_relu in the encoder and relu in the decoder",
+    )
+    command.set_defaults(run=import_spleeter, extra="train")
+
+
+def _add_convert(commands: Any) -> None:
+    convert = commands.add_parser(
+        "convert-spleeter",
+        help="one of Deezer's checkpoints to models and exports",
+        description="Writes OUTPUT/models, as import-spleeter does, and OUTPUT/exports, as export "
+        "does.",
+    )
+    convert.add_argument(
+        "checkpoint",
+        nargs="?",
+        type=Path,
+        metavar="CHECKPOINT_DIR",
+        help="folder with a file `checkpoint`; or --download",
+    )
+    convert.add_argument(
+        "--download",
+        choices=tuple(OFFICIAL_STEMS),
+        help="fetch this model from Deezer's release, and check it by the release's checksums",
+    )
+    convert.add_argument(
+        "--base-url",
+        default=RELEASE,
+        metavar="URL",
+        help="where NAME.tar.gz and checksum.json lie (default: %(default)s)",
+    )
+    add_export_options(convert)
+    convert.set_defaults(run=convert_spleeter, extra="export")
+
+
+def _add_import_config(commands: Any) -> None:
+    command = commands.add_parser(
+        "import-config",
+        help="turn Spleeter's JSON configuration into params.yaml",
+        description="Writes a params.yaml that trains what a Spleeter configuration describes. A "
+        "key or value without an equal is an error that names it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.add_argument(
+        "configuration", type=Path, metavar="JSON", help="such as musdb_config.json"
+    )
+    command.add_argument(
+        "--output", required=True, type=Path, metavar="FILE", help="the params.yaml to write"
+    )
+    command.add_argument(
+        "--data",
+        default=".",
+        metavar="DIR",
+        help="folder that the CSV files' audio paths start at, as spleeter train's -d",
+    )
+    command.add_argument(
+        "--base",
+        default=Path("params.yaml"),
+        type=Path,
+        metavar="FILE",
+        help="where everything else is taken from",
+    )
+    command.set_defaults(run=import_configuration, extra="train")
+
+
+def import_spleeter(arguments: argparse.Namespace) -> None:
+    """`stemforge import-spleeter`."""
+    stems = arguments.stems.split(",") if arguments.stems else None
+    if (stems is None) != (arguments.activation is None):
+        raise UserError("--stems and --activation go together")
+    if stems and arguments.configuration:
+        raise UserError("--configuration names stems and activation: leave --stems out")
+
+    tensorflow.start()
+    from stemforge.pipelines.running.spleeter_models import import_checkpoint
+
+    models = import_checkpoint(
+        arguments.checkpoint,
+        arguments.output,
+        configuration=arguments.configuration,
+        stems=stems,
+        activation=arguments.activation,
+    )
+    left = ", ".join(models[0].provenance["not_imported"])
+    names = ", ".join(model.name for model in models)
+    say(f"{arguments.output}: {names}; not imported, as unused: {left}")
+
+
+def convert_spleeter(arguments: argparse.Namespace) -> None:
+    """`stemforge convert-spleeter`."""
+    if (arguments.checkpoint is None) == (arguments.download is None):
+        raise UserError("either CHECKPOINT_DIR or --download: one of them, not both")
+    with ExitStack() as stack:
+        checkpoint: Path = arguments.checkpoint
+        if arguments.download:
+            from stemforge.pipelines.running.download import fetch_checkpoint
+
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="stemforge-"))
+            checkpoint = fetch_checkpoint(
+                arguments.download, Path(scratch), base_url=arguments.base_url
+            )
+        tensorflow.start()
+        from stemforge.pipelines.running.exporting import export_for_people
+        from stemforge.pipelines.running.spleeter_models import import_checkpoint
+
+        out = stack.enter_context(new_folder(arguments.output))
+        models = import_checkpoint(
+            checkpoint,
+            out / "models",
+            configuration=arguments.download,
+            stems=None,
+            activation=None,
+        )
+        (out / "exports").mkdir()
+        export_for_people(
+            [out / "models" / model.name for model in models],
+            out / "exports",
+            frames=arguments.frames,
+            corpus=arguments.corpus,
+            timings=arguments.timings,
+        )
+    say(f"{arguments.output}: models/ and exports/")
+
+
+def import_configuration(arguments: argparse.Namespace) -> None:
+    """`stemforge import-config`."""
+    from stemforge.pipelines.running.spleeter_params import import_config
+
+    remarks = import_config(
+        arguments.configuration, arguments.output, data=arguments.data, base=arguments.base
+    )
+    for remark in remarks:
+        say(f"no parameter for {remark}")
+    say(f"{arguments.output}: written")

@@ -1,0 +1,42 @@
+"""`stemforge train`: one model of params.yaml, on one device or several, here or on a cluster."""
+
+import argparse
+from typing import Any
+
+from stemforge.pipelines.paths import FEATURES
+from stemforge.train.config import STRATEGIES, STRATEGY
+from stemforge.train.model_files import JOINT
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser(
+        "train",
+        help="train one model as params.yaml says",
+        description="Trains one model as params.yaml says, or resumes a run that was stopped. Run "
+        "it where params.yaml is. `dvc repro` does the same for all models.",
+    )
+    parser.add_argument(
+        "--stem", required=True, help=f"name in train.models: a stem, or {JOINT} for all of them"
+    )
+    parser.add_argument(
+        "--features",
+        default=str(FEATURES),
+        metavar="FOLDER",
+        help="features folder, local or a URL such as gs://bucket/features (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        help="mirrored: all GPUs of this machine, or the logical CPUs of STEMFORGE_LOGICAL_CPUS, "
+        "share each batch; multi_worker: so do the machines that TF_CONFIG names "
+        f"(default: what {STRATEGY} says, else one device)",
+    )
+    parser.set_defaults(run=train, extra="train")
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """`stemforge train`."""
+    from stemforge.pipelines.running.launch import launch_training
+
+    launch_training(arguments.stem, features=arguments.features, strategy=arguments.strategy)

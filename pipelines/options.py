@@ -1,0 +1,41 @@
+"""Command-line options that several commands have."""
+
+from pathlib import Path
+from typing import Any
+
+from stemforge.errors import UserError
+
+
+def add_export_options(parser: Any) -> None:
+    """Adds what `stemforge export` and `stemforge convert-spleeter` have in common."""
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="a new or empty folder"
+    )
+    parser.add_argument(
+        "--frames",
+        default="512,128",
+        metavar="A,B,...",
+        help="lengths of the TFLite files from waveform to waveforms, which the nets must be able "
+        "to take: multiples of 64 for Spleeter's (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--corpus",
+        metavar="ROOT",
+        help="measure on the test tracks of this MUSDB folder (default: on the 6 s of real music "
+        "that stempeg comes with)",
+    )
+    parser.add_argument(
+        "--timings",
+        action="store_true",
+        help="also measure start-up, latency and memory of each file on this machine: timings.json",
+    )
+
+
+def check_method_name(name: str) -> None:
+    """Refuses a name that cannot be a folder of scores.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not name or "/" in name or name.startswith("."):
+        raise UserError(f"{name!r}: no name for a method: it must be one for a folder")

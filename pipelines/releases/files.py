@@ -1,0 +1,49 @@
+"""The files of a release and the sums that vouch for them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from stemforge import storage
+from stemforge.errors import UserError
+
+SUMS = "SHA256SUMS"
+PROVENANCE = "provenance.json"
+
+
+def files(folder: Path) -> list[str]:
+    """All files of a release but the list of sums, sorted."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if name != SUMS)
+
+
+def sums(folder: Path) -> str:
+    """What SHA256SUMS holds, in the form that `sha256sum -c` reads."""
+    return "".join(f"{storage.file_sha256(folder / name)}  {name}\n" for name in files(folder))
+
+
+def listed(folder: Path) -> dict[str, str]:
+    """The files that SHA256SUMS lists: sha256 by name.
+
+    Raises:
+        UserError: there is no such list, or it is damaged.
+    """
+    place = folder / SUMS
+    try:
+        lines = place.read_text(encoding="utf-8").splitlines()
+        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except FileNotFoundError:
+        raise UserError(f"{place}: no such file: not a release") from None
+    except ValueError:
+        raise UserError(f"{place}: damaged: lines must be `sha256  name`") from None
+
+
+def wrong_sums(folder: Path, names: Mapping[str, str]) -> Iterator[str]:
+    """Lines that name the files that are not as SHA256SUMS says; `names` is from `listed`."""
+    there = set(files(folder))
+    for name in sorted(there | set(names)):
+        if name not in names:
+            yield f"{name}: not in {SUMS}"
+        elif name not in there:
+            yield f"{name}: missing"
+        elif storage.file_sha256(folder / name) != names[name]:
+            yield f"{name}: its sha256 is not that of {SUMS}"

@@ -1,0 +1,144 @@
+"""Where a release comes from: code, data, parameters, packages and machine, as one record."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from stemforge.errors import UserError
+from stemforge.features.corpus.manifest import Manifest
+from stemforge.machine import cpu_flags
+from stemforge.pipelines.params import Params
+from stemforge.pipelines.running.extras import REPRO, requirements
+
+LOCK = Path("dvc.lock")
+# What decides which kernels run, and so how sums round.
+CPU_FLAGS = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16",
+             "amx_int8", "asimd", "sve")  # fmt: skip
+
+
+def collect(
+    params: Params, manifest: Manifest, corpus: Mapping[str, Any], *, tracks_sha256: str
+) -> dict[str, Any]:
+    """All that is known of how the current outputs came about.
+
+    Args:
+        params: of the checkout.
+        manifest: of the tracks.
+        corpus: data/corpus.json.
+        tracks_sha256: of the manifest's file.
+
+    Returns:
+        JSON values without a clock: the same from any clone of a commit on one machine.
+
+    Raises:
+        UserError: the checkout is no git repository with a commit, or was never reproduced.
+    """
+    return {
+        "git": git_state(),
+        "dvc.lock": lock_hashes(),
+        "parameters": params.model_dump(),
+        "seeds": _seeds(params.model_dump()),
+        "corpus": {
+            "root": corpus["root"],
+            "tracks_sha256": tracks_sha256,
+            "stems": list(manifest.stems),
+            "splits": _splits(manifest),
+        },
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "machine": {"system": platform.system(), "architecture": platform.machine(),
+                    "cpu_flags": [f for f in CPU_FLAGS if f in cpu_flags()]},
+    }  # fmt: skip
+
+
+def git_state() -> dict[str, Any]:
+    """The commit, and the files that differ from it (untracked ones too, but for ignored).
+
+    Raises:
+        UserError: there is no commit.
+    """
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UserError(f"git {arguments[0]}: {done.stderr.strip()}: releases name a commit")
+        return done.stdout
+
+    commit = git("rev-parse", "HEAD").strip()
+    changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
+    return {"commit": commit, "clean": not changed, "changed": changed}
+
+
+def lock_hashes() -> dict[str, dict[str, str]]:
+    """What dvc.lock says that each stage wrote: path to md5.
+
+    Raises:
+        UserError: there is no dvc.lock.
+    """
+    try:
+        lock = YAML(typ="safe").load(LOCK.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{LOCK}: no such file: run `dvc repro` first") from None
+    return {
+        stage: {out["path"]: out["md5"] for out in entry["outs"]}
+        for stage, entry in sorted(lock["stages"].items())
+        if "outs" in entry
+    }
+
+
+def stale_stages(*, but: str) -> list[str]:
+    """Stages whose outputs are not those of dvc.lock, or whose inputs have changed.
+
+    Args:
+        but: a stage that does not count.
+
+    Raises:
+        UserError: DVC cannot tell.
+    """
+    done = subprocess.run(["dvc", "status", "--json"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"dvc status: {done.stderr.strip()}")
+
+    def differs(change: Any) -> bool:
+        if isinstance(change, str):
+            return True
+        # What is in the folder but not in DVC's cache is still what the stage wrote.
+        return any(how != "not in cache" for places in change.values() for how in places.values())
+
+    changes = json.loads(done.stdout)
+    return [stage for stage in changes if stage != but and any(map(differs, changes[stage]))]
+
+
+def _seeds(values: Mapping[str, Any]) -> dict[str, int]:
+    return {f"{name}.seed": part["seed"] for name, part in values.items() if "seed" in part}
+
+
+def _splits(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    table = pd.DataFrame(
+        [{"split": t.split, "track": t.name, "seconds": t.duration_s} for t in manifest.tracks]
+    )
+    return {
+        str(split): {
+            "tracks": sorted(rows["track"]),
+            "seconds": round(float(rows["seconds"].sum()), 1),
+        }
+        for split, rows in table.groupby("split")
+    }
+
+
+def _packages() -> dict[str, str]:
+    """Versions of stemforge and of all that `dvc repro` needs."""
+    names = ["stemforge", *(requirement.name for requirement in requirements(REPRO))]
+    return {name: importlib.metadata.version(name) for name in sorted(names)}
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """As a file's text."""
+    return json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

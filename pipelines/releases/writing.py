@@ -1,0 +1,112 @@
+"""Writing a release from the stages' outputs.
+
+The folder holds models, exports, scores and leaderboard, a model card, where all of it comes from
+(provenance.json), licence, citation, and SHA256SUMS of every other file. It has no clock in it.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from stemforge import storage
+from stemforge.errors import UserError
+from stemforge.eval.config import MODEL
+from stemforge.features.corpus.manifest import read_manifest
+from stemforge.pipelines.console import say
+from stemforge.pipelines.params import Params
+from stemforge.pipelines.paths import CORPUS_CARD, EXPORTS, LEADERBOARD, MODELS, SCORES, TRACKS
+from stemforge.pipelines.releases import model_card, provenance
+from stemforge.pipelines.releases.files import PROVENANCE, SUMS, files, sums
+from stemforge.pipelines.running.work import publish, work_folder
+
+SCORE_TABLES = ("scores.parquet", "whole.parquet")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+VERSION = re.compile(r"\d+\.\d+\.\d+([.-][A-Za-z0-9.-]+)?")  # semantic versions
+
+
+def write_release(
+    params: Params, out: Path, *, name: str, version: str, allow_dirty: bool, by_dvc: bool = False
+) -> None:
+    """Writes a release from the stages' outputs.
+
+    Args:
+        params: of the checkout.
+        out: folder; replaced.
+        name: of the release.
+        version: semantic.
+        allow_dirty: whether the tree may have changes, which are written down.
+        by_dvc: called by `dvc repro`, which has brought all stages up to date.
+
+    Raises:
+        UserError: a name or version of another form, changes, a stage's output that is missing
+            or out of date, a model without a score, or an export without parity.
+    """
+    if not NAME.fullmatch(name):
+        raise UserError(f"--name {name}: letters, digits, '.', '_' and '-' only")
+    if not VERSION.fullmatch(version):
+        raise UserError(f"--version {version}: must be like 1.0.0 or 1.0.0-rc.1")
+    for place in (CORPUS_CARD, TRACKS, MODELS, EXPORTS, SCORES, LEADERBOARD):
+        if not place.exists():
+            raise UserError(f"{place}: no such file or folder: run `dvc repro` first")
+    record = {"name": name, "version": version, **_record(params)}
+    if not record["git"]["clean"] and not allow_dirty:
+        changed = ", ".join(record["git"]["changed"])
+        raise UserError(f"the tree has changes ({changed}): commit them, or give --allow-dirty")
+    metrics = _read_json(LEADERBOARD / "metrics.json")
+    parity = _read_json(EXPORTS / "parity.json")
+    _check_complete(params, metrics, parity)
+    if not by_dvc and (stale := provenance.stale_stages(but="release")):
+        raise UserError(f"{', '.join(stale)}: not what params.yaml and data give: run `dvc repro`")
+    with work_folder("release", str(out)) as work:
+        fresh = work / "release"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        for model in params.train.models:
+            shutil.copytree(MODELS / model, fresh / "models" / model)
+        shutil.copytree(EXPORTS, fresh / "exports")
+        shutil.copytree(LEADERBOARD, fresh / "leaderboard")
+        (fresh / "scores").mkdir()
+        for table in SCORE_TABLES:
+            shutil.copy(SCORES / table, fresh / "scores")
+        (fresh / PROVENANCE).write_text(provenance.to_json(record), encoding="utf-8")
+        corpus = _read_json(CORPUS_CARD)
+        for file, text in model_card.render(fresh, record, corpus, parity).items():
+            (fresh / file).write_text(text, encoding="utf-8")
+        (fresh / SUMS).write_text(sums(fresh), encoding="utf-8")
+        publish(fresh, out)
+    say(f"{out}: {name} {version}, {len(files(out))} files")
+
+
+def _record(params: Params) -> dict[str, Any]:
+    return provenance.collect(
+        params,
+        read_manifest(TRACKS),
+        _read_json(CORPUS_CARD),
+        tracks_sha256=storage.file_sha256(TRACKS),
+    )
+
+
+def _check_complete(params: Params, metrics: dict[str, Any], parity: dict[str, Any]) -> None:
+    """Refuses what was not measured.
+
+    Raises:
+        UserError: a stem without a score, or an exported file without parity.
+    """
+    ours = metrics.get(MODEL, {})
+    for stem in params.corpus.stems:
+        if ours.get(stem, {}).get("SDR") is None:
+            raise UserError(f"{LEADERBOARD}/metrics.json: no score of {stem}: nothing to release")
+    proven = {entry.split(",")[0] for entry, found in parity.items()
+              if not any("refused" in values for values in found.values())}  # fmt: skip
+    for path in sorted(EXPORTS.rglob("*.tflite")):
+        if path.relative_to(EXPORTS).as_posix() not in proven:
+            raise UserError(f"{path}: without parity in {EXPORTS}/parity.json: run `dvc repro`")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file: run `dvc repro` first") from None

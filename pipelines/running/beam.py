@@ -1,0 +1,185 @@
+"""Running the feature job: Beam's options and their defaults, its errors, its metrics."""
+
+import importlib.metadata
+import os
+import re
+import shlex
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    _BeamArgumentParser,
+)
+from apache_beam.runners.runner import PipelineState
+
+from stemforge.errors import UserError
+from stemforge.pipelines.console import fail
+from stemforge.pipelines.running.extras import requirements
+from stemforge.pipelines.running.parallel import BEAM_ARGS
+
+# In process at once; DirectRunner would first try to download another runner.
+LOCAL_RUNNER = "FnApiRunner"
+# Starting worker processes takes five seconds, which an hour of music is worth.
+PARALLEL_FROM_S = 3600.0
+METRICS_POLL_S = 10.0
+WORKER_GRACE_S = 10.0
+WORKER_DIED = (
+    "a Beam worker ended before its work was done: killed, or out of memory; "
+    "nothing was published: run it again"
+)
+# Beam wraps an error of a worker in text: "module.Class: message [while running 'Step']".
+_USER_ERROR = re.compile(r"(?:UserError|AudioError): (.*?)(?: \[while running|$)", re.MULTILINE)
+_SYSTEM_ERROR = re.compile(r"OSError: (\[Errno \d+\].*?)(?: \[while running|$)", re.MULTILINE)
+
+
+def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> PipelineOptions:
+    """Options for a Beam pipeline.
+
+    Args:
+        arguments: Beam flags from the command line; they win over those of
+            STEMFORGE_BEAM_ARGS.
+        audio_s: music to work on; from an hour on, the default is a process per CPU.
+
+    Returns:
+        Options, also handed to Beam's filesystems. Remote runners get what their workers
+        need: this checkout's package and the packages of its `features` and `ffmpeg` extras.
+
+    Raises:
+        UserError: a flag that nobody knows, a runner that loses data, or a remote one
+            outside a checkout.
+    """
+    flags = [*shlex.split(os.environ.get(BEAM_ARGS, "")), *arguments]
+    if any("DaskRunner" in flag for flag in flags):
+        raise UserError(f"{BEAM_ARGS}: DaskRunner drops data silently: choose another runner")
+    options = PipelineOptions(flags, save_main_session=False)
+    _refuse_unknown(options, flags)
+    if options.view_as(StandardOptions).runner is None:
+        options.view_as(StandardOptions).runner = LOCAL_RUNNER
+        if audio_s >= PARALLEL_FROM_S and not any("direct_" in flag for flag in flags):
+            options.view_as(DirectOptions).direct_running_mode = "multi_processing"
+            options.view_as(DirectOptions).direct_num_workers = os.cpu_count() or 1
+    if is_remote(options):
+        _stage_package(options.view_as(SetupOptions))
+    FileSystems.set_options(options)
+    return options
+
+
+def _refuse_unknown(options: PipelineOptions, flags: Sequence[str]) -> None:
+    """Beam ignores flags that it does not know, misspelt ones among them."""
+    if "Portable" in str(options.view_as(StandardOptions).runner):
+        return  # the job service may know flags of its own
+    parser = _BeamArgumentParser(allow_abbrev=False, conflict_handler="resolve", add_help=False)
+    for kind in PipelineOptions.__subclasses__():
+        kind._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(flags)
+    if unknown:
+        raise UserError(f"{unknown[0]}: neither a flag of this command nor one of Beam's")
+
+
+def is_remote(options: PipelineOptions) -> bool:
+    """True where workers are other machines, which have to be given our package."""
+    return "Dataflow" in str(options.view_as(StandardOptions).runner)
+
+
+def _stage_package(setup: SetupOptions) -> None:
+    if setup.setup_file is None:
+        pyproject = Path("pyproject.toml").resolve()
+        if not pyproject.is_file():
+            raise UserError(
+                "pyproject.toml: no such file: start remote runners in a checkout, whose "
+                "package is sent to the workers, or give --setup_file"
+            )
+        setup.setup_file = str(pyproject)
+    if setup.requirements_file is None:
+        requirements = Path(tempfile.mkdtemp(prefix="stemforge-")) / "requirements.txt"
+        requirements.write_text("\n".join(worker_requirements()) + "\n", encoding="utf-8")
+        setup.requirements_file = str(requirements)
+        setup.requirements_cache = "skip"  # the workers install it themselves
+
+
+def worker_requirements() -> list[str]:
+    """What workers install beside our package: the `features` and `ffmpeg` extras.
+
+    In the versions of this machine, so that they compute the same bytes; what is not installed
+    here, as the static ffmpeg beside a system's, in any that fits.
+    """
+    pins = []
+    for requirement in requirements("features", "ffmpeg"):
+        try:
+            pins.append(f"{requirement.name}=={importlib.metadata.version(requirement.name)}")
+        except importlib.metadata.PackageNotFoundError:
+            pins.append(f"{requirement.name}{requirement.specifier}")
+    return pins
+
+
+def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], object]) -> None:
+    """Runs a pipeline to its end.
+
+    Args:
+        pipeline: wired.
+        watch: called now and then with the job's counters, where the runner goes on in
+            the background.
+
+    Raises:
+        UserError: the job failed, with the worker's own words where it had any for a user.
+    """
+    try:
+        with _end_with_workers():
+            result = pipeline.run()
+        while not PipelineState.is_terminal(result.state):
+            time.sleep(METRICS_POLL_S)
+            watch(counters(result))
+        if result.state != PipelineState.DONE:
+            result.wait_until_finish()  # raises with the cause, where the runner knows it
+            raise UserError(f"the Beam job ended as {result.state}")
+    except (UserError, RuntimeError, OSError) as error:
+        text = f"{type(error).__name__}: {error}"
+        for pattern in (_USER_ERROR, _SYSTEM_ERROR):
+            if said := pattern.findall(text):
+                raise UserError(said[-1]) from error
+        if "Channel closed prematurely" in text:
+            raise UserError(WORKER_DIED) from error
+        raise
+
+
+@contextmanager
+def _end_with_workers() -> Iterator[None]:
+    """Ends this process if a worker process dies and Beam does not notice.
+
+    Beam's thread that waits for a worker then raises, which reaches nobody; whether the
+    job fails or waits forever depends on what the worker was doing.
+    """
+    timer = threading.Timer(WORKER_GRACE_S, lambda: os._exit(fail(WORKER_DIED)))
+    timer.daemon = True
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if "Worker subprocess exited" not in str(arguments.exc_value):
+            before(arguments)
+        elif not timer.is_alive():
+            timer.start()
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+        timer.cancel()
+
+
+def counters(result: Any) -> dict[str, int]:
+    """The job's counters so far, by name."""
+    found = result.metrics().query(MetricsFilter())["counters"]
+    return {entry.key.metric.name: int(entry.result) for entry in found}

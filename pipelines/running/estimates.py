@@ -1,0 +1,73 @@
+"""Writing separated stems, part by part, into files that get their names when all are whole."""
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from stemforge.features.audio.codecs import AudioWriter, open_output
+from stemforge.features.audio.formats import Codec, Subtype
+from stemforge.features.signal.stft import Waveform
+
+
+def write_estimates(
+    paths: Mapping[str, Path],
+    estimates: Iterable[Mapping[str, Waveform]],
+    *,
+    codec: Codec,
+    channels: int,
+    sample_rate_hz: int,
+    subtype: Subtype | None = None,
+    bitrate: str | None = None,
+) -> dict[str, int]:
+    """Writes one file a stem.
+
+    Args:
+        paths: their final names, by stem; folders are made as needed.
+        estimates: parts of each stem, as Separator.separate_stream yields them.
+        codec: and the rest: see `open_output`.
+        channels: of the song.
+        sample_rate_hz: of the song.
+        subtype: of the samples.
+        bitrate: of the stream.
+
+    Returns:
+        How many values lay above full scale and were clipped, by stem.
+
+    Raises:
+        UserError: a file cannot be written, or what the parts raise; then nothing is left.
+    """
+    temporary = {s: p.with_name(f".{p.name}.{os.getpid()}.tmp") for s, p in paths.items()}
+    made: list[Path] = []
+    try:
+        for path in paths.values():
+            new = [folder for folder in path.parents if not folder.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made += new
+        with ExitStack() as files:
+            clipped = dict.fromkeys(paths, 0)
+            writers: dict[str, AudioWriter] = {}
+            for parts in estimates:
+                for stem, waveform in parts.items():
+                    if stem not in writers:  # after the first part: no song without samples
+                        writers[stem] = files.enter_context(
+                            open_output(
+                                temporary[stem],
+                                codec=codec,
+                                channels=channels,
+                                sample_rate_hz=sample_rate_hz,
+                                subtype=subtype,
+                                bitrate=bitrate,
+                            )
+                        )
+                    clipped[stem] += writers[stem].write(waveform)
+        for stem, path in paths.items():
+            temporary[stem].replace(path)
+    except BaseException:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+        for folder in made:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        raise
+    return clipped

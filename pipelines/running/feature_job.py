@@ -1,0 +1,235 @@
+"""The feature job: what it is made of, and how it is planned, run on Beam and accounted for."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+from stemforge import storage
+from stemforge.errors import UserError
+from stemforge.features.corpus.corpora import CorpusTrack
+from stemforge.features.corpus.manifest import Manifest, Reject, Track, read_manifest, read_rejects
+from stemforge.features.corpus.track_audio import CorpusAudio, DecodedAudio, TrackAudio
+from stemforge.features.shards.beam import (
+    FEATURE_SPLITS,
+    MeasureTrack,
+    Progress,
+    WriteFeatures,
+    plan_shards,
+)
+from stemforge.features.shards.encoding import bytes_per_frame
+from stemforge.features.shards.examples import FRAME_OVERHEAD_BYTES
+from stemforge.features.shards.records import INFO
+from stemforge.features.shards.validity import Thresholds
+from stemforge.features.shards.writing import FeatureConfig
+from stemforge.features.signal.framing import Framing
+from stemforge.pipelines.console import progress, say, watched
+from stemforge.pipelines.params import Corpus, Features, Params, read_params
+from stemforge.pipelines.paths import FEATURES, TRACK_REJECTS, TRACKS
+from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
+from stemforge.pipelines.running.corpora import list_corpus
+from stemforge.pipelines.running.work import check_free_space, publish, work_folder
+
+WATCH_S = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything the pipeline is built from.
+
+    Attributes:
+        measured: the manifest's tracks and rejects, or None where the job measures.
+        corpus: the corpus' tracks where the job decodes, else empty.
+        root: of that corpus.
+        audio: where tracks' audio is.
+        config: what features are.
+        shards: per split.
+    """
+
+    measured: tuple[Track | Reject, ...] | None
+    corpus: tuple[CorpusTrack, ...]
+    root: str
+    audio: TrackAudio
+    config: FeatureConfig
+    shards: int
+
+    def build(self, options: Any, out: str, notes: Progress) -> beam.Pipeline:
+        """Wires the pipeline; running it writes `out`."""
+        pipeline = beam.Pipeline(options=options)
+        if self.measured is not None:
+            tracks = pipeline | "Tracks" >> beam.Create(self.measured)
+        else:
+            assert isinstance(self.audio, CorpusAudio)
+            tracks = (
+                pipeline
+                | "Corpus" >> beam.Create(self.corpus)
+                | "Spread tracks" >> beam.Reshuffle()
+                | "Measure" >> beam.ParDo(MeasureTrack(self.root, self.audio.subtype))
+            )
+        _ = tracks | "Features" >> WriteFeatures(
+            self.audio, self.config, out, shards=self.shards, progress=notes
+        )
+        return pipeline
+
+
+def compute_features(
+    *,
+    corpus: str | None = None,
+    audio: str | None = None,
+    output: str | None = None,
+    beam_flags: Sequence[str] = (),
+) -> None:
+    """Plans the job, runs it on Beam, prints the account of tracks and blocks.
+
+    Args:
+        corpus: root of a corpus that the job decodes itself; None: what stage decode wrote.
+        audio: where a copy of the manifest's audio lies; None: where the manifest says.
+        output: features folder to write, local or a URL; None: the stage's.
+        beam_flags: Beam's.
+    """
+    params = read_params()
+    if corpus is None:
+        job = decoded_job(params.features, audio_root=audio)
+        seconds = sum(t.duration_s for t in job.measured or () if isinstance(t, Track))
+    else:
+        job = corpus_job(params, corpus)
+        seconds = float("inf")  # unknown before it is measured; not small
+    options = pipeline_options(beam_flags, audio_s=seconds)
+    if output is not None:
+        claim_output(output)
+    known = storage.file_sha256(TRACKS) if corpus is None else None
+    identity = (params.features.model_dump(), [corpus, audio, output, known])
+    with work_folder("features", *identity) as work:
+        notes = work / "progress"
+        notes.unlink(missing_ok=True)
+        if output is not None and not storage.is_local(output):
+            run(job, options, output, notes)
+            return
+        folder = Path(output or FEATURES)
+        needed = feature_bytes(job)
+        check_free_space(folder, needed, what="computing features")
+        out = work / "features"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        run(job, options, str(out.resolve()), notes)
+        publish(out, folder)
+
+
+def claim_output(place: str) -> None:
+    """Makes sure that only features are replaced, and that old ones vouch for nothing new.
+
+    Raises:
+        UserError: there is something else in the folder.
+    """
+    info = storage.join(place, INFO)
+    if storage.size(info) is None and storage.list_files(place):
+        raise UserError(
+            f"--output {place}: it holds files but no {INFO}, so it is no features folder that "
+            "may be replaced: choose an empty one"
+        )
+    if not storage.is_local(place):
+        storage.remove(info)  # shards are replaced one by one there
+
+
+def decoded_job(features: Features, *, audio_root: str | None) -> Job:
+    """The job on what stage decode wrote; its plan is tried before anything starts."""
+    manifest: Manifest = read_manifest(TRACKS)
+    config = feature_config(features, manifest.stems)
+    measured: tuple[Track | Reject, ...] = (*manifest.tracks, *read_rejects(TRACK_REJECTS))
+    plan_shards(measured, config.thresholds, config.framing, shards=features.shards)
+    audio = DecodedAudio(audio_root or manifest.audio_root.as_posix())
+    if storage.is_local(audio.root):
+        audio = DecodedAudio(str(Path(audio.root).resolve()))
+    return Job(measured, (), audio.root, audio, config, features.shards)
+
+
+def corpus_job(params: Params, root: str) -> Job:
+    """The job that decodes a corpus itself."""
+    corpus: Corpus = params.corpus.model_copy(update={"root": storage.absolute(root)})
+    tracks = [track for track in list_corpus(corpus) if track.split in FEATURE_SPLITS]
+    audio = CorpusAudio({track.name: track for track in tracks}, params.decode.subtype)
+    config = feature_config(params.features, tuple(corpus.stems))
+    return Job(None, tuple(tracks), corpus.root, audio, config, params.features.shards)
+
+
+def feature_config(features: Features, stems: tuple[str, ...]) -> FeatureConfig:
+    """The features section as the job's own configuration."""
+    return FeatureConfig(
+        stems=stems,
+        framing=Framing(features.frame_length_samples, features.frame_step_samples),
+        bins=features.bins,
+        block_frames=features.block_frames,
+        encoding=features.encoding,
+        mixture_phase=features.mixture_phase,
+        thresholds=Thresholds(**features.validity.model_dump()),
+        max_failed_tracks_ratio=features.max_failed_tracks_ratio,
+    )
+
+
+def feature_bytes(job: Job) -> int:
+    """Upper bound of the features' size, from the manifest; 0 where there is none yet."""
+    config = job.config
+    frames = sum(
+        config.framing.count(track.samples)
+        for track in job.measured or ()
+        if isinstance(track, Track) and track.split in FEATURE_SPLITS
+    )
+    per_frame = bytes_per_frame(config.encoding, bins=config.bins)
+    total = frames * per_frame * (1 + len(config.stems))
+    if config.mixture_phase:
+        total += frames * 2 * config.bins
+    # Names, checksums and, for uint8, a scale per bin of each block, about 1 %.
+    return total + total // 50 + FRAME_OVERHEAD_BYTES
+
+
+def run(job: Job, options: Any, out: str, notes: Path) -> None:
+    """Runs the job with a progress bar and prints its account."""
+    tracks = [t for t in (job.measured or job.corpus) if t.split in FEATURE_SPLITS]
+    tracks = [t for t in tracks if not isinstance(t, Reject)]
+    sources = 1 + len(job.config.stems)
+    say(f"features: {len(tracks)} tracks of {sources} sources to {job.shards} shards a split")
+    with show_tracks(len(tracks), notes) as watch:
+        run_pipeline(job.build(options, out, Progress(notes.resolve())), watch=watch)
+    print_account(json.loads(storage.read_bytes(storage.join(out, INFO))))
+
+
+@contextmanager
+def show_tracks(tracks: int, notes: Path) -> Iterator[Any]:
+    """A progress bar over tracks: from the workers' notes on this machine, or from metrics.
+
+    Yields:
+        A function that takes a remote job's counters.
+    """
+    with progress(tracks, label="features", unit="track") as bar:
+
+        def show(count: int, seconds: float) -> None:
+            rate = seconds / max(bar.format_dict["elapsed"], 1e-6)
+            bar.set_postfix_str(f"{rate:.0f} audio-s/s", refresh=False)
+            bar.update(min(count, tracks) - bar.n)
+
+        def look() -> None:
+            if notes.exists():
+                lines = notes.read_text(encoding="utf-8").splitlines()
+                show(len(lines), sum(map(float, lines)))
+
+        with watched(look, every_s=WATCH_S):
+            yield lambda found: show(found.get("tracks", 0), found.get("audio_s", 0))
+
+
+def print_account(info: dict[str, Any]) -> None:
+    """Prints what became of the tracks and blocks of each split, reason by reason."""
+    say("features: split   unit    total    kept  rejected")
+    for split, part in info["splits"].items():
+        tracks, blocks = part["tracks_rejected"], part["blocks_rejected"]
+        rows = (
+            ("tracks", part["tracks"], part["tracks"] - sum(tracks.values()), tracks),
+            ("blocks", part["blocks_cut"], part["blocks_kept"], blocks),
+        )
+        for unit, total, kept, rejected in rows:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
+            say(f"features: {split:7} {unit:6} {total:6} {kept:7}  {reasons or '-'}")

@@ -1,0 +1,29 @@
+"""How a training run begins: signs of life first, then TensorFlow, then the run."""
+
+import os
+
+from stemforge import tensorflow
+from stemforge.pipelines.console import count_of
+from stemforge.pipelines.paths import FEATURES
+from stemforge.pipelines.running.heartbeat import heart
+from stemforge.train.config import STRATEGY, TF_CONFIG
+
+LOGICAL_CPUS = "STEMFORGE_LOGICAL_CPUS"
+
+
+def launch_training(
+    name: str, *, features: str = str(FEATURES), strategy: str | None = None
+) -> None:
+    """Trains one model, or resumes where a killed or finished run left off.
+
+    Args:
+        name: in train.models.
+        features: features folder, local or a URL.
+        strategy: see strategies.make_cluster; None: what STEMFORGE_STRATEGY says.
+    """
+    heart.start()
+    # A strategy of several workers has to do TensorFlow's first operation itself.
+    tensorflow.start(logical_cpus=count_of(LOGICAL_CPUS), find_devices=TF_CONFIG not in os.environ)
+    from stemforge.pipelines.running import training
+
+    training.run(name, features, strategy=strategy or os.environ.get(STRATEGY) or "default")

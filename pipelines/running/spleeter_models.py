@@ -1,0 +1,74 @@
+"""Writing the models of an official checkpoint: what `stemforge import-spleeter` does."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from stemforge import storage
+from stemforge.errors import UserError
+from stemforge.train.model import Model, save_model
+from stemforge.train.spleeter import checkpoints as spleeter
+from stemforge.train.spleeter.configuration import (
+    Configuration,
+    make_net,
+    official_configurations,
+    parse_configuration,
+    read_json,
+)
+
+
+def import_checkpoint(
+    checkpoint: Path,
+    output: Path,
+    *,
+    configuration: str | None,
+    stems: Sequence[str] | None,
+    activation: str | None,
+) -> list[Model]:
+    """Writes `output`/<stem>, or `output`/joint where stems share a softmax, all or nothing.
+
+    Args:
+        checkpoint: folder with a TensorFlow 1 checkpoint.
+        output: folder for the models.
+        configuration: an official model's name, or a file with Spleeter's JSON.
+        stems: of a model with neither, with `activation`.
+        activation: "elu", or "leaky_relu" with relu in the decoder.
+
+    Raises:
+        UserError: the checkpoint is unreadable or does not fit, or a stem is there already.
+    """
+    values = spleeter.read_checkpoint(checkpoint)
+    official = official_configurations()
+    if stems is not None:
+        elu = activation == "elu"
+        net = make_net("elu", "elu") if elu else make_net("leaky_relu", "relu")
+        chosen = Configuration(tuple(stems), net)
+    elif configuration is None:
+        chosen = spleeter.infer_configuration(values)
+    elif configuration in official:
+        chosen = official[configuration]
+    else:
+        try:
+            chosen = parse_configuration(read_json(Path(configuration)))
+        except UserError as error:
+            raise UserError(f"{configuration}: {error}") from None
+    for stem in chosen.stems:
+        if chosen.stems.count(stem) > 1 or Path(stem).name != stem:
+            raise UserError(f"stem {stem!r}: each needs a name of its own that can name a folder")
+    files = sorted(path for path in checkpoint.glob("*") if ".data-" in path.name)
+    provenance = {
+        "imported_from": "Spleeter checkpoint",
+        "sha256": {path.name: storage.file_sha256(path) for path in files},
+    }
+    models = spleeter.import_models(values, chosen, provenance=provenance)
+    taken = [model.name for model in models if (output / model.name).exists()]
+    if taken:
+        raise UserError(f"{output / taken[0]}: already there: choose another --output")
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".import-") as scratch:
+        for model in models:
+            (Path(scratch) / model.name).mkdir()
+            save_model(Path(scratch) / model.name, model)
+        for model in models:
+            (Path(scratch) / model.name).rename(output / model.name)
+    return models

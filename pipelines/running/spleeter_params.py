@@ -1,0 +1,72 @@
+"""Spleeter's JSON configuration as params.yaml: what `stemforge import-config` does."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+
+from stemforge.errors import UserError
+from stemforge.pipelines.params import SPLEETER, read_params
+from stemforge.train.spleeter.configuration import read_json, training_parameters
+
+
+def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[str]:
+    """Writes a params.yaml that means what a Spleeter configuration says.
+
+    What a configuration does not speak of stays as it is in `base`, comments included.
+
+    Args:
+        config: Spleeter's JSON file.
+        output: a new params.yaml.
+        data: folder that the audio paths of the CSV files are relative to, as `-d` of
+            `spleeter train`.
+        base: a params.yaml.
+
+    Returns:
+        A remark for each key of the configuration that changes nothing here.
+
+    Raises:
+        UserError: a file is unreadable or in the way, or a key or value has no equal.
+    """
+    if output.exists():
+        raise UserError(f"{output}: already there: choose another --output or remove it")
+    read_params(base)
+    try:
+        sections, remarks = training_parameters(read_json(config))
+    except UserError as error:
+        raise UserError(f"{config}: {error}") from None
+    corpus = sections["corpus"]
+    for name in ("train_csv", "validation_csv"):  # ours start at the root, Spleeter's here
+        csv = Path(corpus[name]).resolve()
+        corpus[name] = str(csv) if Path(data).is_absolute() else os.path.relpath(csv, data)
+    corpus |= {"root": data, "test_csv": None}
+    given = sections["train"]
+    train: dict[str, Any] = {name: v for name, v in SPLEETER.items() if name not in given}
+    sections["train"] = {**train, **given, "preset": None, "init_from": None}
+    yaml = YAML()
+    yaml.representer.add_representer(type(None), _represent_null)
+    params = yaml.load(base.read_text(encoding="utf-8"))
+    for section, values in sections.items():
+        for name, value in values.items():
+            if isinstance(value, list):
+                value = CommentedSeq(value)
+                value.fa.set_flow_style()  # a block would clash with the line's comment
+            params[section][name] = value
+    temporary = output.with_name(f".{output.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            yaml.dump(params, file)
+        try:
+            read_params(temporary)
+        except UserError as error:
+            raise UserError(str(error).replace(str(temporary), str(config))) from None
+        temporary.rename(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return remarks
+
+
+def _represent_null(representer: Any, _: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")  # not an empty value

@@ -1,0 +1,383 @@
+"""One training run, from its parameters and features to a published model."""
+
+import hashlib
+import json
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import stemforge
+from stemforge import storage
+from stemforge.errors import IncompleteError, UserError
+from stemforge.eval.exports.files import write_saved_model
+from stemforge.features.shards.reading import FeatureSet
+from stemforge.machine import has_bfloat16
+from stemforge.pipelines.console import progress, say
+from stemforge.pipelines.params import SPLEETER, Params, Train, read_params
+from stemforge.pipelines.paths import MODELS, RUNS
+from stemforge.pipelines.running.heartbeat import heart
+from stemforge.pipelines.running.monitor import RunMonitor
+from stemforge.pipelines.running.strategies import make_cluster
+from stemforge.pipelines.running.work import publish, work_folder
+from stemforge.train.checkpoints import Checkpoints
+from stemforge.train.cluster import Cluster
+from stemforge.train.config import Net, Optimization, Precision, TrainConfig
+from stemforge.train.dataset import Dataset
+from stemforge.train.model import Model, load_model, save_model, weights_of
+from stemforge.train.model_files import JOINT
+from stemforge.train.trainer import Report, Trainer, history_csv, is_finished
+
+PUBLISHED = "published"  # in a work folder: its last result is a stage's output
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one run trains, and on what.
+
+    Attributes:
+        name: in train.models.
+        stems: targets.
+        params: all of params.yaml.
+        features: the opened folder.
+        net: its nets' shape.
+        config: how they are trained.
+        start: weights to start from, by name; None: fresh ones.
+    """
+
+    name: str
+    stems: tuple[str, ...]
+    params: Params
+    features: FeatureSet
+    net: Net
+    config: TrainConfig
+    start: dict[str, Any] | None
+
+
+def run(name: str, features_folder: str, *, strategy: str) -> None:
+    """Trains one model, or resumes where a killed or finished run left off.
+
+    Args:
+        name: in train.models.
+        features_folder: local or a URL.
+        strategy: see strategies.make_cluster.
+    """
+    cluster = make_cluster(strategy)
+    with cluster.guarded():
+        task = agree(cluster, lambda: prepare(name, features_folder))
+        if cluster.is_chief:
+            identity = work_identity(task.params, task.features)
+            with work_folder(f"train-{task.name}", *identity, keep=True) as work:
+                train(task, cluster, work)
+        else:
+            train(task, cluster, None)
+
+
+def prepare(name: str, features_folder: str) -> Task:
+    """Reads all that a run needs.
+
+    Raises:
+        UserError: something is missing or does not fit.
+    """
+    params = read_params()
+    features = open_features(features_folder, params)
+    stems = stems_of(name, params)
+    net, config = net_and_config(params.train, features)
+    start = starting_weights(params.train, name, net)
+    return Task(name, stems, params, features, net, config, start)
+
+
+def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
+    """The task, once all workers have it and the chief's is the same.
+
+    Raises:
+        UserError: `prepare` did, or a worker's task is another than the chief's.
+        IncompleteError: another worker cannot start.
+    """
+    if cluster.workers == 1:
+        return prepare()
+    problem: Exception | None = None
+    try:
+        task = prepare()
+    except (UserError, OSError) as error:
+        problem = error
+    versions = [stemforge.__version__, tf.__version__, keras.__version__]
+    table = cluster.gather([problem is None, _fingerprint(versions)])
+    if problem is not None:
+        raise problem
+    for worker, (ready, version) in enumerate(table):
+        if not ready:
+            raise IncompleteError(f"worker {worker} cannot start: what it printed says why")
+        if version != table[0, 1]:
+            raise UserError(f"worker {worker} has other versions than the chief of stemforge, "
+                            "tensorflow or keras: install the same everywhere")  # fmt: skip
+    parts = {
+        "--stem": task.name,
+        "features": task.features.sha256,
+        "corpus.stems": task.params.corpus.stems,
+        **{f"train.{key}": value for key, value in task.params.train.model_dump().items()},
+    }
+    table = cluster.gather([_fingerprint(part) for part in parts.values()])
+    for worker, row in enumerate(table):
+        if differing := [name for name, same in zip(parts, row == table[0], strict=True)
+                         if not same]:  # fmt: skip
+            raise UserError(
+                f"worker {worker} differs from the chief in {', '.join(differing)}: give all "
+                "workers the same params.yaml, features and arguments"
+            )
+    return task
+
+
+def _fingerprint(value: Any) -> int:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+def train(task: Task, cluster: Cluster, work: Path | None) -> None:
+    """Trains, and publishes what came of it if this is the chief, which has a work folder."""
+    name, params = task.name, task.params
+    if work is not None:
+        if params.train.preset:
+            say(f"train@{name}: preset {params.train.preset}: {preset_values(params.train)}")
+        if is_emulated(params.train.precision):
+            say(
+                f"train@{name}: train.precision={params.train.precision}: this CPU has no "
+                "instructions for it: float32 takes a fraction of the time"
+            )
+        clear_finished(work, task.config)
+    trainer = Trainer(
+        task.net, task.config, stems=task.stems, work=work, weights=task.start, cluster=cluster
+    )
+    dataset = Dataset(
+        task.features,
+        stems=task.stems,
+        window_frames=task.net.frames,
+        batch_size=task.config.batch_size,
+    )
+    framing = task.features.framing
+    model = Model(
+        stems=task.stems,
+        net=task.net,
+        frame_length_samples=framing.length_samples,
+        frame_step_samples=framing.step_samples,
+        sample_rate_hz=task.features.info["sample_rate_hz"],
+        provenance={},
+        keras_model=trainer.model,
+    )
+    waiting = fit(trainer, dataset, model, task, chief=work is not None)
+    if work is not None:
+        publish_model(trainer, model, params, task.features, work)
+        best_loss, best_step = trainer.state.best[0]
+        say(
+            f"train@{name}: best validation loss {best_loss:.4f} at step {best_step} of "
+            f"{trainer.state.step}; waited for input {waiting:.1%} of the time"
+        )
+    cluster.wait()  # a chief that is still at work would take one that ends for lost
+
+
+def is_emulated(precision: Precision) -> bool:
+    """Whether software has to compute in this precision: no GPU, and a CPU that cannot."""
+    slow = precision == "mixed_bfloat16" and not has_bfloat16()
+    return slow and not tf.config.list_physical_devices("GPU")
+
+
+def open_features(folder: str, params: Params) -> FeatureSet:
+    """Opens a features folder and compares it with the parameters.
+
+    Raises:
+        UserError: it is no finished one, or it was made with other parameters.
+    """
+    if not storage.is_local(folder):
+        from stemforge.pipelines.running.beam import pipeline_options
+
+        pipeline_options([])  # hands STEMFORGE_BEAM_ARGS to Beam's filesystems
+    features = FeatureSet.open(folder)
+    wanted, info = params.features, features.info
+    for what, ours, theirs in (
+        ("corpus.stems", params.corpus.stems, info["stems"]),
+        ("features.bins", wanted.bins, features.bins),
+        ("features.frame_length_samples", wanted.frame_length_samples,
+         features.framing.length_samples),
+        ("features.frame_step_samples", wanted.frame_step_samples, features.framing.step_samples),
+    ):  # fmt: skip
+        if ours != theirs:
+            raise UserError(
+                f"{folder}: made with {what}={theirs}, but params.yaml has {ours}: compute the "
+                "features again or use the parameters they were made with"
+            )
+    return features
+
+
+def stems_of(name: str, params: Params) -> tuple[str, ...]:
+    """The stems of one of train.models.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    if name not in params.train.models:
+        why = (
+            "train.head=softmax shares each bin among all stems, so none is trained alone"
+            if params.train.head == "softmax"
+            else f"train.models has {', '.join(params.train.models)}"
+        )
+        raise UserError(f"--stem {name}: {why}")
+    return tuple(params.corpus.stems) if name == JOINT else (name,)
+
+
+def net_and_config(train: Train, features: FeatureSet) -> tuple[Net, TrainConfig]:
+    """Sorts the train section into the nets' shape and the run's configuration."""
+    values = train.model_dump() | {"bins": features.bins}
+
+    def pick(kind: type[Any], **more: Any) -> Any:
+        return kind(**{k: values[k] for k in kind.__dataclass_fields__ if k not in more}, **more)
+
+    return pick(Net), pick(TrainConfig, optimization=pick(Optimization))
+
+
+def preset_values(train: Train) -> str:
+    """What a preset has set, in one line."""
+    names = [*SPLEETER, "learning_rate"]
+    return ", ".join(f"{name}={getattr(train, name)}" for name in names)
+
+
+def starting_weights(train: Train, name: str, net: Net) -> dict[str, Any] | None:
+    """Weights of the model of that name in train.init_from.
+
+    Raises:
+        UserError: there is none, or its net is another.
+    """
+    if train.init_from is None:
+        return None
+    model = load_model(Path(train.init_from) / name)
+    for field in ("bins", "width", "depth", "norm", "encoder_activation", "decoder_activation",
+                  "head"):  # fmt: skip
+        ours, theirs = getattr(net, field), getattr(model.net, field)
+        if ours != theirs:
+            place = "features.bins" if field == "bins" else f"train.{field}"
+            raise UserError(
+                f"train.init_from={train.init_from}: {name} there has {field}={theirs}, "
+                f"but {place}={ours}"
+            )
+    return weights_of(model.keras_model)
+
+
+def work_identity(params: Params, features: FeatureSet) -> list[Any]:
+    """What a checkpoint depends on.
+
+    The number of steps is not part of it, unless the learning rate follows it: with more of
+    them a finished run goes on.
+    """
+    values = params.train.model_dump()
+    for name in ("preset", "models", "export_every_steps"):
+        del values[name]
+    if params.train.schedule != "cosine":
+        del values["steps"]
+    if params.train.init_from is not None:
+        weights = sorted(Path(params.train.init_from).glob("*/weights.npz"))
+        values["init_from"] = [storage.file_sha256(path) for path in weights]
+    return [values, features.sha256]
+
+
+def clear_finished(work: Path, config: TrainConfig) -> None:
+    """Removes checkpoints that a run of this many steps cannot go on from.
+
+    A run that was published with as many steps has nothing to add, one of more steps is not
+    what was asked for: it starts anew.
+    """
+    published, checkpoints = work / PUBLISHED, Checkpoints(work)
+    state = checkpoints.latest()
+    if state and (state.step > config.steps or (is_finished(state, config) and published.exists())):
+        checkpoints.clear()
+    published.unlink(missing_ok=True)
+
+
+def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: bool) -> float:
+    """Runs the training, the chief's with a progress bar and monitors.
+
+    Returns:
+        The share of its time that it waited for input.
+    """
+    name, config, every = task.name, task.config, task.params.train.export_every_steps
+    seconds_a_step = (
+        config.batch_size * model.net.frames * model.frame_step_samples / model.sample_rate_hz
+    )
+    noted: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        noted.append(number)
+        signal.signal(number, previous[number])  # a second one ends it at once
+
+    waiting = 0.0
+    first = trainer.state.step
+    with ExitStack() as closing:
+        monitor = bar = None
+        if chief:
+            monitor = closing.enter_context(
+                RunMonitor(trainer, dataset, task.params.monitor, RUNS / name)
+            )
+            bar = closing.enter_context(
+                progress(config.steps, label=f"train@{name}", unit="step", done=first)
+            )
+
+        def report(report: Report) -> None:
+            nonlocal waiting
+            state, waiting = report.state, report.waiting
+            heart.step = state.step
+            if bar is None or monitor is None:
+                return
+            rate = (state.step - first) / max(bar.format_dict["elapsed"], 1e-6)
+            best = f"{state.best[0][0]:.4f}" if state.best else "none yet"
+            bar.set_postfix_str(
+                f"loss {report.loss:.4f}, best validation {best}, "
+                f"{rate * seconds_a_step:.0f} audio-s/s, waiting {waiting:.1%}",
+                refresh=False,
+            )
+            bar.update()
+            monitor.report(report)
+            if every and state.step % every == 0:
+                with trainer.evaluating():
+                    export_moment(model, state.step)
+
+        previous: dict[int, Any] = {
+            number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            trainer.fit(dataset, report=report, should_stop=lambda: noted[0] if noted else 0)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+    return waiting
+
+
+def export_moment(model: Model, step: int) -> None:
+    """Writes runs/<model>/saved_model-<step>/."""
+    out = RUNS / model.name / f"saved_model-{step:09d}"
+    fresh = out.with_name(f".{out.name}.tmp")
+    write_saved_model([model], fresh)
+    publish(fresh, out)
+
+
+def publish_model(
+    trainer: Trainer, model: Model, params: Params, features: FeatureSet, work: Path
+) -> None:
+    """Writes the model directory and renames it into models/."""
+    best_loss, best_step = trainer.state.best[0]
+    provenance = {
+        "features_sha256": features.sha256,
+        "train": params.train.model_dump(),
+        "step": best_step,
+        "valid_loss": best_loss,
+    }
+    out = work / "model"
+    out.mkdir(exist_ok=True)
+    save_model(out, model.with_provenance(provenance))
+    (out / "history.csv").write_text(history_csv(trainer.state.history), encoding="utf-8")
+    metrics = {"best_step": best_step, "best_valid_loss": best_loss}
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    publish(out, MODELS / model.name)
+    (work / PUBLISHED).touch()

@@ -1,0 +1,159 @@
+"""Work in progress: where it lies, who may touch it, and how it becomes a stage's output.
+
+`dvc repro` deletes a stage's outputs before it runs the stage, so what a killed stage had
+done lies in .work/<stage>/<hash of its parameters and inputs>/ and is renamed into the
+output when it is whole. A changed parameter or input has another hash.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stemforge import storage
+from stemforge.errors import UserError
+from stemforge.train.model_files import model_files
+
+WORK = Path(".work")
+SPARE_BYTES = 64 * 2**20  # kept free for everything else
+PARENT_CHECK_S = 0.5
+
+
+@contextmanager
+def work_folder(stage: str, *identity: Any, keep: bool = False) -> Iterator[Path]:
+    """The folder for this stage's work in progress, locked for this process.
+
+    Folders of the stage with another identity are removed: they can never be resumed by
+    the current parameters and inputs. So is the folder itself once the work is done, unless
+    `keep` says that later work may go on from it.
+
+    Args:
+        stage: name of the stage.
+        identity: everything that the result depends on, as JSON values.
+        keep: whether the folder stays when the work is done.
+
+    Yields:
+        An existing folder, perhaps with what an earlier run left.
+
+    Raises:
+        UserError: another process is at work on this stage.
+    """
+    text = json.dumps(identity, sort_keys=True, default=str)
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    root = WORK / stage
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UserError(
+                f"{root}: another run of this stage (process {lock.read().strip()}) is at work: "
+                "wait for it to end, or end it"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        if "DVC_STAGE" in os.environ:  # set by `dvc repro` for the commands it runs
+            end_with_parent()
+        for stale in root.iterdir():
+            if stale.is_dir() and stale.name != name:
+                shutil.rmtree(stale)
+        folder = root / name
+        folder.mkdir(exist_ok=True)
+        yield folder
+        if not keep:  # what was finished is published, and notes of it would mislead
+            shutil.rmtree(folder)
+
+
+def models_identity(folders: list[Path]) -> list[str]:
+    """Hashes of the model directories' files.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    files = [file for folder in folders for file in model_files(folder)]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: no such file: run `dvc repro` up to the train stages")
+    return [storage.file_sha256(file) for file in files]
+
+
+def publish(finished: Path, out: Path) -> None:
+    """Renames a finished file or folder into a stage's output, replacing what is there.
+
+    Half-written files, .NAME.tmp, of a killed run are left out.
+    """
+    for leftover in list(finished.rglob(".*.tmp")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)  # it may lie in one that is gone
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir() and not out.is_symlink():
+        shutil.rmtree(out)
+    finished.replace(out)
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """A folder for results that gets its name when all that goes into it is there.
+
+    Raises:
+        UserError: there is something of that name, and not an empty folder.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"--output {output}: it is there already, and not an empty folder")
+    fresh = output.with_name(f".{output.name}.tmp")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    if output.exists():
+        output.rmdir()
+    fresh.rename(output)
+
+
+def check_free_space(folder: Path, needed_bytes: int, *, what: str) -> None:
+    """Refuses work that would fill the disk.
+
+    Raises:
+        UserError: less than `needed_bytes` and a little spare is free.
+    """
+    existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed_bytes + SPARE_BYTES:
+        raise UserError(
+            f"{folder}: {what} needs {needed_bytes / 1e9:.2f} GB and {free / 1e9:.2f} GB is "
+            "free: make room or put the checkout on another disk"
+        )
+
+
+def explain_empty(folder: Path, text: str) -> None:
+    """Says in an output folder why nothing else is in it; DVC warns of empty ones."""
+    (folder / "README.txt").write_text(text + "\n", encoding="utf-8")
+
+
+def end_with_parent() -> None:
+    """Ends this process soon after its parent is gone.
+
+    A killed `dvc repro` cannot end its stage, which would then work beside the next one.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

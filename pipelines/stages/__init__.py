@@ -1,0 +1,15 @@
+"""The stages of dvc.yaml, in its order; nobody imports them.
+
+Each reads params.yaml, works in .work/ (pipelines.running.work) and renames what is whole to where
+pipelines.paths says. `dvc repro` alone calls them; people have the commands.
+
+- corpus: the generated smoke corpus, where corpus.root names it
+- decode: stems to WAV files and the manifest
+- features: WAV files to TFRecords
+- train: TFRecords to one model
+- separate: test tracks to estimates
+- evaluate: estimates to scores
+- leaderboard: scores to tables and plots
+- export: models to SavedModel and TFLite
+- release: all of it in one folder
+"""

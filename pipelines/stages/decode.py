@@ -1,0 +1,139 @@
+"""Stage decode: corpus -> data/decoded/ (WAV), data/tracks.parquet, data/track_rejects.parquet."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stemforge.errors import UserError
+from stemforge.features.audio import ffmpeg
+from stemforge.features.audio import files as audio
+from stemforge.features.audio.formats import Subtype
+from stemforge.features.corpus.corpora import CorpusTrack
+from stemforge.features.corpus.decoding import decode_track
+from stemforge.features.corpus.manifest import (
+    Manifest,
+    Reject,
+    Source,
+    Track,
+    write_manifest,
+    write_rejects,
+)
+from stemforge.features.corpus.sources import MIXTURE
+from stemforge.pipelines.console import run_main, say
+from stemforge.pipelines.params import read_params
+from stemforge.pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
+from stemforge.pipelines.running.corpora import list_corpus
+from stemforge.pipelines.running.parallel import map_tracks
+from stemforge.pipelines.running.work import check_free_space, explain_empty, publish, work_folder
+
+
+def main() -> None:
+    """Decodes every track that is not decoded yet, then writes the manifest."""
+    params = read_params()
+    root = params.corpus.root
+    tracks = list_corpus(params.corpus)
+    are_stem_files = _same_kind(tracks, root)
+    if are_stem_files:
+        ffmpeg.find_program("ffmpeg")  # before the work starts
+    identity = (params.corpus.model_dump(), params.decode.model_dump(), _stamps(tracks))
+    with work_folder("decode", *identity) as work:
+        wavs = work / "decoded"
+        wavs.mkdir(exist_ok=True)
+        if are_stem_files:
+            check_free_space(DECODED, wav_bytes(tracks, params.decode.subtype), what="decoding")
+        else:
+            explain_empty(wavs, f"{root} holds audio files of its own, which are not copied.")
+        jobs = [
+            (track.name, (track, wavs, root, params.decode.subtype, work / f"{number}.json"))
+            for number, track in enumerate(tracks)
+        ]
+        results = map_tracks(_decode_once, jobs, label="decode")
+        good = [result for result in results if isinstance(result, Track)]
+        rejects = [result for result in results if isinstance(result, Reject)]
+        report_rejects(rejects, len(tracks), strict=params.decode.strict)
+        audio_root = DECODED if are_stem_files else Path(root)
+        manifest = Manifest(audio_root, tuple(params.corpus.stems), tuple(good))
+        write_manifest(work / TRACKS.name, manifest)
+        write_rejects(work / TRACK_REJECTS.name, rejects)
+        publish(wavs, DECODED)
+        publish(work / TRACK_REJECTS.name, TRACK_REJECTS)
+        publish(work / TRACKS.name, TRACKS)
+
+
+def _same_kind(tracks: Sequence[CorpusTrack], root: str) -> bool:
+    kinds = {bool(track.streams) for track in tracks}
+    if len(kinds) > 1:
+        raise UserError(f"corpus.root={root}: .stem.mp4 files and folders of WAVs: use one kind")
+    return kinds.pop()
+
+
+def _stamps(tracks: Sequence[CorpusTrack]) -> list[tuple[str, str, int, int]]:
+    """What tells that a file has changed, without reading it."""
+    files = {(track.split, Path(p)) for track in tracks for p in track.files.values()}
+    return [
+        (split, str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        for split, path in sorted(files)
+        if path.exists()
+    ]
+
+
+def wav_bytes(tracks: Sequence[CorpusTrack], subtype: Subtype) -> int:
+    """Bytes that the decoded WAV files will take, from what the containers say."""
+    total = 0
+    for track in tracks:
+        path = Path(track.files[MIXTURE])
+        try:
+            streams = ffmpeg.probe_streams(path)
+        except ffmpeg.AudioError:
+            continue  # a reject, which the decoding itself will name
+        values = sum(max(stream.samples, 0) * stream.channels for stream in streams)
+        total += values * audio.BYTES_PER_SAMPLE[subtype]
+    return total
+
+
+def _decode_once(
+    track: CorpusTrack, wavs: Path, root: str, subtype: Subtype, done: Path
+) -> Track | Reject:
+    """Decodes a track unless an earlier run did; its result is kept in `done`."""
+    if done.exists():
+        return _from_json(json.loads(done.read_text(encoding="utf-8")))
+    result = decode_track(track, wavs, root=root, subtype=subtype)
+    temporary = done.with_suffix(".tmp")
+    temporary.write_text(json.dumps(dataclasses.asdict(result)), encoding="utf-8")
+    temporary.rename(done)
+    return result
+
+
+def _from_json(row: dict[str, Any]) -> Track | Reject:
+    if "reason" in row:
+        return Reject(**row)
+    sources = tuple(Source(**source) for source in row.pop("sources"))
+    return Track(**row, sources=sources)
+
+
+def report_rejects(rejects: Sequence[Reject], tracks: int, *, strict: bool) -> None:
+    """Names each rejected track.
+
+    Raises:
+        UserError: `strict`, or every track was rejected.
+    """
+    for reject in rejects:
+        say(f"decode: rejected {reject.track}: {reject.reason}: {reject.detail}")
+    if not rejects:
+        return
+    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(r.reason for r in rejects).items())
+    summary = f"{len(rejects)} of {tracks} tracks rejected ({reasons})"
+    if len(rejects) == tracks:
+        first = rejects[0]
+        raise UserError(f"decode: {summary}; the first: {first.track}: {first.detail}")
+    if strict:
+        first = rejects[0]
+        raise UserError(f"decode.strict=true: {summary}; the first: {first.track}: {first.detail}")
+    say(f"decode: {summary}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_main(main))

@@ -1,0 +1,20 @@
+"""Stage train@<model>: data/features -> models/<model>/ (weights, model.json, history, metrics).
+
+A model is a stem's, or, with train.models=[joint], that of all stems.
+"""
+
+import argparse
+
+from stemforge.pipelines.console import run_main
+from stemforge.pipelines.running.launch import launch_training
+
+
+def main() -> None:
+    """Trains one model, or resumes where a killed or finished run left off."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stem", required=True)
+    launch_training(parser.parse_args().stem)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_main(main))

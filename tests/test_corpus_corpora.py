@@ -1,0 +1,208 @@
+import json
+from pathlib import Path
+
+import musdb
+import numpy as np
+import pytest
+import soundfile
+
+from stemforge.errors import UserError
+from stemforge.features.audio import ffmpeg
+from stemforge.features.corpus.corpora import (
+    MUSDB_STREAMS,
+    MUSDB_VALIDATION_TRACKS,
+    find_tracks,
+    hold_out_valid,
+    read_csvs,
+)
+from stemforge.features.corpus.decoding import decode_track
+from stemforge.features.corpus.manifest import (
+    Manifest,
+    Reject,
+    Track,
+    choose_valid,
+    read_manifest,
+    write_manifest,
+)
+from tests.conftest import RATE_HZ
+
+STEMS = ("vocals", "drums", "bass", "other")
+
+
+def write_wavs(folder: Path, *, samples: int = RATE_HZ, rate_hz: int = RATE_HZ) -> None:
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(1)
+    stems = {stem: random.uniform(-0.1, 0.1, (samples, 2)) for stem in STEMS}
+    for name, waveform in {"mixture": sum(stems.values()), **stems}.items():
+        soundfile.write(folder / f"{name}.wav", waveform, rate_hz)
+
+
+def decode(root: Path, out: Path) -> list[Track | Reject]:
+    tracks = find_tracks(str(root), stems=STEMS)
+    return [decode_track(track, out, root=str(root), subtype="PCM_16") for track in tracks]
+
+
+def test_stem_files_decode_to_what_musdb_returns(tiny_corpus: Path, tmp_path: Path) -> None:
+    results = decode(tiny_corpus, tmp_path)
+    theirs = {track.name: track for track in musdb.DB(root=str(tiny_corpus))}
+    assert {result.name for result in results if isinstance(result, Track)} == set(theirs)
+    for track in results:
+        assert isinstance(track, Track)
+        assert track.samples == len(theirs[track.name].audio)
+        assert -40 < track.residual_db < -15  # AAC
+        for source in track.sources:
+            target = theirs[track.name]
+            truth = target.audio if source.name == "mixture" else target.targets[source.name].audio
+            ours, _ = soundfile.read(tmp_path / source.path)
+            np.testing.assert_array_equal(ours, truth)
+            assert source.rms == pytest.approx(np.sqrt(np.mean(truth**2)), rel=1e-6)
+            assert source.peak == pytest.approx(np.abs(truth).max(), rel=1e-6)
+
+
+def test_hq_folders_are_measured_where_they_lie(tmp_path: Path) -> None:
+    write_wavs(tmp_path / "hq" / "train" / "Song")
+    (track,) = decode(tmp_path / "hq", tmp_path / "out")
+    assert isinstance(track, Track)
+    assert not (tmp_path / "out").exists()
+    assert track.source("vocals").path == "train/Song/vocals.wav"
+    assert track.residual_db < -60  # sums exactly, but for the 16-bit rounding
+
+
+def test_csv_in_spleeters_format(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_wavs(tmp_path / "audio" / name)
+    header = "mix_path,speech_path,noise_path,duration\n"
+    for split, name in (("train", "one"), ("test", "two")):
+        row = f"audio/{name}/mixture.wav,audio/{name}/vocals.wav,audio/{name}/drums.wav,1.0\n"
+        (tmp_path / f"{split}.csv").write_text(header + row)
+    csvs = {"train": str(tmp_path / "train.csv"), "test": str(tmp_path / "test.csv")}
+    tracks = read_csvs(csvs, root=str(tmp_path), stems=("speech", "noise"))  # type: ignore[arg-type]
+    assert [(t.name, t.split) for t in tracks] == [("two", "test"), ("one", "train")]
+    result = decode_track(tracks[0], tmp_path / "out", root=str(tmp_path), subtype="PCM_16")
+    assert isinstance(result, Track)
+    assert [source.name for source in result.sources] == ["mixture", "speech", "noise"]
+    with pytest.raises(UserError, match="no column song_path"):
+        read_csvs(csvs, root=str(tmp_path), stems=("song",))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"corpus.train_csv=.*nowhere.csv: no such file"):
+        read_csvs({"train": str(tmp_path / "nowhere.csv")}, root=str(tmp_path), stems=("speech",))
+
+
+def test_no_such_folder_and_no_tracks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"corpus.root=.*nowhere: no such folder"):
+        find_tracks(str(tmp_path / "nowhere"), stems=STEMS)
+    (tmp_path / "train").mkdir()
+    with pytest.raises(UserError, match=r"no tracks: expected \*.stem.mp4"):
+        find_tracks(str(tmp_path), stems=STEMS)
+
+
+def test_duplicate_names(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split / "Song").mkdir(parents=True)
+        (tmp_path / split / "Song" / "mixture.wav").touch()
+    with pytest.raises(UserError, match="duplicate track name 'Song'"):
+        find_tracks(str(tmp_path), stems=STEMS)
+
+
+def test_a_stem_that_musdb_files_lack(tiny_corpus: Path) -> None:
+    with pytest.raises(UserError, match=r"corpus.stems=piano"):
+        find_tracks(str(tiny_corpus), stems=("vocals", "piano"))
+
+
+def only_reject(root: Path, tmp_path: Path) -> Reject:
+    (result,) = decode(root, tmp_path / "out")
+    assert isinstance(result, Reject)
+    assert json.dumps(result.detail)
+    return result
+
+
+@pytest.mark.parametrize("share", [0.5, 0.97])
+def test_a_truncated_stem_file(tiny_corpus: Path, tmp_path: Path, share: float) -> None:
+    data = (tiny_corpus / "test" / "Song 9.stem.mp4").read_bytes()
+    (tmp_path / "c" / "test").mkdir(parents=True)
+    (tmp_path / "c" / "test" / "Cut.stem.mp4").write_bytes(data[: int(len(data) * share)])
+    assert only_reject(tmp_path / "c", tmp_path).reason == "decode_error"
+
+
+def test_a_stem_file_cut_behind_its_header(tiny_corpus: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.mp4"
+    source = tiny_corpus / "test" / "Song 9.stem.mp4"
+    ffmpeg.run_ffmpeg(
+        "ffmpeg", "-i", source, "-map", "0", "-c", "copy", "-movflags", "faststart", whole
+    )
+    (tmp_path / "c" / "test").mkdir(parents=True)
+    data = whole.read_bytes()
+    (tmp_path / "c" / "test" / "Cut.stem.mp4").write_bytes(data[: len(data) // 2])
+    reject = only_reject(tmp_path / "c", tmp_path)
+    assert reject.reason == "decode_error"
+    assert "truncated" in reject.detail
+
+
+def test_four_streams(tiny_corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "c" / "test").mkdir(parents=True)
+    maps = [part for number in range(4) for part in ("-map", f"0:{number}")]
+    out = tmp_path / "c" / "test" / "Four.stem.mp4"
+    ffmpeg.run_ffmpeg(
+        "ffmpeg", "-i", tiny_corpus / "test" / "Song 9.stem.mp4", *maps, "-c", "copy", out
+    )
+    reject = only_reject(tmp_path / "c", tmp_path)
+    assert (reject.reason, reject.value) == ("missing_stem", 4.0)
+
+
+def test_wavs_at_48_khz(tmp_path: Path) -> None:
+    write_wavs(tmp_path / "c" / "train" / "Song", rate_hz=48000)
+    reject = only_reject(tmp_path / "c", tmp_path)
+    assert (reject.reason, reject.value) == ("sample_rate", 48000.0)
+
+
+def test_a_missing_and_a_short_stem(tmp_path: Path) -> None:
+    write_wavs(tmp_path / "a" / "train" / "Song")
+    (tmp_path / "a" / "train" / "Song" / "bass.wav").unlink()
+    assert only_reject(tmp_path / "a", tmp_path).reason == "missing_stem"
+    write_wavs(tmp_path / "b" / "train" / "Song")
+    soundfile.write(tmp_path / "b" / "train" / "Song" / "bass.wav", np.zeros((10, 2)), RATE_HZ)
+    reject = only_reject(tmp_path / "b", tmp_path)
+    assert (reject.reason, reject.value) == ("length_mismatch", 10.0 - RATE_HZ)
+
+
+def test_streams_and_validation_tracks_are_musdbs(tiny_corpus: Path) -> None:
+    setup = musdb.DB(root=str(tiny_corpus)).setup
+    assert list(MUSDB_VALIDATION_TRACKS) == setup["validation_tracks"]
+    assert setup["stem_ids"] == MUSDB_STREAMS
+
+
+def test_musdbs_own_validation_tracks_are_used_where_all_are_there() -> None:
+    official = [f"official {n}" for n in range(14)]
+    names = [f"song {n}" for n in range(6)]
+    chosen = choose_valid([*official, *names], share=0.2, official=official)
+    assert chosen == set(official)
+    assert len(choose_valid([*official[1:], *names], share=0.2, official=official)) == 4
+    assert len(choose_valid(names, share=0.01, official=official)) == 1
+    assert choose_valid(["only"], share=0.5, official=official) == set()
+
+
+def test_validation_tracks_do_not_depend_on_the_others(tiny_corpus: Path) -> None:
+    tracks = find_tracks(str(tiny_corpus), stems=STEMS)
+    valid = [
+        t.name for t in hold_out_valid(tracks, share=0.3, official=["x"]) if t.split == "valid"
+    ]
+    assert len(valid) == 1
+    again = hold_out_valid(list(reversed(tracks)), share=0.3, official=["x"])
+    assert [t.name for t in again if t.split == "valid"] == valid
+
+
+def test_manifest_round_trip(tiny_corpus: Path, tmp_path: Path) -> None:
+    tracks = tuple(t for t in decode(tiny_corpus, tmp_path / "wav") if isinstance(t, Track))
+    manifest = Manifest(Path("data/decoded"), STEMS, tracks)
+    for name in ("a.parquet", "b.parquet"):
+        write_manifest(tmp_path / name, manifest)
+    assert read_manifest(tmp_path / "a.parquet") == manifest
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    with pytest.raises(UserError, match="no such file"):
+        read_manifest(tmp_path / "c.parquet")
+
+
+def test_some_of_the_stems_need_not_add_up(tiny_corpus: Path, tmp_path: Path) -> None:
+    found = find_tracks(str(tiny_corpus), stems=("vocals", "drums"))
+    track = decode_track(found[0], tmp_path, root=str(tiny_corpus), subtype="PCM_16")
+    assert isinstance(track, Track)
+    assert np.isnan(track.residual_db)

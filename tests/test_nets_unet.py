@@ -1,0 +1,170 @@
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stemforge.errors import UserError
+from stemforge.train.config import Net, Precision
+from stemforge.train.model import Model, load_model, save_model, weights_of
+from stemforge.train.model_files import find_model_folders
+from stemforge.train.nets import unet
+
+SPLEETER = Net(512, 1024, 16, 6, "affine", 0.0, "elu", "elu", "sigmoid")
+SMALL = Net(16, 32, 2, 3, "batch", 0.5, "leaky_relu", "relu", "sigmoid")
+
+
+def stem_model(net: Net, *, seed: int = 0) -> Model:
+    keras_model = unet.build(net, ["vocals"], seed=seed)
+    return Model(("vocals",), net, 4096, 1024, 44100, {"step": 1}, keras_model)
+
+
+def test_parameter_count_is_spleeters() -> None:
+    # Spleeter's 9 823 749 less its unused sixth norm's gamma and beta of 512 channels.
+    assert unet.build(SPLEETER, ["vocals"]).count_params() == 9_823_749 - 2 * 512
+
+
+def test_shapes_of_every_level() -> None:
+    model = unet.build(dataclasses.replace(SPLEETER, frames=64, bins=128), ["vocals"])
+    shapes = {layer.name: layer.output.shape for layer in model.layers}
+    filters = (16, 32, 64, 128, 256, 512)
+    for level, channels in enumerate(filters):
+        size = 2 ** (level + 1)
+        assert shapes[f"encoder_{level}"] == (None, 64 // size, 128 // size, channels)
+    for level, channels in enumerate((256, 128, 64, 32, 16, 1)):
+        size = 2 ** (5 - level)
+        assert shapes[f"decoder_{level}"] == (None, 64 // size, 128 // size, channels)
+    assert shapes["mask"] == (None, 64, 128, 2)
+
+
+def test_output_is_a_share_of_the_input(random: np.random.Generator) -> None:
+    mixture = random.exponential(size=(2, 16, 32, 2)).astype(np.float32)
+    mixture[0, 3] = 0
+    estimate = np.asarray(unet.build(SMALL, ["vocals"])(mixture)["vocals"])
+    assert estimate.shape == mixture.shape
+    assert (estimate >= 0).all()
+    assert (estimate <= mixture).all()
+    assert (estimate[0, 3] == 0).all()
+
+
+def test_affine_equals_keras_batch_norm_at_inference(random: np.random.Generator) -> None:
+    x = random.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    norm = keras.layers.BatchNormalization(epsilon=1e-3)
+    affine = unet.Affine()
+    norm.build(x.shape)
+    affine.build(x.shape)
+    gamma, beta = random.normal(size=(2, 5)).astype(np.float32)
+    norm.set_weights([gamma, beta, np.zeros(5), np.ones(5)])
+    affine.set_weights([gamma, beta])
+    ours, theirs = np.asarray(affine(x)), np.asarray(norm(x, training=False))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_seed_fixes_the_weights() -> None:
+    first, same, other = (weights_of(unet.build(SMALL, ["vocals"], seed=s)) for s in (1, 1, 2))
+    assert all(np.array_equal(first[name], same[name]) for name in first)
+    assert any(not np.array_equal(first[name], other[name]) for name in first)
+    assert not np.array_equal(
+        first["encoder_1/kernel"].ravel()[:8], first["encoder_2/kernel"].ravel()[:8]
+    )
+
+
+def test_kernels_are_he_uniform() -> None:
+    # Uniform in +-sqrt(6 / fan_in): He et al. 2015.
+    kernel = weights_of(unet.build(SPLEETER, ["vocals"]))["encoder_2/kernel"]
+    limit = np.sqrt(6 / (5 * 5 * 32))
+    assert np.abs(kernel).max() == pytest.approx(limit, rel=1e-3)
+    assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.02)
+
+
+def test_model_directory_round_trip(tmp_path: Path, random: np.random.Generator) -> None:
+    model = stem_model(SMALL, seed=5)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        save_model(tmp_path / name, model)
+    loaded = load_model(tmp_path / "a")
+    mixture = random.exponential(size=(1, 16, 32, 2)).astype(np.float32)
+    np.testing.assert_array_equal(
+        np.asarray(loaded.keras_model(mixture)["vocals"]),
+        np.asarray(model.keras_model(mixture)["vocals"]),
+    )
+    assert dataclasses.replace(loaded, keras_model=None) == dataclasses.replace(
+        model, keras_model=None
+    )
+    for file in ("model.json", "weights.npz"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert find_model_folders(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert find_model_folders(tmp_path / "a") == [tmp_path / "a"]
+
+
+def test_bad_model_directories(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        find_model_folders(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="no model directory"):
+        find_model_folders(tmp_path)
+    with pytest.raises(UserError, match=r"no model.json in it"):
+        load_model(tmp_path)
+    (tmp_path / "model.json").write_text("{")
+    with pytest.raises(UserError, match="not JSON"):
+        load_model(tmp_path)
+    (tmp_path / "model.json").write_text('{"version": 7}')
+    with pytest.raises(UserError, match="version 7 is not 2"):
+        load_model(tmp_path)
+    save_model(tmp_path, stem_model(SMALL))
+    (tmp_path / "weights.npz").write_bytes(b"not a zip")
+    with pytest.raises(UserError, match=r"weights.npz: not readable"):
+        load_model(tmp_path)
+    np.savez(tmp_path / "weights.npz", odd=np.zeros(3))
+    with pytest.raises(UserError, match="weights do not fit the net"):
+        load_model(tmp_path)
+
+
+def test_sizes_that_the_depth_does_not_divide() -> None:
+    with pytest.raises(UserError, match=r"frames=20 is not a multiple of 8, which depth=3"):
+        dataclasses.replace(SMALL, frames=20)
+
+
+@pytest.mark.parametrize(
+    ("precision", "close"), [("mixed_bfloat16", 0.03), ("mixed_float16", 4e-3)]
+)
+def test_16_bits_are_float32_with_fewer_digits(
+    precision: Precision, close: float, random: np.random.Generator
+) -> None:
+    net = dataclasses.replace(SMALL, norm="affine", dropout=0.0)
+    mixture = random.exponential(size=(2, 16, 32, 2)).astype(np.float32)
+    exact = np.asarray(unet.build(net, ["vocals"], seed=1)(mixture)["vocals"])
+    model = unet.build(net, ["vocals"], seed=1, precision=precision)
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    rough = np.asarray(model(mixture)["vocals"])
+    assert rough.dtype == np.float32
+    np.testing.assert_allclose(rough, exact, atol=close * mixture.max())
+    assert np.abs(rough - exact).max() > 1e-6
+
+
+def test_a_softmax_over_one_stem_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs two stems"):
+        unet.build(dataclasses.replace(SMALL, head="softmax"), ["vocals"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_the_last_deconvolution_is_kerass(dtype: str, random: np.random.Generator) -> None:
+    ours = unet.OneFilterDeconvolution(1, 5, 2, "same", dtype=dtype)
+    theirs = keras.layers.Conv2DTranspose(1, 5, 2, "same", dtype=dtype)
+    x = tf.constant(random.normal(size=(2, 6, 5, 7)), tf.float32)
+    weights = [random.normal(size=(5, 5, 1, 7)), random.normal(size=1)]
+    upstream = tf.constant(random.normal(size=(2, 12, 10, 1)), tf.float32)
+    found = []
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+        layer.set_weights(weights)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            loss = tf.reduce_sum(tf.cast(y, tf.float32) * upstream)
+        wanted = [x, layer.kernel.value, layer.bias.value]
+        found.append([tf.cast(v, tf.float32) for v in (y, *tape.gradient(loss, wanted))])
+    close = 1e-4 if dtype == "float32" else 0.2  # of values up to 60, which bfloat16 rounds
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=close, rtol=close / 10)

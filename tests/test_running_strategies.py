@@ -1,0 +1,23 @@
+import pytest
+
+from stemforge.errors import UserError
+from stemforge.pipelines.running.strategies import read_tf_config
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ("{", "JSONDecodeError"),
+        ('{"cluster": {"worker": ["a:1"]}}', "KeyError: 'task'"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "IndexError"),
+        (
+            '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, '
+            '"task": {"type": "worker", "index": 0}}',
+            "jobs ps are not for this strategy",
+        ),
+    ],
+)
+def test_a_wrong_tf_config(config: str, problem: str) -> None:
+    with pytest.raises(UserError, match=r"^TF_CONFIG: must be \{") as raised:
+        read_tf_config(config)
+    assert problem in str(raised.value)

@@ -1,0 +1,158 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import museval
+import numpy as np
+import pytest
+
+from stemforge.eval.scoring import scores
+from stemforge.eval.scoring.scores import METRICS, Remark, Scoring
+from tests.conftest import RATE_HZ, ROOT
+
+SCORING = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
+Stems = dict[str, np.ndarray]
+
+
+@pytest.fixture
+def stems(random: np.random.Generator) -> Stems:
+    names = ("vocals", "drums", "bass")
+    return {name: random.normal(0, 0.1, (2 * RATE_HZ, 2)).astype(np.float32) for name in names}
+
+
+@pytest.fixture
+def estimates(stems: Stems, random: np.random.Generator) -> Stems:
+    return {k: v + random.normal(0, 0.01, v.shape).astype(np.float32) for k, v in stems.items()}
+
+
+def score(references: Stems, estimates: Stems, scoring: Scoring = SCORING) -> scores.TrackScores:
+    return scores.score_track(
+        "song", references, estimates, sample_rate_hz=RATE_HZ, scoring=scoring
+    )
+
+
+def musevals(references: Stems, estimates: Stems) -> dict[str, dict[str, list[float]]]:
+    """museval.eval_mus_track of a track that musdb would have."""
+    others = [stem for name, stem in references.items() if name != "vocals"]
+    targets = references | {"accompaniment": np.sum(others, axis=0)}
+    track = SimpleNamespace(
+        name="song",
+        subset="test",
+        rate=RATE_HZ,
+        targets={name: SimpleNamespace(audio=audio) for name, audio in targets.items()},
+    )
+    found = museval.eval_mus_track(track, estimates).scores["targets"]
+    return {
+        t["name"]: {m: [float(f["metrics"][m]) for f in t["frames"]] for m in METRICS}
+        for t in found
+    }
+
+
+def written(found: scores.TrackScores) -> scores.TrackScores:
+    """As a reader of the JSON has them: museval keeps five decimals."""
+    return scores.from_json("song", scores.to_json(found, scoring=SCORING, inputs="x"))
+
+
+def test_scores_are_musevals(stems: Stems, estimates: Stems) -> None:
+    found = score(stems, estimates)
+    assert found.remarks == ()
+    assert written(found).frames == musevals(stems, estimates)
+    # Noise 20 dB below the stem, and 512 filter taps cannot undo it.
+    assert 19 < np.median(found.frames["vocals"]["SDR"]) < 22
+    assert found.whole["vocals"]["uSDR"] == pytest.approx(20.0, abs=0.2)
+
+
+def test_an_accompaniment_is_scored_as_a_pair_with_the_vocals(
+    stems: Stems, estimates: Stems
+) -> None:
+    together = {"accompaniment": estimates["drums"] + estimates["bass"]}
+    paired = musevals(stems, estimates | together)
+    assert list(paired) == ["drums", "bass", "vocals", "accompaniment"]
+    found = written(score(stems, estimates | together))
+    assert found.frames == paired
+    assert list(found.frames) == list(paired)
+    # Derived: the sum of the others' estimates.
+    derived = Scoring(1.0, 1.0, "museval", accompaniment=True)
+    assert written(score(stems, estimates, derived)).frames == paired
+    # A method of two stems.
+    two = {"vocals": estimates["vocals"]} | together
+    assert written(score(stems, two)).frames == musevals(stems, two)
+
+
+def test_silent_targets_are_left_out_with_a_remark(stems: Stems, estimates: Stems) -> None:
+    stems["bass"] = np.zeros_like(stems["bass"])
+    found = score(stems, estimates)
+    silent = Remark("bass", "silent_reference", "its reference is silent")
+    assert found.remarks == (silent,)
+    others = {name: stems[name] for name in ("vocals", "drums")}
+    assert found.frames == score(others, estimates).frames
+    table = scores.frame_table([("m", found)])
+    (bass,) = table[table["target"] == "bass"].to_dict("records")
+    assert np.isnan(bass["SDR"])
+    assert bass["reason"] == "silent_reference"
+    estimates["drums"] = np.zeros_like(estimates["drums"])
+    reasons = [(remark.target, remark.reason) for remark in score(stems, estimates).remarks]
+    assert reasons == [("drums", "silent_estimate"), ("bass", "silent_reference")]
+
+
+def test_missing_estimates_are_left_out_as_museval_does(stems: Stems, estimates: Stems) -> None:
+    some = {name: estimates[name] for name in ("vocals", "bass")}
+    assert written(score(stems, some)).frames == musevals(stems, some)
+    alone = score(stems, {"vocals": estimates["vocals"]})
+    assert alone.frames == {}
+    assert [remark.reason for remark in alone.remarks] == ["too_few"]
+
+
+def test_json_is_loaded_by_musevals_own_stores(
+    stems: Stems, estimates: Stems, tmp_path: Path
+) -> None:
+    found = score(stems, estimates)
+    text = scores.to_json(found, scoring=SCORING, inputs="abc")
+    folder = tmp_path / "model" / "test"
+    folder.mkdir(parents=True)
+    (folder / "song.json").write_text(text)
+    store = museval.EvalStore()
+    store.add_eval_dir(str(tmp_path / "model"))
+    theirs = store.df.groupby(["target", "metric"]).score.median()
+    methods = museval.MethodStore()
+    methods.add_eval_dir(str(tmp_path / "model"))
+    assert set(methods.df["method"]) == {"model"}
+    ours = scores.frame_table([("model", found)]).groupby("target")
+    for target in stems:
+        for metric in METRICS:
+            assert ours[metric].median()[target] == pytest.approx(theirs[target, metric], abs=1e-5)
+    assert json.loads(text)["targets"][0]["frames"][1]["time"] == 1.0
+    assert scores.read_inputs(text) == "abc"
+
+
+def test_json_is_what_museval_would_write(stems: Stems, estimates: Stems) -> None:
+    found = score(stems, estimates)
+    found.frames["drums"]["SDR"][0] = np.inf
+    store = museval.TrackStore("song", win=SCORING.window_s, hop=SCORING.hop_s)
+    for target, metrics in found.frames.items():
+        store.add_target(target, metrics)
+    ours = json.loads(scores.to_json(found, scoring=SCORING, inputs="abc"))
+    del ours[scores.OURS]
+    assert json.dumps(ours) == json.dumps(json.loads(store.json))
+    shipped = json.loads((ROOT / "eval" / "scoring" / "museval.schema.json").read_text())
+    assert shipped == store.schema
+
+
+def test_json_keeps_everything(stems: Stems, estimates: Stems) -> None:
+    estimates["bass"] = np.zeros_like(estimates["bass"])
+    found = score(stems, estimates)
+    back = written(found)
+    assert back.remarks == found.remarks
+    assert back.whole["vocals"] == pytest.approx(found.whole["vocals"], abs=1e-5, nan_ok=True)
+    table = scores.whole_table([("m", back)])
+    assert list(table["target"]) == ["bass", "drums", "vocals"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"targets": [{"name": "vocals"}]}', '{"targets": [{"frames": [1]}]}'],
+)
+def test_json_of_others_that_is_broken(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # json's own words, or ours
+        scores.from_json("song", text)
+    assert scores.read_inputs(text) is None

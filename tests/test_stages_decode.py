@@ -1,0 +1,188 @@
+"""Stages run one by one in an empty folder, with what users get wrong."""
+
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from ruamel.yaml import YAML
+
+from stemforge.errors import UserError
+from stemforge.features.corpus.manifest import read_manifest, read_rejects
+from stemforge.pipelines.console import run_main
+from stemforge.pipelines.running import work
+from stemforge.pipelines.stages import corpus, decode
+from tests.conftest import RATE_HZ, ROOT
+
+Setup = Callable[..., None]
+
+
+@pytest.fixture
+def setup(in_tmp: Path) -> Setup:
+    """Writes params.yaml with some values changed, named section.key."""
+
+    def write(**changes: object) -> None:
+        yaml = YAML()
+        params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        for name, value in changes.items():
+            section, key = name.split("__")
+            params[section][key] = value
+        yaml.dump(params, Path("params.yaml"))
+
+    return write
+
+
+def error(main: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> str:
+    """Runs a stage that must fail; returns its one line."""
+    capsys.readouterr()
+    assert run_main(main) == 2
+    (line,) = (x for x in capsys.readouterr().err.splitlines() if "stemforge: error: " in x)
+    assert not Path("data/tracks.parquet").exists()
+    return line
+
+
+def test_no_such_folder(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    setup(corpus__root="nowhere")
+    assert "corpus.root=nowhere: no such folder" in error(corpus.main, capsys)
+    assert "corpus.root=nowhere: no such folder" in error(decode.main, capsys)
+
+
+def test_no_tracks(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty/train").mkdir(parents=True)
+    setup(corpus__root="empty")
+    assert run_main(corpus.main) == 0
+    assert "corpus.root=empty: no tracks" in error(decode.main, capsys)
+
+
+def test_duplicate_names(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "test"):
+        Path("c", split, "Song").mkdir(parents=True)
+        Path("c", split, "Song", "mixture.wav").touch()
+    setup(corpus__root="c")
+    assert "duplicate track name 'Song'" in error(decode.main, capsys)
+
+
+def bad_and_good(tiny_corpus: Path) -> None:
+    shutil.copytree(tiny_corpus, "c")
+    path = Path("c/train/Song 0.stem.mp4")
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def test_one_bad_track_among_good_ones_is_a_named_reject(
+    setup: Setup, tiny_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad_and_good(tiny_corpus)
+    setup(corpus__root="c")
+    assert run_main(decode.main) == 0
+    printed = capsys.readouterr().err
+    assert "decode: rejected Song 0: decode_error: " in printed
+    assert "decode: 1 of 4 tracks rejected (1 decode_error)" in printed
+    (reject,) = read_rejects(Path("data/track_rejects.parquet"))
+    assert (reject.track, reject.block, reject.reason) == ("Song 0", None, "decode_error")
+    manifest = read_manifest(Path("data/tracks.parquet"))
+    assert sorted(track.name for track in manifest.tracks) == ["Song 1", "Song 2", "Song 9"]
+    assert {track.split for track in manifest.tracks} == {"train", "valid", "test"}
+    for track in manifest.tracks:
+        assert soundfile.info(manifest.path(track, "vocals")).frames == track.samples
+
+
+def test_strict_makes_it_an_error(
+    setup: Setup, tiny_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad_and_good(tiny_corpus)
+    setup(corpus__root="c", decode__strict=True)
+    line = error(decode.main, capsys)
+    assert "decode.strict=true: 1 of 4 tracks rejected (1 decode_error)" in line
+
+
+def test_nothing_but_bad_tracks(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("c/train/Song")
+    folder.mkdir(parents=True)
+    for name in ("mixture", "vocals", "drums", "bass", "other"):
+        soundfile.write(folder / f"{name}.wav", np.zeros((100, 2)), 48000)
+    setup(corpus__root="c")
+    line = error(decode.main, capsys)
+    assert "1 of 1 tracks rejected (1 sample_rate)" in line
+    assert "48000 Hz" in line
+
+
+def test_a_disk_that_is_nearly_full(
+    setup: Setup,
+    tiny_corpus: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    setup(corpus__root=str(tiny_corpus))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(
+        "stemforge.pipelines.running.work.shutil.disk_usage",
+        lambda path: usage(10**9, 10**9, 10**6),
+    )
+    line = error(decode.main, capsys)
+    # 3 songs of 4 s and one of 3 s, 5 streams, stereo, 16 bits: 13.2 MB.
+    assert "data/decoded: decoding needs 0.01 GB and 0.00 GB is free" in line
+
+
+def test_hq_corpora_are_not_copied(setup: Setup) -> None:
+    for number, split in enumerate(("train", "train", "test")):
+        folder = Path("hq", split, f"Song {number}")
+        folder.mkdir(parents=True)
+        for name in ("mixture", "vocals", "drums", "bass", "other"):
+            soundfile.write(folder / f"{name}.wav", np.full((RATE_HZ, 2), 0.1), RATE_HZ)
+    setup(corpus__root="hq")
+    assert run_main(decode.main) == 0
+    manifest = read_manifest(Path("data/tracks.parquet"))
+    assert manifest.audio_root == Path("hq")
+    assert manifest.path(manifest.tracks[0], "bass").is_file()
+    assert [path.name for path in Path("data/decoded").iterdir()] == ["README.txt"]
+
+
+@pytest.mark.system
+def test_a_stage_before_its_inputs(setup: Setup) -> None:
+    setup()
+    for stage, message in (
+        ("features", "data/tracks.parquet: no such file: run `dvc repro`"),
+        ("separate", "data/tracks.parquet: no such file: run `dvc repro`"),
+        ("train", "data/features: no info.json in it"),
+    ):
+        arguments = ["--stem", "vocals"] if stage == "train" else []
+        done = subprocess.run(
+            [sys.executable, "-m", f"stemforge.pipelines.stages.{stage}", *arguments],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert done.stderr == f"stemforge: error: {done.stderr.partition('error: ')[2]}"
+        assert message in done.stderr
+
+
+def test_work_in_progress_is_found_again_and_stale_work_is_not(in_tmp: Path) -> None:
+    def stop_midway() -> None:
+        with work.work_folder("stage", {"a": 1}) as folder:
+            (folder / "part").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_midway()
+    with work.work_folder("stage", {"a": 1}) as folder:
+        assert (folder / "part").exists()
+        with (
+            pytest.raises(UserError, match=r"another run of this stage \(process \d+\)"),
+            work.work_folder("stage", {"a": 1}),
+        ):
+            pass
+    with work.work_folder("stage", {"a": 2}) as other:
+        assert not (other / "part").exists()
+        assert not folder.exists()
+        (other / "result").mkdir()
+        (other / "result" / "new").touch()
+        (other / "result" / ".new.123.tmp").touch()  # of a process that was killed
+        (other / "result" / ".parts-x.tmp" / "deep").mkdir(parents=True)
+        Path("out").mkdir()
+        Path("out/old").touch()
+        work.publish(other / "result", Path("out"))
+    assert [path.name for path in Path("out").iterdir()] == ["new"]

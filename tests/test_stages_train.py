@@ -1,0 +1,276 @@
+"""The train stage as people run it: processes of their own, signals, what they get wrong."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from stemforge.pipelines.console import run_main
+from stemforge.pipelines.stages import train as train_stage
+from stemforge.train.model_files import read_card
+from tests.factories import STEMS, set_params, untrained
+from tests.processes import CLI, LIMIT_S, environment
+
+SHORT = {
+    "train__steps": 12,
+    "train__log_every_steps": 2,
+    "train__validate_every_steps": 4,
+    "train__checkpoint_every_steps": 4,
+}
+
+
+@pytest.fixture
+def project(tiny_project: Path, tmp_path: Path) -> Path:
+    """With features of two stems, and a short run in params.yaml."""
+    root = untrained(tiny_project, tmp_path / "project")
+    set_params(root, **SHORT)
+    return root
+
+
+def weights(project: Path, name: str = "vocals") -> dict[str, np.ndarray]:
+    with np.load(project / "models" / name / "weights.npz") as values:
+        return dict(values)
+
+
+def history(project: Path, name: str = "vocals") -> list[dict[str, str]]:
+    with (project / "models" / name / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+class Stage:
+    """Runs the stage in this process, which has TensorFlow already."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, project: Path, stem: str = "vocals", *, code: int = 0) -> str:
+        """Returns what it printed."""
+        self._monkeypatch.chdir(project)
+        self._monkeypatch.setattr(sys, "argv", ["train", "--stem", stem])
+        found = run_main(train_stage.main)
+        printed = self._capsys.readouterr().err
+        assert found == code, printed
+        return printed
+
+    def error(self, project: Path) -> str:
+        """The one line of a run that must fail."""
+        printed = self(project, code=2)
+        (line,) = (x for x in printed.splitlines() if "stemforge: error: " in x)
+        assert not (project / "models").exists()
+        return line
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Stage:
+    return Stage(monkeypatch, capsys)
+
+
+def test_what_is_written_while_it_runs(project: Path, train: Stage) -> None:
+    set_params(project, monitor__histograms=True, monitor__audio=True, train__export_every_steps=6)
+    done = train(project)
+    assert "waited for input" in done
+    assert "audio-s/s, waiting" in done
+    events = EventAccumulator(
+        str(project / "runs" / "vocals"), size_guidance={"tensors": 0}
+    ).Reload()
+    tags = set(events.Tags()["tensors"])
+    assert {
+        "loss/train", "loss/validation", "learning_rate", "norm/gradients", "norm/weights",
+        "weight/encoder_0/kernel", "gradient/encoder_0/kernel", "vocals/window 1",
+        "vocals/window 0 estimate", "vocals/window 0 residual", "vocals/window 0 estimate waveform",
+    } <= tags  # fmt: skip
+    logged = {event.step: float(tf.make_ndarray(event.tensor_proto))
+              for event in events.Tensors("loss/train")}  # fmt: skip
+    for row in history(project):
+        assert logged[int(row["step"])] == pytest.approx(float(row["loss"]), rel=1e-6)
+    # The picture and the sound open as what they are.
+    picture = tf.make_ndarray(events.Tensors("vocals/window 0")[0].tensor_proto)
+    assert tf.image.decode_png(picture[2]).shape == (4 * 64 + 3 * 2, 16, 3)
+    sound = tf.make_ndarray(events.Tensors("vocals/window 0 estimate")[0].tensor_proto)
+    samples, rate_hz = tf.audio.decode_wav(sound[0, 0])
+    assert (samples.shape, int(rate_hz)) == ((15 * 1024 + 4096, 2), 44100)
+    assert float(tf.math.reduce_std(samples)) > 0
+
+    live = json.loads((project / "runs" / "vocals" / "dvclive" / "metrics.json").read_text())
+    assert live["step"] == 12
+    assert live["loss"] == pytest.approx(float(history(project)[-1]["loss"]), rel=1e-6)
+    for step in (6, 12):
+        loaded = tf.saved_model.load(str(project / "runs" / "vocals" / f"saved_model-{step:09d}"))
+        found = loaded.signatures["estimate"](mixture=tf.ones((1, 16, 64, 2)))["vocals"]
+        assert found.shape == (1, 16, 64, 2)
+
+
+def test_monitors_change_nothing(project: Path, train: Stage) -> None:
+    train(project)
+    watched = weights(project)
+    shutil.rmtree(project / ".work")
+    set_params(project, monitor__images=False, monitor__tensorboard=False, monitor__dvclive=False)
+    shutil.rmtree(project / "runs")
+    train(project)
+    assert not (project / "runs").exists()
+    for name, values in weights(project).items():
+        np.testing.assert_array_equal(values, watched[name])
+
+
+@pytest.mark.system
+def test_sigterm_saves_and_the_next_run_ends_as_an_uninterrupted_one(
+    project: Path, train: Stage
+) -> None:
+    set_params(project, train__steps=2000, train__checkpoint_every_steps=5000,
+               train__validate_every_steps=5000, monitor__dvclive=False)  # fmt: skip
+    command = [*CLI, "train", "--stem", "vocals"]
+    with subprocess.Popen(
+        command, cwd=project, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + LIMIT_S
+        while not list(project.glob("runs/vocals/events*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        while not any(path.stat().st_size > 500 for path in project.glob("runs/vocals/events*")):
+            assert time.monotonic() < deadline  # until a row is written
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, printed = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 128 + signal.SIGTERM
+    (line,) = (x for x in printed.splitlines() if "stopped at step" in x)
+    step = int(line.split("stopped at step ")[1].split()[0])
+    assert 0 < step < 2000
+    assert [p.name for p in project.glob(".work/train-vocals/*/checkpoint*")] == [
+        f"checkpoint-{step:09d}"
+    ]
+    assert not (project / "models").exists()
+
+    set_params(project, train__steps=step + 7)
+    train(project)
+    resumed = weights(project)
+    shutil.rmtree(project / ".work")
+    train(project)
+    for name, values in weights(project).items():
+        np.testing.assert_array_equal(values, resumed[name])
+
+
+def test_a_finished_run_goes_on_or_starts_anew(project: Path, train: Stage) -> None:
+    train(project)
+    first = weights(project)
+    again = train(project)  # as `dvc repro --force` does
+    assert "12/12" in again
+    for name, values in weights(project).items():
+        np.testing.assert_array_equal(values, first[name])
+
+    set_params(project, train__steps=20)
+    train(project)
+    longer, rows = weights(project), history(project)
+    shutil.rmtree(project / ".work")
+    train(project)
+    assert history(project) == rows
+    for name, values in weights(project).items():
+        np.testing.assert_array_equal(values, longer[name])
+
+    set_params(project, train__steps=12)  # fewer than are done
+    train(project)
+    for name, values in weights(project).items():
+        np.testing.assert_array_equal(values, first[name])
+
+
+def test_fine_tuning_starts_from_another_model(project: Path, train: Stage) -> None:
+    train(project)
+    (project / "models").rename(project / "start")
+    start = {
+        name: values
+        for name, values in np.load(project / "start" / "vocals" / "weights.npz").items()
+    }
+    # So small a rate that nothing moves: what comes out is what went in.
+    set_params(project, train__init_from="start", train__learning_rate=1e-30, train__norm="batch")
+    train(project)
+    for name, values in weights(project).items():
+        if "moving" not in name:  # statistics of the batches seen
+            np.testing.assert_array_equal(values, start[name])
+    shutil.rmtree(project / "models")
+    set_params(project, train__width=4)
+    assert "train.init_from=start: vocals there has width=2, but train.width=4" in train.error(
+        project
+    )
+    set_params(project, train__init_from="nowhere")
+    assert "no model.json in it: not a model directory" in train.error(project)
+
+
+def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> None:
+    set_params(project, train__head="softmax", train__models=["joint"], monitor__audio=True)
+    train(project, "joint")
+    card = read_card(project / "models" / "joint")
+    assert card["stems"] == list(STEMS)
+    assert len(history(project, "joint")) == 6
+    shutil.rmtree(project / "models")
+    alone = train.error(project)
+    assert "--stem vocals: train.head=softmax shares each bin among all stems" in alone
+    set_params(project, train__models=list(STEMS))
+    text = train.error(project)
+    assert "train.models=['vocals', 'drums'] with train.head=softmax" in text
+    assert "one model: [joint]" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"features__bins": 128}, "made with features.bins=64, but params.yaml has 128"),
+        (
+            {"features__frame_step_samples": 512},
+            "made with features.frame_step_samples=1024, but params.yaml has 512",
+        ),
+        (
+            {"corpus__stems": ["vocals", "bass"], "train__models": ["vocals", "bass"]},
+            "made with corpus.stems=['vocals', 'drums'], but params.yaml has ['vocals', 'bass']",
+        ),
+        ({"train__models": ["vocals"]}, "train.models=['vocals'] with train.head=sigmoid"),
+        ({"train__frames": 4096}, "train.frames=4096: the longest stretch"),
+        ({"monitor__audio": True, "features__mixture_phase": None}, "set features.mixture_phase"),
+        ({"monitor__tensorboard": False}, "images=true with tensorboard=false"),
+        ({"train__schedule": "cosine"}, "cosine_end=None with schedule=cosine"),
+        ({"train__weight_decay": 0.1}, "weight_decay=0.1 with optimizer=adam"),
+        ({"train__patience": 3}, "patience=3 with schedule=constant"),
+        ({"train__warmup_steps": 12}, "warmup_steps=12 is not below steps=12"),
+        ({"train__preset": "spleeter", "train__optimizer": "adamw"}, "optimizer=adamw: preset"),
+    ],
+)
+def test_what_does_not_fit(
+    project: Path, train: Stage, changes: dict[str, object], problem: str
+) -> None:
+    set_params(project, **changes)
+    assert problem in train.error(project)
+
+
+def test_an_empty_split(project: Path, tiny_project: Path, train: Stage) -> None:
+    """No block was kept: an info.json that says so, and no shard with a record."""
+    (project / "data" / "features").unlink()
+    shutil.copytree(tiny_project / "data" / "features", project / "data" / "features")
+    info = json.loads((project / "data" / "features" / "info.json").read_text())
+    info["splits"]["train"].update({"shards": 0, "files": {}})
+    (project / "data" / "features" / "info.json").write_text(json.dumps(info))
+    assert "the longest stretch of kept blocks in the train split has 0 frames" in train.error(
+        project
+    )
+
+
+def test_the_preset_says_what_it_sets(project: Path, train: Stage) -> None:
+    # Its windows of 512 frames are longer than the tiny corpus' songs: refused, with its values.
+    set_params(project, train__preset="spleeter")
+    failed = train(project, code=2)
+    assert "preset spleeter: frames=512, width=16, depth=6, norm=affine" in failed
+    assert "train.frames=512: the longest stretch" in failed
+
+
+def test_dvclive_needs_a_commit_where_there_is_a_repository(project: Path, train: Stage) -> None:
+    subprocess.run(["git", "init", "--quiet", project], check=True)
+    assert "monitor.dvclive: the git repository has no commit: commit" in train.error(project)
+    set_params(project, monitor__dvclive=False)
+    assert "best validation loss" in train(project)

@@ -1,0 +1,173 @@
+"""Deezer's official checkpoints as model directories of ours.
+
+A checkpoint holds all stems' nets under one numbering: Keras counted its layers on from
+stem to stem, so the k-th stem owns conv2d 7k to 7k + 6 (six encoder blocks and the mask),
+conv2d_transpose 6k to 6k + 5 and batch_normalization 12k to 12k + 11 (six of the encoder,
+of which nothing uses the sixth, and six of the decoder).
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from stemforge.errors import UserError
+from stemforge.features.audio.formats import SAMPLE_RATE_HZ
+from stemforge.train.config import Net
+from stemforge.train.model import Model, set_weights
+from stemforge.train.nets import unet
+from stemforge.train.nets.unet import NORM_EPSILON
+from stemforge.train.spleeter.configuration import DEPTH, Configuration, official_configurations
+
+NORMS = 2 * DEPTH
+DEAD_NORM = DEPTH - 1  # the encoder's sixth, whose output nothing reads
+NOT_WEIGHTS = ("global_step",)
+
+
+def read_checkpoint(folder: Path) -> dict[str, NDArray[Any]]:
+    """All variables of a TensorFlow 1 checkpoint by name.
+
+    Raises:
+        UserError: there is none in the folder, or it is damaged.
+    """
+    newest = tf.train.latest_checkpoint(folder)
+    if newest is None:
+        raise UserError(f"{folder}: no checkpoint in it (a file named checkpoint, *.index, ...)")
+    try:
+        reader = tf.train.load_checkpoint(newest)
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:  # the last of a short file
+        raise UserError(f"{newest}: not a readable checkpoint: {error}") from None
+
+
+def infer_configuration(values: Mapping[str, NDArray[Any]]) -> Configuration:
+    """The official configuration with as many stems as a checkpoint has nets.
+
+    Raises:
+        UserError: none has.
+    """
+    masks = sum(1 for name in values if name.startswith("conv2d_transpose") and "kernel" in name)
+    stems = masks // DEPTH
+    for configuration in official_configurations().values():
+        if len(configuration.stems) == stems:
+            return configuration
+    raise UserError(
+        f"the checkpoint holds {stems} nets: no official model does "
+        f"({', '.join(official_configurations())}): give its configuration"
+    )
+
+
+def import_models(
+    values: Mapping[str, NDArray[Any]],
+    configuration: Configuration,
+    *,
+    provenance: Mapping[str, Any],
+) -> list[Model]:
+    """Turns a checkpoint's variables into our nets, each variable used once.
+
+    Args:
+        values: variables by name.
+        configuration: what they belong to.
+        provenance: for the models' cards; what was left out on purpose is added.
+
+    Returns:
+        One model per stem, or one of all stems where they share a softmax.
+
+    Raises:
+        UserError: a variable is missing, of another shape, or left over.
+    """
+    rest = dict(values)
+    skipped = [name for name in NOT_WEIGHTS if rest.pop(name, None) is not None]
+    stems, net = configuration.stems, configuration.net
+    taken = [_take_net(rest, number, net) for number in range(len(stems))]
+    skipped += [name for _, dead in taken for name in dead]
+    if rest:
+        raise UserError(
+            f"{len(rest)} variables of the checkpoint belong to no stem, such as {min(rest)}: "
+            f"is it of {', '.join(stems)}?"
+        )
+    card = {**provenance, "not_imported": skipped}
+    by_stem = dict(zip(stems, (weights for weights, _ in taken), strict=True))
+    groups = [stems] if net.head == "softmax" else [(stem,) for stem in stems]
+    models = []
+    for group in groups:
+        keras_model = unet.build(net, group)
+        set_weights(
+            keras_model,
+            {
+                (f"{stem}_{path}" if len(group) > 1 else path): value
+                for stem in group
+                for path, value in by_stem[stem].items()
+            },
+        )
+        models.append(
+            Model(
+                stems=group,
+                net=net,
+                frame_length_samples=configuration.frame_length_samples,
+                frame_step_samples=configuration.frame_step_samples,
+                sample_rate_hz=SAMPLE_RATE_HZ,
+                provenance=card,
+                keras_model=keras_model,
+            )
+        )
+    return models
+
+
+def _take_net(
+    rest: dict[str, NDArray[Any]], number: int, net: Net
+) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
+    """Takes one stem's variables out of `rest`: our weights, and names of what nothing uses."""
+    alone = dataclasses.replace(net, head="sigmoid")  # the same weights
+    shapes = {w.path: tuple(w.shape) for w in unet.build(alone, ["stem"]).weights}
+    weights: dict[str, NDArray[np.float32]] = {}
+
+    def take(layer: str, index: int, part: str) -> NDArray[np.float32]:
+        name = f"{layer}_{index}/{part}" if index else f"{layer}/{part}"
+        try:
+            return np.asarray(rest.pop(name), np.float32)
+        except KeyError:
+            raise UserError(f"the checkpoint has no {name}, which stem {number} needs") from None
+
+    convolutions = [f"encoder_{level}" for level in range(DEPTH)] + ["mask"]
+    for offset, ours in enumerate(convolutions):
+        for part in ("kernel", "bias"):
+            weights[f"{ours}/{part}"] = take("conv2d", len(convolutions) * number + offset, part)
+    for level in range(DEPTH):
+        for part in ("kernel", "bias"):
+            found = take("conv2d_transpose", DEPTH * number + level, part)
+            weights[f"decoder_{level}/{part}"] = found
+    dead = []
+    for offset in range(NORMS):
+        index = NORMS * number + offset
+        names = ("gamma", "beta", "moving_mean", "moving_variance")
+        norm = [take("batch_normalization", index, part) for part in names]
+        if offset == DEAD_NORM:
+            dead.append(f"batch_normalization_{index}")
+            continue
+        side = "encoder" if offset < DEPTH else "decoder"
+        gamma, beta = fold_norm(*norm)
+        weights[f"{side}_norm_{offset % DEPTH}/gamma"] = gamma
+        weights[f"{side}_norm_{offset % DEPTH}/beta"] = beta
+    for path, shape in shapes.items():
+        if weights[path].shape != shape:
+            raise UserError(f"stem {number}: {path} has shape {weights[path].shape}, not {shape}")
+    return weights, dead
+
+
+def fold_norm(
+    gamma: NDArray[np.float32],
+    beta: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    variance: NDArray[np.float32],
+) -> Sequence[NDArray[np.float32]]:
+    """Batch norm with fixed statistics as an Affine's gamma and beta, float32 [channels].
+
+    gamma (x - mean) / sqrt(variance + eps) + beta = gamma' x / sqrt(1 + eps) + beta'.
+    """
+    gain = gamma / np.sqrt(variance + NORM_EPSILON)
+    return gain * np.float32(np.sqrt(1.0 + NORM_EPSILON)), beta - gain * mean
