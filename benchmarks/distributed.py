@@ -139,7 +139,7 @@ def work(strategy: str, arguments: argparse.Namespace) -> None:
     """A worker's part of a turn; the chief prints what it took."""
     cluster = make_cluster(strategy)
     features = FeatureSet.open(str(arguments.corpus))
-    net, config = net_of(arguments), training_config(features)
+    net, config = net_of(arguments), training_config()
     stems = ("vocals",)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) if cluster.is_chief else None

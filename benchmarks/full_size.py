@@ -8,9 +8,9 @@ import dataclasses
 from collections.abc import Callable
 
 from benchmarks.common import ROOT
-from stemforge.features.shards.reading import FeatureSet
 from stemforge.pipelines.params import read_params
-from stemforge.train.config import Net, TrainConfig
+from stemforge.train.config import TrainConfig
+from stemforge.train.nets.unet import UNet
 
 FRAMES, WIDTH = 512, 16
 PRODUCTS = 3  # in each turn
@@ -34,13 +34,13 @@ def add_matrix(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def net_of(arguments: argparse.Namespace) -> Net:
+def net_of(arguments: argparse.Namespace) -> UNet:
     """The net of `--frames` and `--width`; Spleeter's by default."""
     return dataclasses.replace(full_size(), frames=arguments.frames, width=arguments.width)
 
 
-def full_size() -> Net:
-    return Net(FRAMES, 1024, WIDTH, 6, "affine", 0.0, "elu", "elu", "sigmoid")
+def full_size() -> UNet:
+    return UNet(FRAMES, 1024, WIDTH, 6, "affine", 0.0, "elu", "elu", "sigmoid")
 
 
 def refuse_other_sizes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
@@ -52,7 +52,7 @@ def refuse_other_sizes(parser: argparse.ArgumentParser, arguments: argparse.Name
         )
 
 
-def training_config(features: FeatureSet) -> TrainConfig:
+def training_config() -> TrainConfig:
     """How `train.preset: spleeter` trains, with no end, validation or checkpoint for long."""
     from stemforge.pipelines.running.training import net_and_config
 
@@ -60,19 +60,19 @@ def training_config(features: FeatureSet) -> TrainConfig:
     train = params.model_validate({**params.model_dump(), "preset": "spleeter"})
     far = 10**6
     return dataclasses.replace(
-        net_and_config(train, features)[1],
+        net_and_config(train)[1],
         steps=far,
         validate_every_steps=far,
         checkpoint_every_steps=far,
     )
 
 
-def forward_operations(net: Net) -> float:
+def forward_operations(net: UNet) -> float:
     """Floating-point operations of one stem's convolutions on one part: 12.2e9 at full size."""
     return sum(_layers(net))
 
 
-def step_operations(net: Net) -> float:
+def step_operations(net: UNet) -> float:
     """Of one stem's training step on one window.
 
     Forward, gradient by weights, and gradient by inputs, which the first layer does not need.
@@ -80,7 +80,7 @@ def step_operations(net: Net) -> float:
     return 3 * forward_operations(net) - _layers(net)[0]
 
 
-def _layers(net: Net) -> list[float]:
+def _layers(net: UNet) -> list[float]:
     filters = [net.width * 2**level for level in range(net.depth)]
     area = net.frames * net.bins
     mask = area * 16 * 1 * 2

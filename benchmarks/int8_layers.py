@@ -10,6 +10,7 @@ docs/export.md holds the table for Deezer's 2stems.
 
 import functools
 import tempfile
+import unittest.mock
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from stemforge.pipelines.running.exporting import real_clips
 from stemforge.quiet import quiet_stderr
 from stemforge.train.model import Model, load_model, set_weights, weights_of
 from stemforge.train.model_files import find_model_folders
-from stemforge.train.nets import unet
+from stemforge.train.nets.unet import UNet, training
 
 THREADS = 2
 
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     models = [load_model(folder) for folder in find_model_folders(arguments.models)]
     net = models[0].net
+    assert isinstance(net, UNet)
     clips = real_clips(arguments.corpus, sample_rate_hz=models[0].sample_rate_hz)
     mixture = np.abs(np.random.default_rng(0).normal(0, 5, (net.frames, net.bins, 2)))
     mixture = mixture.astype(np.float32)
@@ -50,9 +52,9 @@ def main(argv: list[str] | None = None) -> None:
         truth = sdr(float32, clips)
         latencies = functools.partial(gain, float32[0], mixture, arguments.turns)
         rows.append(("plain", latencies(plain(models[0], folder)), *[""] * len(truth)))
-        for number, layers in enumerate(layer_sets(net.depth)):
+        for number, layers in enumerate(layer_sets(net)):
             small = {
-                name: export.shrink(file, "int8_mixed", depth=net.depth, layers=layers)
+                name: export.shrink(file, "int8_mixed", int8_layers=layers)
                 for name, file in files.items()
             }
             nets = load(small, folder / f"int8 {number}")
@@ -63,13 +65,13 @@ def main(argv: list[str] | None = None) -> None:
     common.print_table(("in int8", "latency, gain", *stems), rows)
 
 
-def layer_sets(depth: int) -> list[list[str]]:
+def layer_sets(net: UNet) -> list[list[str]]:
     """Each layer alone, what `int8_mixed` chooses, one layer more, and all."""
-    encoders = [f"encoder_{level}" for level in range(depth)]
-    decoders = [f"decoder_{level}" for level in range(depth)]
+    encoders = [f"encoder_{level}" for level in range(net.depth)]
+    decoders = [f"decoder_{level}" for level in range(net.depth)]
     every = [*encoders, *decoders, "mask"]
-    chosen = list(export.int8_layers(depth))
-    return [*([layer] for layer in every), chosen, [*chosen, f"decoder_{depth - 3}"], every]
+    chosen = net.int8_layers()
+    return [*([layer] for layer in every), chosen, [*chosen, f"decoder_{net.depth - 3}"], every]
 
 
 def load(files: dict[str, bytes], folder: Path) -> list[LiteRTNets]:
@@ -81,12 +83,9 @@ def load(files: dict[str, bytes], folder: Path) -> list[LiteRTNets]:
 
 def plain(model: Model, folder: Path) -> Callable[[np.ndarray], object]:
     """The Keras model with Keras' own transposed convolutions, converted as it stands."""
-    ours = unet.OneFilterDeconvolution
-    unet.OneFilterDeconvolution = keras.layers.Conv2DTranspose  # type: ignore[misc]
-    try:
-        same = unet.build(model.net, model.stems)
-    finally:
-        unet.OneFilterDeconvolution = ours  # type: ignore[misc]
+    ordinary = keras.layers.Conv2DTranspose
+    with unittest.mock.patch.object(training, "OneFilterDeconvolution", ordinary):
+        same = model.net.build(model.stems)
     set_weights(same, weights_of(model.keras_model))
     fields = {name: getattr(model, name) for name in Model.__dataclass_fields__}
     path = folder / "plain.tflite"

@@ -19,8 +19,8 @@ from benchmarks.full_size import add_net, net_of, training_config
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.pipelines.params import Monitor
 from stemforge.pipelines.running.monitor import RunMonitor
-from stemforge.train.config import Net
 from stemforge.train.dataset import Dataset
+from stemforge.train.nets.unet import UNet
 from stemforge.train.trainer import Report, Trainer
 
 OFF: dict[str, Any] = {"tensorboard": False, "histograms": False, "images": False, "audio": False,
@@ -46,14 +46,14 @@ def main(argv: list[str] | None = None) -> None:
         compare(net_of(arguments), features, Path(scratch), arguments.runs)
 
 
-def compare(net: Net, features: FeatureSet, scratch: Path, runs: int) -> None:
-    config = training_config(features)
+def compare(net: UNet, features: FeatureSet, scratch: Path, runs: int) -> None:
+    config = training_config()
     dataset = Dataset(
         features, stems=("vocals",), window_frames=net.frames, batch_size=config.batch_size
     )
     trainer = Trainer(net, config, stems=("vocals",), work=scratch)
     batch = next(dataset.training(sampling="songs", seed=1, start_step=0, steps=1))
-    step_s = median(lambda: float(trainer.train_step(*batch)[0]), runs)
+    step_s = median(lambda: trainer.step.train(batch), runs)
     print(f"\nstep of one stem: {step_s:.2f} s\n")
     rows = []
     for name, values in SWITCHES.items():

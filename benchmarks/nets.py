@@ -38,9 +38,8 @@ from stemforge.eval.runtimes.tensorflow import TensorFlowNets
 from stemforge.features.corpus.sources import STEMS
 from stemforge.quiet import quiet_stderr
 from stemforge.train import config
-from stemforge.train.config import Net
 from stemforge.train.model import Model, weights_of
-from stemforge.train.nets import unet
+from stemforge.train.nets.unet import UNet
 
 RUNS = ("float32", "bfloat16", "LiteRT")  # columns
 POLICIES: dict[Precision, config.Precision] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -58,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     net = net_of(arguments)
     mixture = np.random.default_rng(0).exponential(size=(net.frames, net.bins, 2))
     mixture = mixture.astype(np.float32)
-    models = [Model((s,), net, 4096, 1024, RATE_HZ, {}, unet.build(net, [s])) for s in STEMS]
+    models = [Model((s,), net, 4096, 1024, RATE_HZ, {}, net.build([s])) for s in STEMS]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as threads:
         ways: Ways = {}
         for precision in POLICIES:
@@ -84,7 +83,7 @@ def tensorflow_ways(
     models: list[Model], precision: Precision, mixture: np.ndarray, threads: ThreadPoolExecutor
 ) -> Ways:
     net = models[0].net
-    keras_model: Any = unet.build(net, STEMS[:1], precision=POLICIES[precision])
+    keras_model: Any = net.build(STEMS[:1], precision=POLICIES[precision])
     compiled: Any = tf.function(lambda x: keras_model(x, training=False), autograph=False)
     nets = [
         TensorFlowNets(m.interface, net, weights_of(m.keras_model), precision=precision)
@@ -145,7 +144,7 @@ def convert_as_it_stands(model: Model, path: Path) -> None:
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
 
 
-def bound(net: Net, kind: str, side: int) -> float:
+def bound(net: UNet, kind: str, side: int) -> float:
     """Seconds that a net's arithmetic takes at the speed of a matrix product."""
     run = matrix_product(kind, side)
     run()

@@ -37,8 +37,8 @@ from benchmarks.full_size import (
 )
 from stemforge.eval.config import Precision, Runtime
 from stemforge.features.corpus.sources import STEMS
-from stemforge.train.config import Net
 from stemforge.train.model import save_model
+from stemforge.train.nets.unet import UNet
 
 THIS = (sys.executable, "-m", "benchmarks.separate")
 OURS: dict[str, tuple[Runtime, Precision]] = {
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def compare_in_process(
-    net: Net, arguments: argparse.Namespace, root: Path, python: Path | None
+    net: UNet, arguments: argparse.Namespace, root: Path, python: Path | None
 ) -> None:
     with ExitStack() as stack:
         servers: dict[str, Callable[[int], float]] = {}
@@ -104,7 +104,7 @@ def compare_in_process(
             report(net, seconds, found, arguments.matrix)
 
 
-def report(net: Net, seconds: int, found: dict[str, float], side: int) -> None:
+def report(net: UNet, seconds: int, found: dict[str, float], side: int) -> None:
     operations = len(STEMS) * parts(seconds, net.frames) * forward_operations(net)
     peaks = {kind: product_operations(side) / found.pop(f"product {kind}") for kind in KINDS}
     rows = []
@@ -182,18 +182,17 @@ def multiply(kind: str, side: int) -> Callable[[int], int]:
     return lambda _: run()
 
 
-def make_models(root: Path, net: Net) -> None:
+def make_models(root: Path, net: UNet) -> None:
     from stemforge import tensorflow
 
     tensorflow.start()
     from stemforge.eval.exports import files as export
     from stemforge.train.model import Model
-    from stemforge.train.nets import unet
 
     for number, stem in enumerate(STEMS):
         for folder in FOLDERS.values():
             (root / folder / stem).mkdir(parents=True)
-        keras_model = unet.build(net, [stem], seed=number)
+        keras_model = net.build([stem], seed=number)
         made = Model((stem,), net, 4096, 1024, RATE_HZ, {}, keras_model)
         save_model(root / "models" / stem, made)
         name = export.tflite_name(stem, "float32")

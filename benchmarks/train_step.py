@@ -32,8 +32,9 @@ from benchmarks.full_size import (
 )
 from stemforge.features.corpus.sources import STEMS
 from stemforge.features.shards.reading import FeatureSet
-from stemforge.train.config import Net, Precision
+from stemforge.train.config import Precision
 from stemforge.train.dataset import Dataset
+from stemforge.train.nets.unet import UNet
 from stemforge.train.trainer import Trainer
 
 STEPS = 3  # in each turn
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
         report(net, common.turn_by_turn(turns, arguments.turns), arguments)
 
 
-def report(net: Net, seconds: dict[tuple[str, int], float], arguments: argparse.Namespace) -> None:
+def report(net: UNet, seconds: dict[tuple[str, int], float], arguments: argparse.Namespace) -> None:
     peak = {
         kind: product_operations(arguments.matrix) / seconds[f"product {kind}", 1]
         for kind in PRECISIONS.values()
@@ -91,9 +92,9 @@ def report(net: Net, seconds: dict[tuple[str, int], float], arguments: argparse.
 
 
 def our_turn(
-    net: Net, features: FeatureSet, precision: Precision, batch: int, work: Path
+    net: UNet, features: FeatureSet, precision: Precision, batch: int, work: Path
 ) -> Callable[[], float]:
-    config = dataclasses.replace(training_config(features), precision=precision, batch_size=batch)
+    config = dataclasses.replace(training_config(), precision=precision, batch_size=batch)
     work.mkdir()
     trainer = Trainer(net, config, stems=STEMS[:1], work=work)
     dataset = Dataset(features, stems=STEMS[:1], window_frames=net.frames, batch_size=batch)
@@ -101,7 +102,7 @@ def our_turn(
 
     def steps(count: int) -> None:
         for _ in range(count):
-            float(trainer.train_step(*next(batches))[0])
+            trainer.step.train(next(batches))
 
     steps(2)
     return lambda: common.timed(lambda: steps(STEPS * len(STEMS))) / STEPS

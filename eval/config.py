@@ -2,10 +2,12 @@
 
 from typing import Literal
 
+from stemforge.train.config import InferencePrecision
+
 NanPolicy = Literal["museval", "per_source"]
 Average = Literal["median", "mean"]
+Precision = InferencePrecision
 Runtime = Literal["tensorflow", "litert"]
-Precision = Literal["float32", "bfloat16"]  # that TensorFlow computes in
 Mask = Literal["ratio", "direct"]
 MaskExtension = Literal["zeros", "average"]
 MODEL = "stemforge"  # what the method is called whose models are ours

@@ -1,9 +1,19 @@
 """The only reader of params.yaml: strict, typed, without defaults."""
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -12,11 +22,15 @@ from stemforge.eval.config import Average, NanPolicy
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.shards.encoding import Encoding, PhaseEncoding
 from stemforge.pipelines.console import run_main
-from stemforge.train.config import Activation, Head, Loss, Norm, OptimizerName, Precision, Schedule
+from stemforge.train.config import LossName, OptimizerName, Precision, Schedule
 from stemforge.train.model_files import JOINT
+from stemforge.train.nets import NETS, net_class
+from stemforge.train.nets.protocol import Net
 from stemforge.train.sampler import Sampling
+from stemforge.train.spleeter.configuration import spleeter_preset
 
 PARAMS = Path("params.yaml")
+NET = "train.net"
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -26,6 +40,28 @@ class Section(BaseModel):
     """A section: frozen, no unknown key, no key missing, no value converted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _read_net(values: Any) -> Net:
+    """A net of any kind in the table, as strictly checked as a section."""
+    if not isinstance(values, dict) or "kind" not in values:
+        raise ValueError(f"{NET}.kind: missing: one of {', '.join(sorted(NETS))}")
+    try:
+        kind = net_class(values["kind"])
+        hints = get_type_hints(kind)
+        fields: Any = {field.name: (hints[field.name], ...) for field in dataclasses.fields(kind)}
+        section = create_model(kind.__name__, __base__=Section, **fields)
+        given = section.model_validate({k: v for k, v in values.items() if k != "kind"})
+        return kind(**given.model_dump())
+    except UserError as error:
+        place = "features" if str(error).startswith("bins=") else NET
+        raise ValueError(f"{place}.{error}") from None
+    except ValidationError as error:
+        found = [f"{NET}.{_explain(problem)}" for problem in error.errors()]
+        raise ValueError("; ".join(found)) from None
+
+
+AnyNet = Annotated[Net, PlainValidator(_read_net), PlainSerializer(Net.fields)]
 
 
 class Corpus(Section):
@@ -99,50 +135,17 @@ class Features(Section):
         return self
 
 
-# What `train.preset: spleeter` sets, whatever else the section says: the optimisation of
-# Spleeter's own configurations (4stems and musdb) but for the number of steps. Adadelta takes
-# no rate from its configuration: TensorFlow 1's default.
-SPLEETER: dict[str, Any] = {
-    "frames": 512,
-    "width": 16,
-    "depth": 6,
-    "norm": "affine",
-    "dropout": 0.0,
-    "encoder_activation": "elu",
-    "decoder_activation": "elu",
-    "sampling": "songs",
-    "batch_size": 4,
-    "weight_decay": None,
-    "clip_norm": None,
-    "ema_momentum": None,
-    "precision": "float32",
-    "schedule": "constant",
-    "warmup_steps": 0,
-    "cosine_end": None,
-    "plateau_factor": None,
-    "patience": None,
-    "max_plateaus": None,
-}
-SPLEETER_RATES = {"adam": 1e-4, "sgd": 1e-4, "adadelta": 1e-3}
-
-
 class Train(Section):
     """The nets and the training run."""
 
     preset: Literal["spleeter"] | None
     models: Annotated[list[str], Field(min_length=1)]
-    frames: Count
-    width: Count
-    depth: Annotated[int, Field(ge=2)]
-    norm: Norm
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
-    encoder_activation: Activation
-    decoder_activation: Activation
-    head: Head
+    net: AnyNet
     sampling: Sampling
     batch_size: Count
     steps: Count
-    loss: Loss
+    loss: LossName
+    stem_weights: dict[str, Positive] | None
     optimizer: OptimizerName
     learning_rate: Positive
     weight_decay: Positive | None
@@ -169,10 +172,16 @@ class Train(Section):
     def _apply_preset(cls, data: Any) -> Any:
         if not isinstance(data, dict) or data.get("preset") != "spleeter":
             return data
-        name = data.get("optimizer")
-        if name == "adamw":
-            raise ValueError("optimizer=adamw: preset=spleeter has adam, adadelta and sgd")
-        return {**data, **SPLEETER, "learning_rate": SPLEETER_RATES.get(str(name), 1e-4)}
+        try:
+            preset = spleeter_preset(data.get("optimizer"))
+        except UserError as error:
+            raise ValueError(f"preset=spleeter: {error}") from None
+        net, given = preset.pop("net"), data.get("net")
+        if isinstance(given, dict) and given.get("kind") == net["kind"]:
+            net = {**given, **net}
+        elif given is not None:
+            raise ValueError(f"preset=spleeter: net must be of kind={net['kind']}")
+        return {**data, **preset, "net": net}
 
     @model_validator(mode="after")
     def _consistent(self) -> "Train":
@@ -198,20 +207,29 @@ class Train(Section):
         return self
 
     def check_models(self, stems: list[str]) -> None:
-        """Refuses models that do not go with the head and the corpus' stems.
+        """Refuses models that do not go with the net and the corpus' stems.
 
         Raises:
             ValueError: see above.
         """
-        wanted = [JOINT] if self.head == "softmax" else stems
-        if self.models != wanted:
-            raise ValueError(
-                f"train.models={self.models} with train.head={self.head}: "
-                + (
-                    f"a softmax shares each bin among all stems, so they are one model: [{JOINT}]"
-                    if self.head == "softmax"
-                    else f"one per stem: [{', '.join(stems)}], as corpus.stems"
+        if self.models == [JOINT]:
+            if self.stem_weights and self.stem_weights.keys() != set(stems):
+                raise ValueError(
+                    f"train.stem_weights: must name {', '.join(stems)}, as corpus.stems"
                 )
+            return
+        if self.stem_weights:
+            raise ValueError(f"train.stem_weights with train.models={self.models}: they weigh the "
+                             f"stems of a joint model: [{JOINT}]")  # fmt: skip
+        if self.net.needs_joint:
+            raise ValueError(
+                f"train.models={self.models}: nets that share each bin among all stems, as with "
+                f"train.net.head=softmax, are one model: [{JOINT}]"
+            )
+        if self.models != stems:
+            raise ValueError(
+                f"train.models={self.models}: must be one per stem, [{', '.join(stems)}], as "
+                f"corpus.stems, or one of all: [{JOINT}]"
             )
 
 
@@ -301,21 +319,27 @@ class Params(Section):
     export: Export
     release: Release
 
+    @model_validator(mode="before")
+    @classmethod
+    def _give_bins_to_the_net(cls, data: Any) -> Any:
+        """The net's bins are those of the features, which have them in one place."""
+        try:
+            bins, train = data["features"]["bins"], data["train"]
+            net = dict(train["net"])
+        except (KeyError, TypeError, ValueError):
+            return data  # and the sections say what is missing
+        if "bins" in net:
+            raise ValueError(f"{NET}.bins: unknown key: it is features.bins")
+        return {**data, "train": {**train, "net": {**net, "bins": bins}}}
+
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
-        unit = 2**self.train.depth
-        for name, value in (
-            ("train.frames", self.train.frames),
-            ("features.bins", self.features.bins),
-        ):
-            if value % unit:
-                raise ValueError(f"{name}={value} is not a multiple of 2 ** train.depth = {unit}")
+        try:
+            for frames in self.export.frames:
+                self.train.net.resized(frames=frames)
+        except UserError as error:
+            raise ValueError(f"export.{error}") from None
         self.train.check_models(self.corpus.stems)
-        for frames in self.export.frames:
-            if frames % unit:
-                raise ValueError(
-                    f"export.frames={frames} is not a multiple of 2 ** train.depth = {unit}"
-                )
         if self.monitor.audio and self.features.mixture_phase is None:
             raise ValueError("monitor.audio=true needs phases: set features.mixture_phase=int8")
         return self
@@ -348,7 +372,8 @@ def _explain(problem: Any) -> str:
         return f"{where}: missing"
     message = problem["msg"].removeprefix("Value error, ")
     if kind == "value_error":
-        return f"{where}: {message}" if where else message
+        named = message.startswith((where, "features.", "export."))
+        return message if named else f"{where}: {message}"
     return f"{where}={problem['input']!r}: {message}"
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import operator
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,9 +97,9 @@ def make_project(root: Path, corpus: Path) -> Path:
         features__block_frames=32,
         features__mixture_phase="int8",
         train__models=list(STEMS),
-        train__frames=16,
-        train__width=2,
-        train__depth=2,
+        train__net__frames=16,
+        train__net__width=2,
+        train__net__depth=2,
         train__steps=2,
         train__validation_windows=2,
     )
@@ -123,14 +125,15 @@ def untrained(original: Path, root: Path) -> Path:
 
 
 def set_params(project: Path, **values: object) -> None:
-    """Changes values of params.yaml, named section__key."""
+    """Changes values of params.yaml, named section__key or section__section__key."""
     yaml = YAML()
     path = project / "params.yaml"
     params = yaml.load(path.read_text(encoding="utf-8"))
     for name, value in values.items():
-        section, key = name.split("__")
+        *sections, key = name.split("__")
+        section = functools.reduce(operator.getitem, sections, params)
         if isinstance(value, list):
             value = CommentedSeq(value)
             value.fa.set_flow_style()  # a block would clash with the line's comment
-        params[section][key] = value
+        section[key] = value
     yaml.dump(params, path)

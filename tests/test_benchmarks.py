@@ -12,7 +12,6 @@ import pytest
 
 from benchmarks import common, features, full_size
 from stemforge.pipelines.params import read_params
-from stemforge.train.nets import unet
 from tests.conftest import ROOT
 from tests.system.test_benchmarks import CASES, NET
 
@@ -51,7 +50,7 @@ def test_the_full_size_net_is_the_presets() -> None:
 def test_operations_are_those_of_keras_layers() -> None:
     convolution, transposed = keras.layers.Conv2D, keras.layers.Conv2DTranspose
     net = dataclasses.replace(NET, frames=128)
-    layers: list[Any] = unet.build(net, ["vocals"]).layers
+    layers: list[Any] = net.build(["vocals"]).layers
     forward = {}
     for layer in layers:
         if isinstance(layer, convolution | transposed):

@@ -19,9 +19,8 @@ from stemforge.eval.leaderboard.board import Leaderboard
 from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.scores import METRICS, Scoring, TrackScores
 from stemforge.pipelines.commands import main as cli
-from stemforge.train.config import Net
 from stemforge.train.model import Model, save_model
-from stemforge.train.nets import unet
+from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ
 from tests.processes import environment, google_storage
 
@@ -333,8 +332,8 @@ def test_sisec18_is_context_elsewhere(in_tmp: Path) -> None:
 def save_models(folder: Path, stems: list[str]) -> None:
     for number, stem in enumerate(stems):
         (folder / stem).mkdir(parents=True)
-        net = Net(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
-        model = unet.build(net, [stem], seed=number)
+        net = UNet(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
+        model = net.build([stem], seed=number)
         save_model(folder / stem, Model((stem,), net, 4096, 1024, RATE_HZ, {}, model))
 
 

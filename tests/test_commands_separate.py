@@ -13,12 +13,11 @@ from stemforge import machine
 from stemforge.features.audio import ffmpeg
 from stemforge.features.audio import files as audio
 from stemforge.pipelines.commands.main import main
-from stemforge.train.config import Net
 from stemforge.train.model import Model, save_model
-from stemforge.train.nets import unet
+from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ, ROOT
 
-NET = Net(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
+NET = UNet(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def models(tmp_path: Path) -> Path:
     for number, stem in enumerate(("vocals", "drums")):
         folder = tmp_path / "models" / stem
         folder.mkdir(parents=True)
-        model = unet.build(NET, [stem], seed=number)
+        model = NET.build([stem], seed=number)
         save_model(folder, Model((stem,), NET, 4096, 1024, RATE_HZ, {"step": 3}, model))
     return tmp_path / "models"
 

@@ -16,20 +16,19 @@ from stemforge.eval.exports.bounds import Bounds
 from stemforge.eval.exports.parity import Clip, KerasNets
 from stemforge.eval.runtimes.litert import SIGNATURE, LiteRTNets, read_interface
 from stemforge.eval.separation.separator import Separator, common_interface
-from stemforge.train.config import Net
 from stemforge.train.model import Model
-from stemforge.train.nets import unet
+from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ
 
-NET = Net(16, 64, 4, 3, "batch", 0.0, "elu", "elu", "sigmoid")
+NET = UNet(16, 64, 4, 3, "batch", 0.0, "elu", "elu", "sigmoid")
 STEMS = ("vocals", "rest")
 BOUNDS = Bounds(max_difference_tflite_int8_mixed=1e-2)
 TOLERANCES = {"float32": 1e-5, "float16": 3e-3, "int8_weights": 0.1, "int8_mixed": 0.1}
 
 
-def make(stems: tuple[str, ...], net: Net = NET, *, seed: int = 4) -> Model:
+def make(stems: tuple[str, ...], net: UNet = NET, *, seed: int = 4) -> Model:
     """Nets with random weights everywhere, so that masks are not all alike."""
-    model = unet.build(net, stems, seed=seed)
+    model = net.build(stems, seed=seed)
     random = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         if "norm" not in weight.path:
@@ -116,7 +115,7 @@ def test_tflite_estimates_as_keras_does(
     kind: export.TFLiteFormat,
 ) -> None:
     path = tmp_path / export.tflite_name("vocals", kind)
-    path.write_bytes(export.shrink(converted, kind, depth=NET.depth))
+    path.write_bytes(export.shrink(converted, kind, int8_layers=NET.int8_layers()))
     mixture = random.exponential(20.0, (16, 64, 2)).astype(np.float32)
     nets = LiteRTNets(path, threads=1)
     truth = np.asarray(models[0].keras_model(mixture[None])["vocals"])[0]
@@ -130,7 +129,11 @@ def test_tflite_estimates_as_keras_does(
 def test_small_files_are_small() -> None:
     model = make(("vocals",), dataclasses.replace(NET, width=16, depth=4))
     converted = export.to_tflite(model)
-    sizes = {kind: len(export.shrink(converted, kind, depth=4)) for kind in export.TFLITE_FORMATS}
+    layers = model.net.int8_layers()
+    sizes = {
+        kind: len(export.shrink(converted, kind, int8_layers=layers))
+        for kind in export.TFLITE_FORMATS
+    }
     weights = 4 * model.keras_model.count_params()
     assert sizes["float32"] - sizes["float16"] == pytest.approx(weights / 2, rel=0.1)
     assert sizes["float32"] - sizes["int8_weights"] == pytest.approx(weights * 3 / 4, rel=0.1)
@@ -145,11 +148,11 @@ def operators(path: Path) -> set[str]:
 
 
 def test_int8_mixed_computes_the_inner_layers_in_int8(converted: bytes) -> None:
-    assert export.int8_layers(6) == [
+    assert dataclasses.replace(NET, frames=64, depth=6).int8_layers() == [
         *("encoder_2", "encoder_3", "encoder_4", "encoder_5"),
         *("decoder_0", "decoder_1", "decoder_2"),
     ]
-    file = export.shrink(converted, "int8_mixed", depth=NET.depth)
+    file = export.shrink(converted, "int8_mixed", int8_layers=NET.int8_layers())
     graph = schema.Model.GetRootAs(file, 0).Subgraphs(0)
     types = {}
     for n in range(graph.OperatorsLength()):
@@ -198,8 +201,9 @@ def spectrum_below(song: np.ndarray, bins: int) -> np.ndarray:
 def test_segments_that_the_nets_cannot_take(models: list[Model], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"frames=12: must be a multiple of 8"):
         export.write_segment_tflite(models, tmp_path / "x", frames=12)
-    with pytest.raises(UserError, match=r"frames=2: fewer than the STFT's frames overlap"):
-        export.check_frames(models[0].interface, 2, depth=1)
+    flat = dataclasses.replace(models[0], net=dataclasses.replace(NET, frames=4, depth=2))
+    with pytest.raises(UserError, match=r"frames=4: fewer than the STFT's frames overlap"):
+        export.resized(dataclasses.replace(flat, frame_length_samples=8192), 4)
     assert not (tmp_path / "x").exists()
 
 
@@ -213,7 +217,7 @@ def test_a_softmax_model_is_one_file_for_all_stems(
     converted = export.to_tflite(joint)
     for kind in export.TFLITE_FORMATS:
         path = tmp_path / export.tflite_name(joint.name, kind)
-        path.write_bytes(export.shrink(converted, kind, depth=NET.depth))
+        path.write_bytes(export.shrink(converted, kind, int8_layers=NET.int8_layers()))
         found = LiteRTNets(path, threads=1)(mixture)
         assert set(found) == set(stems)
         np.testing.assert_allclose(sum(found.values()), mixture, rtol=1e-3)

@@ -8,27 +8,26 @@ import pytest
 import tensorflow as tf
 
 from stemforge.errors import UserError
-from stemforge.eval.runtimes import tensorflow as inference
 from stemforge.eval.runtimes.tensorflow import TensorFlowNets, load_nets
-from stemforge.train.config import Net
 from stemforge.train.model import Model, save_model, set_weights, weights_of
-from stemforge.train.nets import unet
+from stemforge.train.nets.protocol import Library
+from stemforge.train.nets.unet import UNet, inference
 from tests.conftest import RATE_HZ
 from tests.test_separation_separator import nets
 
 NETS = {
-    "4stems": Net(32, 64, 4, 3, "affine", 0.0, "elu", "elu", "sigmoid"),
-    "2stems": Net(32, 64, 2, 4, "affine", 0.0, "leaky_relu", "relu", "sigmoid"),
-    "batch norm": Net(16, 32, 3, 2, "batch", 0.5, "relu", "elu", "sigmoid"),
-    "softmax": Net(16, 32, 2, 3, "affine", 0.0, "elu", "elu", "softmax"),
-    "full depth": Net(64, 128, 2, 6, "affine", 0.0, "elu", "elu", "sigmoid"),
+    "4stems": UNet(32, 64, 4, 3, "affine", 0.0, "elu", "elu", "sigmoid"),
+    "2stems": UNet(32, 64, 2, 4, "affine", 0.0, "leaky_relu", "relu", "sigmoid"),
+    "batch norm": UNet(16, 32, 3, 2, "batch", 0.5, "relu", "elu", "sigmoid"),
+    "softmax": UNet(16, 32, 2, 3, "affine", 0.0, "elu", "elu", "softmax"),
+    "full depth": UNet(64, 128, 2, 6, "affine", 0.0, "elu", "elu", "sigmoid"),
 }
 
 
-def trained(net: Net, stems: tuple[str, ...], *, seed: int = 0) -> Model:
+def trained(net: UNet, stems: tuple[str, ...], *, seed: int = 0) -> Model:
     """Weights as they might be after training: no norm is neutral, every stem differs."""
     random = np.random.default_rng(seed)
-    built = unet.build(net, stems, seed=seed)
+    built = net.build(stems, seed=seed)
     for weight in built.weights:
         if "kernel" in weight.path:
             spread = 0.2 / np.sqrt(np.prod(weight.shape[:-1]))
@@ -42,12 +41,12 @@ def trained(net: Net, stems: tuple[str, ...], *, seed: int = 0) -> Model:
 
 @pytest.mark.parametrize("library", ["onednn", "xnnpack"])
 @pytest.mark.parametrize("name", NETS)
-def test_equals_keras(name: str, library: inference.Library, random: np.random.Generator) -> None:
+def test_equals_keras(name: str, library: Library, random: np.random.Generator) -> None:
     net = NETS[name]
     model = trained(net, ("a", "b") if net.head == "softmax" else ("a",))
     mixture = random.exponential(5.0, (2, net.frames, net.bins, 2)).astype(np.float32)
-    folded = inference.fold(weights_of(model.keras_model), net, model.stems, library=library)
-    found = inference.estimate(tf.constant(mixture), folded, net=net, library=library)
+    lowered = net.lowered(weights_of(model.keras_model), model.stems, library=library)
+    found = lowered.run(tf.constant(mixture), lowered.values)
     truth = model.keras_model(mixture, training=False)
     for stem, estimate in zip(model.stems, found, strict=True):
         share, expected = np.asarray(estimate) / mixture, np.asarray(truth[stem]) / mixture
@@ -84,7 +83,7 @@ def test_nets_look_further_up_than_they_were_trained(
     wide = load_nets(tmp_path, max_frequency_hz=1000.0)  # 92.9 bins, to a multiple of 8
     assert wide.interface.bins == 96
     mixture = random.exponential(5.0, (32, 96, 2)).astype(np.float32)
-    same = unet.build(dataclasses.replace(model.net, bins=96), ["a"])
+    same = dataclasses.replace(model.net, bins=96).build(["a"])
     set_weights(same, weights_of(model.keras_model))
     truth = np.asarray(same(mixture[None])["a"])[0]
     np.testing.assert_allclose(wide(mixture)["a"], truth, rtol=1e-4, atol=1e-5)
@@ -97,7 +96,7 @@ def test_nets_look_further_up_than_they_were_trained(
 def test_weights_of_another_net_are_refused() -> None:
     model = trained(NETS["4stems"], ("a",))
     weights = weights_of(model.keras_model)
-    wider = dataclasses.replace(model.net, width=8)
+    wider = dataclasses.replace(NETS["4stems"], width=8)
     with pytest.raises(UserError, match=r"mask/kernel|encoder_0/kernel is \[5, 5, 2, 4\], not"):
         TensorFlowNets(model.interface, wider, weights)
     del weights["decoder_1/bias"]

@@ -10,18 +10,17 @@ import tensorflow as tf
 from stemforge.errors import UserError
 from stemforge.eval.runtimes.tensorflow import TensorFlowNets
 from stemforge.eval.separation.separator import Separator
-from stemforge.train.config import Net
 from stemforge.train.model import Model, save_model, set_weights, weights_of
 from stemforge.train.model_files import Interface
-from stemforge.train.nets import unet
+from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ, ROOT
 from tests.golden import spleeter_rules as rules
 
-NET = Net(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
+NET = UNet(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
 
 
-def model(stem: str, *, seed: int = 0, net: Net = NET, step: int = 1024) -> Model:
-    return Model((stem,), net, 4096, step, RATE_HZ, {}, unet.build(net, [stem], seed=seed))
+def model(stem: str, *, seed: int = 0, net: UNet = NET, step: int = 1024) -> Model:
+    return Model((stem,), net, 4096, step, RATE_HZ, {}, net.build([stem], seed=seed))
 
 
 def separator_of(models: list[Model], **options: Any) -> Separator:
@@ -140,7 +139,7 @@ def test_bad_input() -> None:
         separator_of([pair[0], pair[0]])
     with pytest.raises(UserError, match="frame_step_samples is 1024 for a, 512 for b"):
         separator_of([pair[0], model("b", step=512)])
-    wide = Net(16, 128, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
+    wide = UNet(16, 128, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
     with pytest.raises(UserError, match="bins is 64 for a, 128 for b"):
         separator_of([pair[0], model("b", net=wide)])
 
@@ -155,7 +154,7 @@ def test_loading_from_folders(tmp_path: Path) -> None:
 def test_a_softmax_model_separates_all_its_stems(random: np.random.Generator) -> None:
     net = dataclasses.replace(NET, head="softmax")
     stems = ("a", "b", "c")
-    joint = Model(stems, net, 4096, 1024, RATE_HZ, {}, unet.build(net, stems, seed=1))
+    joint = Model(stems, net, 4096, 1024, RATE_HZ, {}, net.build(stems, seed=1))
     for weight in joint.keras_model.weights:  # every stem starts from the same
         weight.assign(random.normal(0, 0.3, weight.shape))
     mixture = random.exponential(size=(16, 64, 2)).astype(np.float32)
@@ -257,7 +256,7 @@ GOLDEN = ROOT / "tests" / "golden" / "spleeter-separation.npz"
 def test_spleeters_own_graph_separates_the_same(
     samples: int, extension: str, exponent: int
 ) -> None:
-    net = Net(rules.SEPARATION_FRAMES, rules.SEPARATION_BINS, 1, 6, "affine", 0.0, "elu", "elu",
+    net = UNet(rules.SEPARATION_FRAMES, rules.SEPARATION_BINS, 1, 6, "affine", 0.0, "elu", "elu",
               "sigmoid")  # fmt: skip
     models = []
     for stem in rules.STEMS:

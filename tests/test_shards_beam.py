@@ -107,7 +107,7 @@ def test_phases_are_tensorflows(manifest: Manifest, tmp_path: Path) -> None:
     reader = features_of(manifest, tmp_path / "f", config).reader("valid")
     run = reader.runs[0]
     truth = true_spectrum(manifest, manifest.split("valid")[0], "mixture")
-    phase = reader.read_phase(run, 20, 50)  # frames 20 to 69, across three blocks
+    phase = reader.read_phases([(run, 20)], 50)[0]  # frames 20 to 69, across three blocks
     loud = np.abs(truth[20:70]) > 1e-3  # what is nearly zero has no phase
     error = np.angle(np.exp(1j * (phase - np.angle(truth[20:70]))))[loud]
     assert np.abs(error).max() < np.pi / 256 + 1e-3

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from stemforge.eval.separation.separator import Separator
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.stages import train as train_stage
 from stemforge.train.model_files import read_card
@@ -190,13 +191,15 @@ def test_fine_tuning_starts_from_another_model(project: Path, train: Stage) -> N
         for name, values in np.load(project / "start" / "vocals" / "weights.npz").items()
     }
     # So small a rate that nothing moves: what comes out is what went in.
-    set_params(project, train__init_from="start", train__learning_rate=1e-30, train__norm="batch")
+    set_params(
+        project, train__init_from="start", train__learning_rate=1e-30, train__net__norm="batch"
+    )
     train(project)
     for name, values in weights(project).items():
         if "moving" not in name:  # statistics of the batches seen
             np.testing.assert_array_equal(values, start[name])
     shutil.rmtree(project / "models")
-    set_params(project, train__width=4)
+    set_params(project, train__net__width=4)
     assert "train.init_from=start: vocals there has width=2, but train.width=4" in train.error(
         project
     )
@@ -205,7 +208,7 @@ def test_fine_tuning_starts_from_another_model(project: Path, train: Stage) -> N
 
 
 def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> None:
-    set_params(project, train__head="softmax", train__models=["joint"], monitor__audio=True)
+    set_params(project, train__net__head="softmax", train__models=["joint"], monitor__audio=True)
     train(project, "joint")
     card = read_card(project / "models" / "joint")
     assert card["stems"] == list(STEMS)
@@ -232,7 +235,7 @@ def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> Non
             "made with corpus.stems=['vocals', 'drums'], but params.yaml has ['vocals', 'bass']",
         ),
         ({"train__models": ["vocals"]}, "train.models=['vocals'] with train.head=sigmoid"),
-        ({"train__frames": 4096}, "train.frames=4096: the longest stretch"),
+        ({"train__net__frames": 4096}, "train.frames=4096: the longest stretch"),
         ({"monitor__audio": True, "features__mixture_phase": None}, "set features.mixture_phase"),
         ({"monitor__tensorboard": False}, "images=true with tensorboard=false"),
         ({"train__schedule": "cosine"}, "cosine_end=None with schedule=cosine"),
@@ -274,3 +277,34 @@ def test_dvclive_needs_a_commit_where_there_is_a_repository(project: Path, train
     assert "monitor.dvclive: the git repository has no commit: commit" in train.error(project)
     set_params(project, monitor__dvclive=False)
     assert "best validation loss" in train(project)
+
+
+def test_a_joint_sigmoid_model_is_the_separate_ones(project: Path, train: Stage) -> None:
+    """The same windows, the same weights, one step for all stems."""
+    set_params(project, train__net__norm="affine", monitor__tensorboard=False, monitor__images=False,
+               train__optimizer="sgd", train__learning_rate=0.1, train__steps=4)  # fmt: skip
+    for stem in ("vocals", "drums"):
+        train(project, stem)
+    set_params(project, train__models=["joint"])
+    train(project, "joint")
+    together = weights(project, "joint")
+    for stem in ("vocals", "drums"):
+        for name, values in weights(project, stem).items():
+            np.testing.assert_allclose(values, together[f"{stem}_{name}"], atol=1e-6)
+    separator = Separator.load([project / "models" / "joint"], stems=["drums"])
+    song = np.full((5000, 2), 0.1, np.float32)
+    assert [*separator.separate(song, sample_rate_hz=44100)] == ["drums"]
+
+    # A weight is a factor of the stem's own gradients, which no other stem sees.
+    set_params(project, train__stem_weights={"vocals": 1.0, "drums": 1e-3})
+    train(project, "joint")
+    moved = {
+        stem: max(
+            float(np.abs(values - together[name]).max())
+            for name, values in weights(project, "joint").items()
+            if name.startswith(stem)
+        )
+        for stem in ("vocals", "drums")
+    }
+    assert moved["vocals"] < 1e-6
+    assert moved["drums"] > 1e-4

@@ -4,19 +4,20 @@ The golden file is written by golden/make_spleeter_training.py in Spleeter's env
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stemforge.pipelines.params import SPLEETER, SPLEETER_RATES, read_params
+from stemforge.pipelines.params import read_params
 from stemforge.pipelines.running.training import net_and_config
-from stemforge.train.config import Net, TrainConfig
+from stemforge.train.batch import Batch
+from stemforge.train.config import LossName, TrainConfig
 from stemforge.train.losses import LOSSES
 from stemforge.train.model import set_weights, weights_of
-from stemforge.train.nets import unet
-from stemforge.train.spleeter.configuration import HEADS
+from stemforge.train.nets.unet import UNet
+from stemforge.train.spleeter.configuration import HEADS, RATES, spleeter_preset
 from stemforge.train.spleeter.configuration import LOSSES as LOSS_NAMES
 from stemforge.train.spleeter.configuration import OPTIMIZERS as OPTIMIZER_NAMES
 from stemforge.train.trainer import Trainer
@@ -31,13 +32,17 @@ def golden() -> Mapping[str, np.ndarray]:
     return dict(np.load(GOLDEN))
 
 
-def preset() -> tuple[Net, TrainConfig]:
+def preset() -> tuple[UNet, TrainConfig]:
     """What `train.preset: spleeter` means, at the golden file's size."""
     params = read_params(ROOT / "params.yaml").train
     train = params.model_validate({**params.model_dump(), "preset": "spleeter"})
-    features = type("Features", (), {"bins": rules.BINS})
-    net, config = net_and_config(train, features)  # type: ignore[arg-type]
-    return dataclasses.replace(net, frames=rules.FRAMES), config
+    net, config = net_and_config(train)
+    assert isinstance(net, UNet)
+    return dataclasses.replace(net, frames=rules.FRAMES, bins=rules.BINS), config
+
+
+def batch(step: int, stems: Sequence[str]) -> Batch:
+    return Batch(rules.batch("mix", step), {stem: rules.batch(stem, step) for stem in stems})
 
 
 def make_trainer(stems: tuple[str, ...], variant: str, work: Path) -> Trainer:
@@ -70,24 +75,21 @@ def test_three_steps_are_spleeters(
     for stems in groups:
         trainer = make_trainer(stems, variant, tmp_path)
 
-        def batch(step: int, stems: tuple[str, ...] = stems) -> tuple[np.ndarray, ...]:
-            return tuple(rules.batch(source, step) for source in ("mix", *stems))
-
-        for path, gradient in trainer.gradients(batch(0)).items():
+        for path, gradient in trainer.step.gradients(batch(0, stems)).items():
             name = rules.official(path, stems)
             key = f"{variant} gradient {name}"
             if key in golden:
                 found = rules.summary(name, np.asarray(gradient))
                 np.testing.assert_allclose(found, golden[key], atol=1e-5, rtol=1e-5)
         for step in range(rules.STEPS):
-            total[step] += float(trainer.train_step(*batch(step))[0])
+            total[step] += trainer.step.train(batch(step, stems))[0]
         for number, variable in enumerate(trainer.model.trainable_variables):
             name = rules.official(variable.path, stems)
             found = rules.summary(name, np.asarray(variable))
             np.testing.assert_allclose(found, golden[f"{variant} weight {name}"], atol=1e-5)
             start = rules.summary(name, rules.initial(name, tuple(variable.shape)))
             if variant == "adadelta":  # moves by less than the tolerance: its averages tell
-                optimizer = trainer.optimizer
+                optimizer = trainer.step.optimizer
                 for slot, ours in (
                     ("accum", optimizer._accumulated_grads[number]),
                     ("accum_update", optimizer._accumulated_delta_vars[number]),
@@ -106,18 +108,18 @@ def test_three_steps_are_spleeters(
 def test_joint_training_is_separate_training(tmp_path: Path) -> None:
     joint = make_trainer(rules.STEMS, "adam", tmp_path)
     for step in range(5):
-        joint.train_step(*(rules.batch(source, step) for source in ("mix", *rules.STEMS)))
+        joint.step.train(batch(step, rules.STEMS))
     together = weights_of(joint.model)
     for stem in rules.STEMS:
         alone = make_trainer((stem,), "adam", tmp_path)
         for step in range(5):
-            alone.train_step(rules.batch("mix", step), rules.batch(stem, step))
+            alone.step.train(batch(step, (stem,)))
         for path, values in weights_of(alone.model).items():
             np.testing.assert_allclose(values, together[f"{stem}_{path}"], atol=1e-6)
 
 
 def test_kernels_start_as_spleeters(golden: Mapping[str, np.ndarray]) -> None:
-    model = unet.build(preset()[0], ["vocals"], seed=3)
+    model = preset()[0].build(["vocals"], seed=3)
     for weight in model.weights:
         if weight.path.endswith("kernel"):
             values = np.asarray(weight)
@@ -127,18 +129,23 @@ def test_kernels_start_as_spleeters(golden: Mapping[str, np.ndarray]) -> None:
             assert values.std() == pytest.approx(deviation, rel=few)
 
 
+def loss(name: LossName, estimate: np.ndarray, target: np.ndarray) -> float:
+    (term,) = LOSSES[name].terms(Batch(target, {"v": target}), {"v": estimate}).values()
+    return float(term)
+
+
 def test_weighted_l1_by_hand() -> None:
     target = np.zeros((2, 1, 1, 2), np.float32)
     target[1] = [[[2.0, 4.0]]]  # the first window is silent: its error weighs nothing
     estimate = target + np.array([[[[5.0, 5.0]]], [[[1.0, 0.0]]]], np.float32)
-    assert float(LOSSES["weighted_l1"](estimate, target)) == 3.0 * 1.0 / 4
-    assert float(LOSSES["l1"](estimate, target)) == 11.0 / 4
+    assert loss("weighted_l1", estimate, target) == 3.0 * 1.0 / 4
+    assert loss("l1", estimate, target) == 11.0 / 4
 
 
 def test_the_preset_is_what_spleeters_configuration_says() -> None:
     net, config = preset()
-    assert set(SPLEETER_RATES) == {"adam", "sgd", "adadelta"}
+    assert set(RATES) == {"adam", "sgd", "adadelta"}
     assert (net.width, net.depth, net.norm, net.dropout) == (16, 6, "affine", 0.0)
     assert (config.batch_size, config.sampling) == (4, "songs")
     assert (config.optimization.learning_rate, config.optimization.schedule) == (1e-4, "constant")
-    assert SPLEETER["frames"] == 512
+    assert spleeter_preset("adam")["net"]["frames"] == 512

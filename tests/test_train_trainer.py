@@ -11,13 +11,15 @@ import pytest
 
 from stemforge.errors import Interrupted, UserError
 from stemforge.features.shards.reading import FeatureSet, SplitReader
-from stemforge.train.config import Net, Optimization, TrainConfig
+from stemforge.train.batch import Batch
+from stemforge.train.config import Optimization, TrainConfig
 from stemforge.train.dataset import WHOLE, Dataset, Place, Share
 from stemforge.train.losses import l1
 from stemforge.train.model import set_weights, weights_of
+from stemforge.train.nets.unet import UNet
 from stemforge.train.trainer import Report, Trainer, history_csv
 
-NET = Net(16, 64, 4, 3, "batch", 0.2, "elu", "elu", "sigmoid")
+NET = UNet(16, 64, 4, 3, "batch", 0.2, "elu", "elu", "sigmoid")
 ADAM = Optimization(
     optimizer="adam",
     learning_rate=1e-3,
@@ -36,6 +38,7 @@ CONFIG = TrainConfig(
     batch_size=2,
     steps=24,
     loss="l1",
+    stem_weights=None,
     optimization=ADAM,
     precision="float32",
     seed=1,
@@ -52,7 +55,7 @@ def dataset(features: FeatureSet, stems: tuple[str, ...] = VOCALS) -> Dataset:
     return Dataset(features, stems=stems, window_frames=16, batch_size=2)
 
 
-def make(work: Path, config: TrainConfig = CONFIG, net: Net = NET) -> Trainer:
+def make(work: Path, config: TrainConfig = CONFIG, net: UNet = NET) -> Trainer:
     work.mkdir(exist_ok=True)
     return Trainer(net, config, stems=VOCALS, work=work)
 
@@ -77,8 +80,12 @@ def test_l1_by_hand() -> None:
     assert float(l1(np.array([1.0, 5.0]), np.array([2.0, 2.0]))) == 2.0
 
 
+def sources(batch: Batch) -> list[np.ndarray]:
+    return [np.asarray(values) for values in (batch.mixture, *batch.stems.values())]
+
+
 def test_batches_are_a_function_of_the_step(features: FeatureSet) -> None:
-    def batches(start: int, steps: int) -> list[tuple[np.ndarray, ...]]:
+    def batches(start: int, steps: int) -> list[Batch]:
         found = dataset(features, ("drums", "vocals")).training(
             sampling="windows", seed=1, start_step=start, steps=steps
         )
@@ -87,15 +94,15 @@ def test_batches_are_a_function_of_the_step(features: FeatureSet) -> None:
     whole, late = batches(0, 9), batches(6, 9)
     assert len(whole) == 9
     for ours, theirs in zip(whole[6:], late, strict=True):
-        for one, other in zip(ours, theirs, strict=True):
+        for one, other in zip(sources(ours), sources(theirs), strict=True):
             np.testing.assert_array_equal(one, other)
 
 
 def test_workers_shares_make_the_whole_batch(features: FeatureSet) -> None:
-    def batches(share: Share) -> list[tuple[np.ndarray, ...]]:
+    def batches(share: Share) -> list[list[np.ndarray]]:
         data = dataset(features)
         training = data.training(sampling="windows", seed=1, start_step=2, steps=4, share=share)
-        return [*training, *data.validation(max_windows=3, share=share)]
+        return [*map(sources, training), *map(sources, data.validation(max_windows=3, share=share))]
 
     # Training: two of two windows. Validation: three windows in batches of two, or of one.
     whole, parts = batches(WHOLE), [batches(Share(n, 2)) for n in range(2)]
@@ -122,7 +129,7 @@ def test_float16_steps_as_float32_does_and_skips_what_overflows(
     )
     set_weights(rough.model, start := weights_of(exact.model))
     (batch,) = dataset(features).training(sampling="windows", seed=1, start_step=0, steps=1)
-    found = [[float(x) for x in trainer.train_step(*batch)] for trainer in (exact, rough)]
+    found = [trainer.step.train(batch) for trainer in (exact, rough)]
     np.testing.assert_allclose(found[1], found[0], rtol=0.02)
     assert found[0][1] > 0.5  # so that it clips
     moved = {name: values - start[name] for name, values in weights_of(exact.model).items()}
@@ -131,14 +138,14 @@ def test_float16_steps_as_float32_does_and_skips_what_overflows(
         close = 0.05 * float(np.abs(values).max()) + 1e-7
         np.testing.assert_allclose(after[name] - start[name], values, atol=close, err_msg=name)
 
-    rough.optimizer.dynamic_scale.assign(2.0**60)  # float16 ends at 2**16
-    rough.train_step(*batch)
-    assert float(rough.optimizer.dynamic_scale) == 2.0**59
+    rough.step.optimizer.dynamic_scale.assign(2.0**60)  # float16 ends at 2**16
+    rough.step.train(batch)
+    assert float(rough.step.optimizer.dynamic_scale) == 2.0**59
     trained = {variable.path for variable in rough.model.trainable_variables}
     for name, values in weights_of(rough.model).items():
         if name in trained:  # not a norm's statistics
             np.testing.assert_array_equal(values, after[name])
-    assert int(rough.optimizer.iterations) == 1
+    assert int(rough.step.optimizer.iterations) == 1
 
 
 def test_batches_hold_what_the_features_hold(features: FeatureSet) -> None:
@@ -146,7 +153,7 @@ def test_batches_hold_what_the_features_hold(features: FeatureSet) -> None:
     reader = features.reader("valid")
     (batch,) = data.validation(max_windows=2)
     for number, place in enumerate(data.validation_places(2)):
-        for source, values in zip(("mixture", "drums", "vocals"), batch, strict=True):
+        for source, values in zip(("mixture", "drums", "vocals"), sources(batch), strict=True):
             np.testing.assert_array_equal(values[number], reader.read(source, *place, 16))
 
 
@@ -179,7 +186,7 @@ def places(data: Dataset, step: int) -> list[Place]:
 
 def test_validation_windows_do_not_overlap(features: FeatureSet) -> None:
     def count(most: int) -> int:
-        return sum(len(mixture) for mixture, _ in dataset(features).validation(max_windows=most))
+        return sum(batch.windows for batch in dataset(features).validation(max_windows=most))
 
     frames = features.info["splits"]["valid"]["frames_kept"]
     assert count(1000) == frames // 16
@@ -190,9 +197,9 @@ def test_one_batch_can_be_overfitted(features: FeatureSet, tmp_path: Path) -> No
     batch = next(dataset(features).training(sampling="windows", seed=1, start_step=0, steps=1))
     net = dataclasses.replace(NET, width=8, dropout=0.0)
     trainer = make(tmp_path, optimization(learning_rate=3e-3), net)
-    losses = [float(trainer.train_step(*batch)[0]) for _ in range(300)]
+    losses = [trainer.step.train(batch)[0] for _ in range(300)]
     # Far below the best that a net which ignores its input could do: one mask value everywhere.
-    mixture, target = batch
+    mixture, target = sources(batch)
     shares = np.linspace(0, 1, 101, dtype=np.float32)
     constant = min(float(l1(share * mixture, target)) for share in shares)
     assert losses[-1] < 0.3 * constant
@@ -208,7 +215,7 @@ def test_history_has_every_row_once_and_the_best_weights_are_returned(
     validated = {r["step"]: r["valid_loss"] for r in history if r["valid_loss"] is not None}
     assert sorted(validated) == [8, 16, 24]
     ranked = sorted((loss, step) for step, loss in validated.items())
-    assert trainer.state.best == ranked[:2]
+    assert trainer.state.validations.best == tuple(ranked[:2])
     kept = sorted(path.name for path in (tmp_path / "work").iterdir())
     best = sorted(f"best-{step:09d}.npz" for _, step in ranked[:2])
     assert kept == [*best, "checkpoint-000000024"]
@@ -321,7 +328,7 @@ def test_plateaus_lower_the_rate_and_end_the_run(features: FeatureSet, tmp_path:
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
     np.testing.assert_allclose([r["learning_rate"] for r in rows], [1e-30] * 3 + [1e-31] * 2)
     assert trainer.finished
-    assert trainer.state.best[0][1] == 2
+    assert trainer.state.validations.best[0][1] == 2
 
 
 def test_the_average_is_what_is_validated_and_returned(

@@ -5,11 +5,14 @@
 - model: a trained model, saved and loaded
 - model_files: model directories and TFLite files, found and read without TensorFlow
 - config: the choices of a run in words
+- batch: windows of the mixture and the stems
 - losses: what a step minimises
 - dataset: batches of windows, read ahead
 - sampler: which window comes at which step
 - optimization: optimizers, learning rates, averaged weights
 - trainer: the training loop
+- step: one step on all replicas
+- validation: what validations say of a run
 - checkpoints: where a run stands, on disk
 - cluster: the devices that train one model together
 """

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemforge.errors import UserError
+from stemforge.train.validation import Validations
 
 Values = Mapping[str, NDArray[Any]]
 
@@ -24,17 +25,13 @@ class State:
         step: steps done.
         history: rows of step, loss, valid_loss (None between validations) and learning_rate.
         pending: losses since the last row.
-        best: (validation loss, step) of the best validations, best first.
-        stale: validations since the last new best or plateau.
-        plateaus: plateaus seen.
+        validations: what they say.
     """
 
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     pending: list[float] = field(default_factory=list)
-    best: list[tuple[float, int]] = field(default_factory=list)
-    stale: int = 0
-    plateaus: int = 0
+    validations: Validations = field(default_factory=Validations)
 
     def to_json(self) -> str:
         """As text."""
@@ -44,8 +41,9 @@ class State:
     def of_json(cls, text: str) -> "State":
         """From what `to_json` gave."""
         data = json.loads(text)
-        data["best"] = [tuple(entry) for entry in data["best"]]
-        return cls(**data)
+        told = data.pop("validations")
+        best = tuple((loss, step) for loss, step in told.pop("best"))
+        return cls(**data, validations=Validations(best, **told))
 
 
 class Checkpoints:
@@ -82,7 +80,7 @@ class Checkpoints:
             raise self._unwritten(error) from None
         for old in sorted(self._folder.glob("checkpoint-*"))[:-1]:
             shutil.rmtree(old)
-        best = {_best_name(step) for _, step in state.best}
+        best = {_best_name(step) for _, step in state.validations.best}
         for path in self._folder.glob("best-*.npz"):
             if path.name not in best:
                 path.unlink()

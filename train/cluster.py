@@ -13,7 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from stemforge.errors import IncompleteError, UserError
-from stemforge.train.dataset import Batch, Share
+from stemforge.train.batch import Batch
+from stemforge.train.dataset import Share
 
 # What TensorFlow raises in the workers that are left when one is gone.
 LOST = (
@@ -77,7 +78,7 @@ class Cluster:
         if self.replicas == 1:
             return batch
         local = self.replicas // self.workers
-        size = len(batch[0]) // local
+        size = batch.windows // local
 
         def part(whole: Any) -> Any:
             def of(context: tf.distribute.experimental.ValueContext) -> Any:
@@ -86,7 +87,8 @@ class Cluster:
 
             return self.strategy.experimental_distribute_values_from_function(of)
 
-        return tuple(map(part, batch))
+        spread: Batch = tf.nest.map_structure(part, batch)
+        return spread
 
     def sum(self, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Sums of arrays over workers. All of them have to call it.

@@ -1,61 +1,20 @@
-"""What nets look like and how they are trained, in words: no TensorFlow here."""
+"""How nets are trained, in words: no TensorFlow here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from stemforge.errors import UserError
 from stemforge.train.sampler import Sampling
 
-Norm = Literal["affine", "batch"]
-Activation = Literal["elu", "relu", "leaky_relu"]
-Head = Literal["sigmoid", "softmax"]
-Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-Loss = Literal["l1", "weighted_l1"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]  # in training
+InferencePrecision = Literal["float32", "bfloat16"]
+LossName = Literal["l1", "weighted_l1"]
 OptimizerName = Literal["adam", "adamw", "adadelta", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
 # Which devices train one model; the choice is a machine's, so variables make it.
 STRATEGIES = ("default", "mirrored", "multi_worker")
 STRATEGY = "STEMFORGE_STRATEGY"
 TF_CONFIG = "TF_CONFIG"  # TensorFlow's: the workers' addresses
-
-
-@dataclass(frozen=True)
-class Net:
-    """What a net looks like; Spleeter's values in brackets.
-
-    Attributes:
-        frames: frames in and out, T [512]; a multiple of 2 ** depth.
-        bins: lowest bins of the STFT that it sees, F [1024]; a multiple of 2 ** depth.
-        width: filters of the first encoder block [16]; each further block doubles them.
-        depth: number of encoder blocks [6].
-        norm: "affine" scales and shifts each channel, as the released models do; "batch"
-            also normalises by batch statistics.
-        dropout: rate after the first three decoder blocks [0; 0.5 in Spleeter's code, where
-            it never fires].
-        encoder_activation: ["leaky_relu" with slope 0.2 in 2stems, "elu" elsewhere].
-        decoder_activation: ["relu" in 2stems, "elu" elsewhere].
-        head: "sigmoid" gives each stem a mask of its own; "softmax" shares each bin out among
-            the stems of one model, so that their masks sum to 1 ["softmax" in 5stems].
-    """
-
-    frames: int
-    bins: int
-    width: int
-    depth: int
-    norm: Norm
-    dropout: float
-    encoder_activation: Activation
-    decoder_activation: Activation
-    head: Head
-
-    def __post_init__(self) -> None:
-        unit = 2**self.depth
-        for name in ("frames", "bins"):
-            if getattr(self, name) % unit:
-                raise UserError(
-                    f"{name}={getattr(self, name)} is not a multiple of {unit}, "
-                    f"which depth={self.depth} needs"
-                )
 
 
 @dataclass(frozen=True)
@@ -99,6 +58,7 @@ class TrainConfig:
         batch_size: windows a step.
         steps: number of steps.
         loss: summed over the model's stems.
+        stem_weights: factors of the stems' losses in that sum; None: all 1.
         optimization: how weights move.
         precision: what the nets compute in; weights are float32.
         seed: of initial weights, dropout and sampling.
@@ -112,7 +72,8 @@ class TrainConfig:
     sampling: Sampling
     batch_size: int
     steps: int
-    loss: Loss
+    loss: LossName
+    stem_weights: Mapping[str, float] | None
     optimization: Optimization
     precision: Precision
     seed: int

@@ -20,9 +20,10 @@ from stemforge.features.corpus.manifest import Split
 from stemforge.features.corpus.sources import MIXTURE
 from stemforge.features.shards import encoding_tf
 from stemforge.features.shards.reading import FeatureSet, Run, SplitReader
+from stemforge.features.shards.records import PHASE
+from stemforge.train.batch import Batch
 from stemforge.train.sampler import Sampler, Sampling
 
-Batch = tuple[Any, ...]  # float32 tensors [batch, frames, bins, 2]: mixture, then each stem
 Place = tuple[Run, int]  # where a window lies: a run, and its first frame counted from its start
 # Threads; reading, checksums and decoding release the interpreter lock. Nets on GPUs are fast.
 READERS = max(2, min(8, (os.cpu_count() or 1) // 2))
@@ -71,22 +72,38 @@ class Dataset:
         self.batch_size = batch_size
 
     def training(
-        self, *, sampling: Sampling, seed: int, start_step: int, steps: int, share: Share = WHOLE
+        self,
+        *,
+        sampling: Sampling,
+        seed: int,
+        start_step: int,
+        steps: int,
+        share: Share = WHOLE,
+        phases: bool = False,
     ) -> Iterator[Batch]:
         """A share of the batches of steps `start_step` to `steps`, read ahead by offset, in order.
 
         Nothing that belongs to an earlier step or to another share is read.
 
+        Args:
+            sampling: how windows are drawn.
+            seed: of the draws.
+            start_step: the first step.
+            steps: the last one's successor.
+            share: which part of each batch.
+            phases: the batches hold the mixture's phases.
+
         Raises:
-            UserError: no song is as long as a window, or a record is damaged.
+            UserError: no song is as long as a window, the features have no phases, or a record
+                is damaged.
         """
         reader = self.features.reader("train")
         sampler = self._sampler(reader, "train", sampling=sampling, seed=seed)
-
         return self._batches(
             reader,
             lambda step: share.of(_places(reader, sampler, step, self.batch_size)),
             range(start_step, steps),
+            phases=phases,
         )
 
     def describe(self, step: int, *, sampling: Sampling, seed: int) -> str:
@@ -118,20 +135,27 @@ class Dataset:
         picks = np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round())
         return [places[int(pick)] for pick in picks]
 
-    def validation(self, *, max_windows: int, share: Share = WHOLE) -> Iterator[Batch]:
+    def validation(
+        self, *, max_windows: int, share: Share = WHOLE, phases: bool = False
+    ) -> Iterator[Batch]:
         """Batches of a share of the validation windows; the last may be smaller.
 
+        Args:
+            max_windows: at most so many, see `validation_places`.
+            share: which part of them.
+            phases: the batches hold the mixture's phases.
+
         Raises:
-            UserError: no song is as long as a window, or a record is damaged.
+            UserError: see `training`.
         """
         reader = self.features.reader("valid")
         chosen = share.of(self.validation_places(max_windows))
-
         size = max(1, self.batch_size // share.count)
         return self._batches(
             reader,
             lambda number: chosen[number * size : (number + 1) * size],
             range(-(-len(chosen) // size)),
+            phases=phases,
         )
 
     def _sampler(
@@ -152,25 +176,33 @@ class Dataset:
         )
 
     def _read(self, reader: SplitReader, source: str, places: Sequence[Place]) -> Any:
+        if source == PHASE:
+            return tf.constant(reader.read_phases(places, self.window_frames))
         found = reader.read_stored(source, places, self.window_frames)
         return _decode(found.values, found.scales, found.segments)
 
     def _batches(
-        self, reader: SplitReader, places_of: Callable[[int], Sequence[Place]], numbers: range
+        self,
+        reader: SplitReader,
+        places_of: Callable[[int], Sequence[Place]],
+        numbers: range,
+        *,
+        phases: bool,
     ) -> Iterator[Batch]:
         """Reads and decodes batches by number, ahead and in order."""
         pool = ThreadPoolExecutor(READERS)
-        ahead: deque[list[Future[Any]]] = deque()
+        ahead: deque[dict[str, Future[Any]]] = deque()
+        sources = (MIXTURE, *self.stems, *((PHASE,) if phases else ()))
 
         def take() -> Batch:
-            return tuple(part.result() for part in ahead.popleft())
+            found = {source: part.result() for source, part in ahead.popleft().items()}
+            mixture, phase = found.pop(MIXTURE), found.pop(PHASE, None)
+            return Batch(mixture, found, phase)
 
         try:
             for number in numbers:
                 places = places_of(number)
-                ahead.append(
-                    [pool.submit(self._read, reader, s, places) for s in (MIXTURE, *self.stems)]
-                )
+                ahead.append({s: pool.submit(self._read, reader, s, places) for s in sources})
                 if len(ahead) > BATCHES_AHEAD:
                     yield take()
             while ahead:

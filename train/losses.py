@@ -1,11 +1,57 @@
-"""Training losses on magnitudes, per stem."""
+"""Training losses: how far the estimates of a batch are from the truth.
 
-from collections.abc import Callable
+A new loss is a function here and a line in LOSSES: docs/extending.md.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from stemforge.train.config import Loss
+from stemforge.train.batch import Batch
+from stemforge.train.config import LossName
+
+Estimates = Mapping[str, Any]  # float32 tensors [windows, frames, bins, 2], magnitudes, by stem
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss and what it needs of a batch.
+
+    Attributes:
+        terms: from a batch and its estimates to a float32 scalar for each stem, to be summed.
+        needs_phases: the batch must hold the mixture's phases.
+    """
+
+    terms: Callable[[Batch, Estimates], dict[str, Any]]
+    needs_phases: bool = False
+
+
+def total(
+    loss: Loss,
+    batch: Batch,
+    estimates: Estimates,
+    *,
+    stem_weights: Mapping[str, float] | None,
+    own: Sequence[Any],
+) -> Any:
+    """What a step minimises: the stems' terms, weighted and summed, and the net's own losses.
+
+    Args:
+        loss: of the run.
+        batch: windows.
+        estimates: of them.
+        stem_weights: factors of the stems' terms; None: all 1.
+        own: losses that the net has added while it ran, such as a KL term.
+
+    Returns:
+        float32 scalar.
+    """
+    terms = loss.terms(batch, estimates)
+    if stem_weights is not None:
+        terms = {stem: stem_weights[stem] * term for stem, term in terms.items()}
+    return tf.add_n([*terms.values(), *own])
 
 
 def l1(estimate: Any, target: Any) -> Any:
@@ -37,4 +83,13 @@ def weighted_l1(estimate: Any, target: Any) -> Any:
     return tf.reduce_mean(weight * tf.abs(estimate - target))
 
 
-LOSSES: dict[Loss, Callable[[Any, Any], Any]] = {"l1": l1, "weighted_l1": weighted_l1}
+def per_stem(term: Callable[[Any, Any], Any]) -> Loss:
+    """The loss whose terms compare each stem's estimate with its target, and no more."""
+
+    def terms(batch: Batch, estimates: Estimates) -> dict[str, Any]:
+        return {stem: term(estimates[stem], target) for stem, target in batch.stems.items()}
+
+    return Loss(terms)
+
+
+LOSSES: dict[LossName, Loss] = {"l1": per_stem(l1), "weighted_l1": per_stem(weighted_l1)}

@@ -12,9 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemforge.errors import UserError
-from stemforge.train.config import Net
-from stemforge.train.model_files import MODEL_VERSION, Interface, read_card, read_weights
-from stemforge.train.nets.unet import build
+from stemforge.train.model_files import (
+    CARD,
+    MODEL_VERSION,
+    WEIGHTS,
+    Interface,
+    read_card,
+    read_weights,
+)
+from stemforge.train.nets.protocol import Net
 
 
 def weights_of(model: keras.Model) -> dict[str, NDArray[np.float32]]:
@@ -43,8 +49,8 @@ class Model:
     """Trained nets and what their input must be.
 
     Attributes:
-        stems: what they estimate: one stem, or all that share a softmax.
-        net: their shape.
+        stems: what they estimate: one stem, or all of a joint model.
+        net: what they look like.
         frame_length_samples: of the STFT.
         frame_step_samples: of the STFT.
         sample_rate_hz: of the audio.
@@ -74,7 +80,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """See features.models.model_name."""
+        """See model_files.model_name."""
         return self.interface.name
 
     def with_provenance(self, provenance: Mapping[str, Any]) -> "Model":
@@ -87,16 +93,16 @@ def save_model(folder: Path, model: Model) -> None:
 
     The same model gives the same bytes: .npz members carry a fixed date.
     """
-    np.savez(folder / "weights.npz", allow_pickle=False, **weights_of(model.keras_model))
+    np.savez(folder / WEIGHTS, allow_pickle=False, **weights_of(model.keras_model))
     card: dict[str, Any] = {"version": MODEL_VERSION}
     card |= {
         field.name: getattr(model, field.name)
         for field in dataclasses.fields(model)
         if field.name != "keras_model"
     }
-    card["net"] = dataclasses.asdict(model.net)
+    card["net"] = model.net.fields()
     text = json.dumps(card, indent=2, sort_keys=True) + "\n"
-    (folder / "model.json").write_text(text, encoding="utf-8")
+    (folder / CARD).write_text(text, encoding="utf-8")
 
 
 def load_model(folder: Path) -> Model:
@@ -107,7 +113,7 @@ def load_model(folder: Path) -> Model:
     """
     card = read_card(folder)
     del card["version"]
-    net, stems = Net(**card.pop("net")), tuple(card.pop("stems"))
-    keras_model = build(net, stems)
+    net, stems = card.pop("net"), tuple(card.pop("stems"))
+    keras_model = net.build(stems)
     set_weights(keras_model, read_weights(folder))
     return Model(stems=stems, net=net, keras_model=keras_model, **card)

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.features.signal.framing import Framing
+from stemforge.train.nets import read_net
 
-MODEL_VERSION = 2
+MODEL_VERSION = 3
+READABLE = (2, 3)  # in version 2 a net had no kind: it was the first of train.nets
+CARD, WEIGHTS = "model.json", "weights.npz"  # the files of a model directory
 JOINT = "joint"  # name of a model of several stems
 TFLITE_SUFFIX = "-float32.tflite"
 
@@ -29,7 +32,7 @@ class Interface:
     """What goes into a model's nets and what comes out.
 
     Attributes:
-        stems: what they estimate: one stem, or all that share a softmax.
+        stems: what they estimate: one stem, or all of a joint model.
         frames: frames in and out, T.
         bins: lowest bins of the STFT in and out, F.
         frame_length_samples: of the STFT.
@@ -56,11 +59,11 @@ class Interface:
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> "Interface":
-        """From model.json's values."""
+        """From what `read_card` gave."""
         return cls(
             stems=tuple(card["stems"]),
-            frames=card["net"]["frames"],
-            bins=card["net"]["bins"],
+            frames=card["net"].frames,
+            bins=card["net"].bins,
             frame_length_samples=card["frame_length_samples"],
             frame_step_samples=card["frame_step_samples"],
             sample_rate_hz=card["sample_rate_hz"],
@@ -69,28 +72,38 @@ class Interface:
 
 def model_files(model: Path) -> list[Path]:
     """The files that a model consists of: of its directory, or its .tflite file."""
-    return [model / "model.json", model / "weights.npz"] if model.suffix != ".tflite" else [model]
+    return [model / CARD, model / WEIGHTS] if model.suffix != ".tflite" else [model]
 
 
 def read_card(folder: Path) -> dict[str, Any]:
     """Reads model.json.
 
+    Returns:
+        Its values; "net" is a Net.
+
     Raises:
-        UserError: it is missing, not JSON, or of another version.
+        UserError: it is missing, not JSON, of a version that is not supported, or of a net that
+            is not in the table.
     """
-    path = folder / "model.json"
+    path = folder / CARD
     try:
         card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{folder}: no model.json in it: not a model directory") from None
+        raise UserError(f"{folder}: no {CARD} in it: not a model directory") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
-    if card.get("version") != MODEL_VERSION:
+    version = card.get("version") if isinstance(card, dict) else None
+    if version not in READABLE:
+        newer = isinstance(version, int) and version > MODEL_VERSION
         raise UserError(
-            f"{path}: model version {card.get('version')} is not {MODEL_VERSION}: train or "
-            "import it again"
+            f"{path}: model version {version} is not supported; supported: "
+            f"{', '.join(map(str, READABLE))}: "
+            + ("update stemforge" if newer else "train or import the model again")
         )
-    return card
+    try:
+        return card | {"net": read_net(card["net"])}
+    except UserError as error:
+        raise UserError(f"{path}: net: {error}") from None
 
 
 def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
@@ -99,7 +112,7 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
     Raises:
         UserError: it is missing or damaged.
     """
-    path = folder / "weights.npz"
+    path = folder / WEIGHTS
     try:
         with np.load(path) as values:
             return dict(values)
@@ -113,18 +126,18 @@ def find_model_folders(folder: Path) -> list[Path]:
     Raises:
         UserError: there is none.
     """
-    if (folder / "model.json").is_file():
+    if (folder / CARD).is_file():
         return [folder]
     if not folder.is_dir():
-        if (folder.parent / JOINT / "model.json").is_file():
+        if (folder.parent / JOINT / CARD).is_file():
             raise UserError(
-                f"{folder}: no such folder: all stems share a softmax in {folder.parent / JOINT}, "
-                "and none can be had alone"
+                f"{folder}: no such folder: the stems are one model, {folder.parent / JOINT}: "
+                "give that"
             )
         raise UserError(f"{folder}: no such folder")
-    found = sorted(path.parent for path in folder.glob(f"*{os.sep}model.json"))
+    found = sorted(path.parent for path in folder.glob(f"*{os.sep}{CARD}"))
     if not found:
-        raise UserError(f"{folder}: no model directory (with a model.json) in it")
+        raise UserError(f"{folder}: no model directory (with a {CARD}) in it")
     return found
 
 

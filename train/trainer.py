@@ -1,6 +1,5 @@
-"""The training loop of one model, safe to stop and go on at any moment."""
+"""The training loop of one model, safe to stop and resume at any moment."""
 
-import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,15 +14,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from stemforge.errors import Interrupted, UserError
+from stemforge.train.batch import Batch
 from stemforge.train.checkpoints import Checkpoints, State
 from stemforge.train.cluster import Cluster
-from stemforge.train.config import Net, TrainConfig
-from stemforge.train.dataset import Batch, Dataset
-from stemforge.train.losses import LOSSES
+from stemforge.train.config import TrainConfig
+from stemforge.train.dataset import Dataset
 from stemforge.train.model import set_weights, weights_of
 from stemforge.train.model_files import model_name
-from stemforge.train.nets import unet
-from stemforge.train.optimization import LossScale, MovingAverage, learning_rate, make_optimizer
+from stemforge.train.nets.protocol import Net
+from stemforge.train.optimization import learning_rate
+from stemforge.train.step import Step
 
 Row = dict[str, Any]
 COLUMNS = ("step", "loss", "valid_loss", "learning_rate")
@@ -54,13 +54,17 @@ class Trainer:
     """Trains the nets of one model.
 
     Args:
-        net: their shape.
+        net: what they look like.
         config: how they are trained.
         stems: targets.
-        work: folder for checkpoints; a run that finds one there goes on from it. None for
-            workers that are not the chief: they go on from his.
+        work: folder for checkpoints; a run that finds one there resumes from it. None for
+            workers that are not the chief: they resume from the chief's.
         weights: to start from, by name; None: fresh ones.
         cluster: whose replicas share each batch; None: one device.
+
+    Attributes:
+        step: nets and optimizer.
+        state: where the run stands.
 
     Raises:
         UserError: `weights`, or a checkpoint in `work`, are not of this net, or the batch cannot
@@ -81,22 +85,18 @@ class Trainer:
         keras.utils.set_random_seed(config.seed)
         self._cluster = cluster or Cluster()
         self._cluster.check_batch(config.batch_size)
-        self._stems = stems
         self._name = model_name(stems)
         self._config = config
         self._checkpoints = None if work is None else Checkpoints(work)
-        self._valid_step = tf.function(self._loss, reduce_retracing=True)
         self.state = State()
+        self.step = Step(net, config, stems=stems, weights=weights, cluster=self._cluster)
         with self._cluster.strategy.scope():
-            self.model = unet.build(net, stems, seed=config.seed, precision=config.precision)
-            if weights is not None:
-                set_weights(self.model, weights)
-            self._scale = LossScale(make_optimizer(config.optimization), config.precision)
-            self.optimizer = self._scale.optimizer
-            self.optimizer.build(self.model.trainable_variables)
-            momentum = config.optimization.ema_momentum
-            self._average = MovingAverage(self.model.weights, momentum) if momentum else None
             self._restore()
+
+    @property
+    def model(self) -> keras.Model:
+        """The Keras model."""
+        return self.step.model
 
     @property
     def finished(self) -> bool:
@@ -130,6 +130,7 @@ class Trainer:
             start_step=self.state.step,
             steps=config.steps,
             share=cluster.share,
+            phases=self.step.loss.needs_phases,
         )
         pace = _Pace()
         while not self.finished:
@@ -139,10 +140,10 @@ class Trainer:
                 config.optimization,
                 self.state.step,
                 steps=config.steps,
-                plateaus=self.state.plateaus,
+                plateaus=self.state.validations.plateaus,
             )
-            self.optimizer.learning_rate.assign(rate)
-            loss, norm = map(float, self.train_step(*batch))
+            self.step.set_learning_rate(rate)
+            loss, norm = self.step.train(batch)
             if not np.isfinite(loss):
                 raise self._not_finite(f"loss is {loss}", dataset, step=self.state.step)
             row = self._after_step(loss, rate, dataset)
@@ -153,83 +154,13 @@ class Trainer:
                 cluster.wait()
                 raise Interrupted(
                     f"train@{self._name}: stopped at step {self.state.step} of {config.steps}; "
-                    "the next run goes on from there",
+                    "the next run resumes there",
                     signal,
                 )
-        if self.state.best and self._checkpoints:
-            _, step = self.state.best[0]
+        if self.state.validations.best and self._checkpoints:
+            _, step = self.state.validations.best[0]
             set_weights(self.model, self._checkpoints.best_weights(step))
         cluster.wait()
-
-    def train_step(self, mixture: Any, *targets: Any) -> tuple[Any, Any]:
-        """One step on this worker's share of a batch, float32 [windows, frames, bins, 2] each.
-
-        Returns:
-            Loss of the whole batch, and the global norm of its gradients before clipping.
-        """
-        found: tuple[Any, Any] = self._train_step(*self._cluster.spread((mixture, *targets)))
-        return found
-
-    @functools.cached_property
-    def _train_step(self) -> Any:
-        strategy = self._cluster.strategy
-
-        def step(*batch: Any) -> tuple[Any, Any]:
-            results = strategy.run(self._replica_step, args=batch)
-            if self._average:
-                self._average.update()
-            # The same on all replicas.
-            return tuple(strategy.experimental_local_results(result)[0] for result in results)
-
-        return tf.function(step)
-
-    def _replica_step(self, *batch: Any) -> tuple[Any, Any]:
-        """One replica's part of a step: it sees its windows, and the whole batch's gradients."""
-        replicas, variables = self._cluster.replicas, self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            loss = self._loss(*batch, training=True) / replicas
-            scaled = self._scale.scaled(loss)
-        gradients = self._scale.unscaled(tape.gradient(scaled, variables))
-        if replicas > 1:
-            context = tf.distribute.get_replica_context()
-            loss, *gradients = context.all_reduce("sum", [loss, *gradients])
-        norm = tf.linalg.global_norm(gradients)
-        if clip := self._config.optimization.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, clip, use_norm=norm)
-        self._scale.apply(gradients, variables)
-        return loss, norm
-
-    def _loss(self, mixture: Any, *targets: Any, training: bool = False) -> Any:
-        estimates = self.model(mixture, training=training)
-        loss = LOSSES[self._config.loss]
-        return tf.add_n(
-            [loss(estimates[s], target) for s, target in zip(self._stems, targets, strict=True)]
-        )
-
-    def gradients(self, batch: Batch) -> dict[str, Any]:
-        """Gradients of a batch by weight, on the first device of this worker.
-
-        Nothing changes: dropout is off, and norms use their moving statistics.
-        """
-
-        def run(*batch: Any) -> Any:
-            with tf.GradientTape() as tape:
-                loss = self._loss(*batch)
-            return tape.gradient(loss, self.model.trainable_variables)
-
-        paths = [variable.path for variable in self.model.trainable_variables]
-        return dict(zip(paths, tf.function(run)(*batch), strict=True))
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """While it lasts, the model has the weights that are validated: averages, if kept."""
-        if self._average:
-            self._average.swap()
-        try:
-            yield
-        finally:
-            if self._average:
-                self._average.swap()
 
     def _after_step(self, loss: float, rate: float, dataset: Dataset) -> Row | None:
         config, state = self._config, self.state
@@ -248,33 +179,32 @@ class Trainer:
         return row
 
     def _validate(self, dataset: Dataset) -> float:
-        """Validation loss; notes what it says about the best weights and plateaus."""
+        """Validation loss; notes what it says of the run, and keeps the best weights."""
         state, config = self.state, self._config
-        with self.evaluating():
+        with self.step.evaluating():
             batches = dataset.validation(
-                max_windows=config.validation_windows, share=self._cluster.share
+                max_windows=config.validation_windows,
+                share=self._cluster.share,
+                phases=self.step.loss.needs_phases,
             )
             loss = self._mean_loss(batches)
             if not np.isfinite(loss):
                 raise self._not_finite(f"validation loss is {loss}", dataset, step=state.step - 1)
-            improved = not state.best or loss < state.best[0][0]
-            best = sorted([*state.best, (loss, state.step)])[: config.keep_best]
-            if (loss, state.step) in best and self._checkpoints:
+            state.validations = state.validations.after(
+                loss,
+                state.step,
+                keep_best=config.keep_best,
+                patience=config.optimization.patience,
+            )
+            if state.validations.keeps(state.step) and self._checkpoints:
                 self._checkpoints.save_best(state.step, weights_of(self.model))
-            state.best = best
-        patience = config.optimization.patience
-        state.stale = 0 if improved else state.stale + 1
-        if patience is not None and state.stale >= patience:
-            state.plateaus += 1
-            state.stale = 0
         return loss
 
     def _mean_loss(self, batches: Iterable[Batch]) -> float:
         """Mean of the loss over all workers' batches, weighted by the windows in each."""
         sums = np.zeros(2)
         for batch in batches:
-            windows = len(batch[0])
-            sums += windows * float(self._valid_step(*batch)), windows
+            sums += batch.windows * self.step.validation_loss(batch), batch.windows
         ((total, count),) = self._cluster.sum([sums])
         return float(total / count)
 
@@ -288,20 +218,8 @@ class Trainer:
             + (f"the checkpoint of step {kept.step} is kept" if kept else "no checkpoint yet")
         )
 
-    def _variables(self) -> dict[str, Any]:
-        """All that a checkpoint holds. By place and shape: Keras numbers names on and on."""
-        optimizer = self._config.optimization.optimizer
-        parts = {"net": self.model.variables, optimizer: self.optimizer.variables}
-        if self._average:
-            parts["average"] = self._average.averages
-        return {
-            f"{part} {number} {'x'.join(map(str, variable.shape))}": variable
-            for part, variables in parts.items()
-            for number, variable in enumerate(variables)
-        }
-
     def _save(self, dataset: Dataset) -> None:
-        values = {name: np.asarray(variable) for name, variable in self._variables().items()}
+        values = {name: np.asarray(variable) for name, variable in self.step.variables().items()}
         for name, value in values.items():
             if not np.isfinite(value).all():
                 step = self.state.step - 1
@@ -311,13 +229,12 @@ class Trainer:
 
     def _restore(self) -> None:
         """Loads the chief's newest checkpoint; without one, all start with its weights."""
-        cluster, variables = self._cluster, self._variables()
+        cluster, variables = self._cluster, self.step.variables()
         state = self._checkpoints.latest() if self._checkpoints else None
         if self._checkpoints and state:
             values = self._checkpoints.variables(variables)
         else:
-            if self._average:
-                self._average.start()
+            self.step.start()
             values = {name: np.asarray(variable) for name, variable in variables.items()}
         if cluster.workers > 1:
             text = cluster.text_from_chief(state.to_json() if state else "")
@@ -360,7 +277,7 @@ class _Pace:
 def is_finished(state: State, config: TrainConfig) -> bool:
     """Whether a run has no step left to do."""
     most = config.optimization.max_plateaus
-    return state.step >= config.steps or (most is not None and state.plateaus >= most)
+    return state.step >= config.steps or (most is not None and state.validations.plateaus >= most)
 
 
 def history_csv(history: Iterable[Mapping[str, Any]]) -> str:

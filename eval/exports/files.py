@@ -16,11 +16,10 @@ from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
 
 from stemforge.errors import UserError
 from stemforge.eval.runtimes.litert import SIGNATURE, with_interface
-from stemforge.eval.runtimes.tensorflow import Library, fold
 from stemforge.eval.separation.graph import GraphNets, separate_segment, separate_song
 from stemforge.eval.separation.separator import common_interface
 from stemforge.train.model import Model, weights_of
-from stemforge.train.model_files import Interface
+from stemforge.train.nets.protocol import Library, Lowered, Net
 
 TFLiteFormat = Literal["float32", "float16", "int8_weights", "int8_mixed"]
 TFLITE_FORMATS: tuple[TFLiteFormat, ...] = ("float32", "float16", "int8_weights", "int8_mixed")
@@ -31,6 +30,12 @@ SEPARATE = "separate"  # signature from waveform to waveforms
 def tflite_name(model: str, kind: TFLiteFormat) -> str:
     """Name of a TFLite file of one model's nets."""
     return f"{model}-{kind.replace('_', '-')}.tflite"
+
+
+def formats_of(model: Model) -> list[TFLiteFormat]:
+    """The formats that a model's nets can be written in."""
+    mixed = bool(model.net.int8_layers())
+    return [kind for kind in TFLITE_FORMATS if mixed or kind != "int8_mixed"]
 
 
 def segment_name(frames: int) -> str:
@@ -90,17 +95,16 @@ def to_tflite(model: Model) -> bytes:
     return with_interface(_convert(module, {SIGNATURE: run}), model.interface)
 
 
-def check_frames(interface: Interface, frames: int, *, depth: int) -> None:
-    """Refuses a length that the nets cannot take.
+def resized(model: Model, frames: int) -> Net:
+    """A model's nets for segments of so many frames.
 
     Raises:
-        UserError: it is no multiple of 2 ** depth, or too short for segments to overlap.
+        UserError: they cannot take that length, or it is too short for segments to overlap.
     """
-    multiple = 2**depth
-    if frames < 1 or frames % multiple:
-        raise UserError(f"frames={frames}: must be a multiple of {multiple}, the nets' 2 ** depth")
+    net, interface = model.net.resized(frames=frames), model.interface
     if frames * interface.frame_step_samples < interface.frame_length_samples:
         raise UserError(f"frames={frames}: fewer than the STFT's frames overlap")
+    return net
 
 
 def write_segment_tflite(models: Sequence[Model], path: Path, *, frames: int) -> None:
@@ -118,10 +122,8 @@ def write_segment_tflite(models: Sequence[Model], path: Path, *, frames: int) ->
     Raises:
         UserError: the nets cannot take so many frames, or the models do not go together.
     """
+    models = [dataclasses.replace(model, net=resized(model, frames)) for model in models]
     interface = common_interface([model.interface for model in models])
-    interface = dataclasses.replace(interface, frames=frames)
-    depth = models[0].net.depth
-    check_frames(interface, frames, depth=depth)
     module = tf.Module()
     nets = _variables(module, models, library="xnnpack")
     shape = (interface.framing.span(frames), 2)
@@ -133,12 +135,10 @@ def write_segment_tflite(models: Sequence[Model], path: Path, *, frames: int) ->
         return separate_segment(waveform, nets, frames=frames)
 
     file = with_interface(_convert(module, {SEPARATE: run}), interface)
-    path.write_bytes(shrink(file, "float16", depth=depth))
+    path.write_bytes(shrink(file, "float16"))
 
 
-def shrink(
-    file: bytes, kind: TFLiteFormat, *, depth: int, layers: Sequence[str] | None = None
-) -> bytes:
+def shrink(file: bytes, kind: TFLiteFormat, *, int8_layers: Sequence[str] = ()) -> bytes:
     """A float32 TFLite file with smaller weights in its convolutions; all else stays as it is.
 
     TensorFlow's own converter would make float16 of every constant, and the masks' 1e-10 zero, so
@@ -147,10 +147,8 @@ def shrink(
     Args:
         file: of `to_tflite` or `write_segment_tflite`.
         kind: "float32" changes nothing; "float16" and "int8_weights" compute in float32;
-            "int8_mixed" computes the layers of `int8_layers` in 8 bits, and scales their inputs
-            as they come.
-        depth: of the nets.
-        layers: other ones for "int8_mixed".
+            "int8_mixed" computes some layers in 8 bits, and scales their inputs as they come.
+        int8_layers: those layers, as the net names them.
     """
     if kind == "float32":
         return file
@@ -170,8 +168,7 @@ def shrink(
         weight_tensor_config=kernels, compute_precision=precision, explicit_dequantize=not mixed
     )
     # Of several nets in one file all but the first have a number behind the layer's name.
-    inner = int8_layers(depth) if layers is None else layers
-    names = [rf"(^|[;/]){layer}(_\d+)?/" for layer in inner] if mixed else [".*"]
+    names = [rf"(^|[;/]){layer}(_\d+)?/" for layer in int8_layers] if mixed else [".*"]
     work = quantizer.Quantizer(file)
     for name in names:
         work.update_quantization_recipe(
@@ -184,24 +181,14 @@ def shrink(
         return bytes(work.quantize().quantized_model)  # prints sizes and a bar
 
 
-def int8_layers(depth: int) -> list[str]:
-    """Layers that bear to be computed in 8 bits: the inner ones.
-
-    The first two see magnitudes as they are, the last three make the mask, and values of both are
-    heavy-tailed: docs/export.md has the measurement, layer by layer, on Deezer's nets.
-    """
-    encoders = [f"encoder_{level}" for level in range(2, depth)]
-    return encoders + [f"decoder_{level}" for level in range(depth - 3)]
-
-
 def _variables(module: Any, models: Sequence[Model], *, library: Library) -> list[GraphNets]:
     """Nets whose weights are variables of a module, which a SavedModel must track."""
     nets = []
     for model in models:
-        folded = fold(weights_of(model.keras_model), model.net, model.stems, library=library)
-        variables = [{k: tf.Variable(v) for k, v in values.items()} for values in folded]
-        nets.append(GraphNets(model.interface, model.net, variables, library))
-    module.weights = [net.weights for net in nets]
+        lowered = model.net.lowered(weights_of(model.keras_model), model.stems, library=library)
+        values = tf.nest.map_structure(tf.Variable, lowered.values)
+        nets.append(GraphNets(model.interface, Lowered(values, lowered.run)))
+    module.weights = [net.lowered.values for net in nets]
     return nets
 
 

@@ -1,24 +1,11 @@
-"""The nets of train.nets.unet as they run once trained: TensorFlow's own operations, no Keras.
-
-Norms are a scale and a shift per channel by then, bias and activation stand right behind their
-convolution, where oneDNN and XNNPACK fuse them, and weights are arguments, so that all nets
-of one shape share one compiled function, and one copy of their values is in memory.
-
-A 5x5 transposed convolution of stride 2 is four convolutions, one for each phase of its
-output: output row 2i + r sees input row i + d through tap r + 1 - 2d, for d in -1, 0, 1, where
-taps reach from 0 to 4. XNNPACK runs the four as fast as its matrix products, and oneDNN the
-transposed one. Where one or two channels would keep neither library busy, in the last decoder,
-the mask and, for XNNPACK, the first encoder, the phases of an image are its channels:
-space_to_depth and depth_to_space go to and fro. XNNPACK also keeps a pointer for each tap
-of each output pixel, which made up half of its memory.
-"""
+"""Model directories on TensorFlow: the nets as their own module lowers them, no Keras."""
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -26,250 +13,13 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.eval.config import Precision
-from stemforge.train.config import Activation, Net
 from stemforge.train.model_files import Interface, read_card, read_weights
-from stemforge.train.nets.unet import NORM_EPSILON
-
-Library = Literal["onednn", "xnnpack"]  # of TensorFlow, of LiteRT
-Weights = dict[str, NDArray[np.float32]]
-
-
-def fold(
-    weights: Mapping[str, NDArray[np.float32]],
-    net: Net,
-    stems: Sequence[str],
-    *,
-    library: Library,
-) -> list[Weights]:
-    """Weights by name, as a model directory holds them, made ready to run.
-
-    Args:
-        weights: "encoder_0/kernel" and so on, float32; of several stems with their prefix.
-        net: their shape.
-        stems: what they estimate.
-        library: that will run them, each by the kernels that it is fastest with.
-
-    Returns:
-        For each stem its layers' "kernel" and "bias", and "scale" and "shift" of its norms.
-
-    Raises:
-        UserError: a weight is missing or of another shape than the net's.
-    """
-    found = []
-    for stem in stems:
-        prefix = f"{stem}_" if len(stems) > 1 else ""
-        folded: Weights = {}
-        for name, shape in _shapes(net).items():
-            value = weights.get(prefix + name)
-            if value is None or value.shape != shape:
-                size = "missing" if value is None else f"{list(value.shape)}, not {list(shape)}"
-                raise UserError(f"weights do not fit the net: {prefix}{name} is {size}")
-            folded[name] = value
-        for norm in sorted({name.split("/")[0] for name in folded if "_norm_" in name}):
-            scale, shift = folded.pop(f"{norm}/gamma"), folded.pop(f"{norm}/beta")
-            if net.norm == "batch":
-                variance = folded.pop(f"{norm}/moving_variance")
-                mean = folded.pop(f"{norm}/moving_mean")
-            else:  # batch norm whose statistics stay 0 and 1
-                mean, variance = np.zeros_like(shift), np.ones_like(scale)
-            scale = scale / np.sqrt(variance + np.float32(NORM_EPSILON))
-            folded |= {f"{norm}/scale": scale, f"{norm}/shift": shift - mean * scale}
-        if library == "xnnpack":
-            folded["encoder_0/kernel"] = _first_phases(folded["encoder_0/kernel"])
-            for level in range(net.depth - 1):
-                kernel = folded.pop(f"decoder_{level}/kernel")
-                folded |= {f"decoder_{level}/{n}": k for n, k in phase_kernels(kernel).items()}
-        last = f"decoder_{net.depth - 1}"
-        folded[f"{last}/kernel"] = _one_filter_phases(folded[f"{last}/kernel"])
-        folded["mask/kernel"] = _mask_phases(folded["mask/kernel"])
-        folded |= {
-            f"{name}/bias": np.tile(folded[f"{name}/bias"], n)
-            for name, n in ((last, 4), ("mask", 16))
-        }
-        found.append(folded)
-    return found
-
-
-def _shapes(net: Net) -> dict[str, tuple[int, ...]]:
-    filters = [net.width * 2**level for level in range(net.depth)]
-    layers: dict[str, tuple[int, ...]] = {"mask": (4, 4, 1, 2)}
-    layers |= {
-        f"encoder_{level}": (5, 5, inputs, outputs)
-        for level, (inputs, outputs) in enumerate(zip([2, *filters], filters, strict=False))
-    }
-    norms = {f"encoder_norm_{level}": filters[level] for level in range(net.depth - 1)}
-    inputs = filters[-1]
-    for level, outputs in enumerate([*reversed(filters[:-1]), 1]):
-        layers[f"decoder_{level}"] = (5, 5, outputs, inputs)
-        norms[f"decoder_norm_{level}"] = outputs
-        inputs = 2 * outputs  # with the skip
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, shape in layers.items():
-        shapes[f"{name}/kernel"] = shape
-        shapes[f"{name}/bias"] = (shape[2] if name.startswith("decoder") else shape[3],)
-    values = ("gamma", "beta", "moving_mean", "moving_variance")[: 4 if net.norm == "batch" else 2]
-    return shapes | {f"{norm}/{v}": (size,) for norm, size in norms.items() for v in values}
-
-
-# Taps of a transposed convolution that an output row (or column) sees, by its phase.
-TAPS = ((3, 1), (4, 2, 0))
-
-
-def phase_kernels(kernel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """A transposed convolution's kernel as one for each phase of its output.
-
-    Args:
-        kernel: float32 [5, 5, outputs, inputs].
-
-    Returns:
-        "kernel_00", "kernel_01", "kernel_10" and "kernel_11", by phase of row and column:
-        float32 [2 or 3, 2 or 3, inputs, outputs].
-    """
-    return {
-        f"kernel_{row}{column}": np.ascontiguousarray(
-            kernel[np.ix_(TAPS[row], TAPS[column])].swapaxes(2, 3)
-        )
-        for row in (0, 1)
-        for column in (0, 1)
-    }
-
-
-def _first_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[5, 5, inputs, outputs] of stride 2 to [3, 3, 4 inputs, outputs] behind space_to_depth.
-
-    Output row i sees rows 2i - 1 + k, for k = 0 to 4 ("same" padding of an even size).
-    """
-    inputs, outputs = kernel.shape[2:]
-    out = np.zeros((3, 3, 2, 2, inputs, outputs), np.float32)
-    for k, m in np.ndindex(5, 5):
-        (dy, row), (dx, column) = divmod(k - 1, 2), divmod(m - 1, 2)
-        out[dy + 1, dx + 1, row, column] = kernel[k, m]
-    return out.reshape(3, 3, 4 * inputs, outputs)
-
-
-def _one_filter_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[5, 5, 1, inputs] to [3, 3, inputs, 4]: the phases as channels, absent taps zero."""
-    out = np.zeros((3, 3, kernel.shape[3], 4), np.float32)
-    for number, (name, phase) in enumerate(phase_kernels(kernel).items()):
-        rows, columns = phase.shape[:2]
-        assert name == f"kernel_{rows - 2}{columns - 2}"
-        out[:rows, :columns, :, number] = phase[..., 0]
-    return out
-
-
-def _mask_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[4, 4, 1, 2] of dilation 2 to [3, 3, 16, 32]: the same from 4 x 4 phases to such phases.
-
-    Output row y sees rows y - 3 + 2k, for k = 0 to 3 ("same" padding). Row 4i + 2a + b comes as
-    phase b of row 2i + a of the last decoder, so that space_to_depth puts a before b.
-    """
-    out = np.zeros((3, 3, 2, 2, 2, 2, 4, 4, 2), np.float32)  # [.., a, a, b, b, row, column, 2]
-    for row, column, k, m in np.ndindex(4, 4, 4, 4):
-        dy, from_row = divmod(row - 3 + 2 * k, 4)
-        dx, from_column = divmod(column - 3 + 2 * m, 4)
-        (ay, by), (ax, bx) = divmod(from_row, 2), divmod(from_column, 2)
-        out[dy + 1, dx + 1, ay, ax, by, bx, row, column] = kernel[k, m, 0]
-    return out.reshape(3, 3, 16, 32)
-
-
-def estimate(
-    mixture: Any, weights: Sequence[Mapping[str, Any]], *, net: Net, library: Library
-) -> list[Any]:
-    """Runs the nets of one model.
-
-    Args:
-        mixture: float32 [batch, frames, bins, 2], magnitudes; frames and bins are multiples of
-            2 ** depth, and need not be the net's own.
-        weights: what `fold` returned, of one floating-point type, which is computed in.
-        net: their shape.
-        library: what `fold` was given.
-
-    Returns:
-        float32 magnitudes of the mixture's shape for each stem.
-    """
-    logits = [tf.cast(_logits(mixture, values, net, library), tf.float32) for values in weights]
-    if net.head == "softmax":
-        masks = tf.unstack(tf.nn.softmax(tf.stack(logits, axis=-1), axis=-1), axis=-1)
-    else:
-        masks = [tf.sigmoid(logit) for logit in logits]
-    return [mask * mixture for mask in masks]
-
-
-def _logits(mixture: Any, weights: Mapping[str, Any], net: Net, library: Library) -> Any:
-    """One stem's net up to its mask's logits: train.nets.unet's, which says the shapes."""
-
-    def convolution(x: Any, layer: str, stride: int) -> Any:
-        with tf.name_scope(layer):  # the name that quantisation knows it by
-            x = tf.nn.conv2d(x, weights[f"{layer}/kernel"], stride, "SAME")
-            return tf.nn.bias_add(x, weights[f"{layer}/bias"])
-
-    def norm(x: Any, layer: str) -> Any:
-        scale, shift = weights[f"{layer}/scale"], weights[f"{layer}/shift"]
-        return tf.raw_ops.FusedBatchNormV3(  # in one pass over x
-            x=x,
-            scale=scale,
-            offset=shift,
-            mean=tf.zeros_like(scale),
-            variance=tf.ones_like(scale),
-            epsilon=0.0,
-            is_training=False,
-        ).y
-
-    x, skips = tf.cast(mixture, weights["mask/kernel"].dtype), []
-    for level in range(net.depth):
-        if library == "xnnpack" and level == 0:
-            x = convolution(tf.nn.space_to_depth(x, 2), "encoder_0", 1)
-        else:
-            x = convolution(x, f"encoder_{level}", 2)
-        skips.append(x)
-        if level < net.depth - 1:
-            x = _activation(net.encoder_activation)(norm(x, f"encoder_norm_{level}"))
-    skips.pop()
-    activation = _activation(net.decoder_activation)
-    for level in range(net.depth - 1):
-        layer = f"decoder_{level}"
-        if library == "xnnpack":
-            x = tf.nn.depth_to_space(activation(_phases(x, weights, layer)), 2)
-        else:
-            kernel = weights[f"{layer}/kernel"]
-            _, rows, columns, _ = x.shape
-            shape = [tf.shape(x)[0], 2 * rows, 2 * columns, kernel.shape[2]]
-            x = tf.nn.conv2d_transpose(x, kernel, shape, 2, "SAME")
-            x = activation(tf.nn.bias_add(x, weights[f"{layer}/bias"]))
-        x = tf.concat([skips.pop(), norm(x, f"decoder_norm_{level}")], axis=-1)
-    last = f"decoder_{net.depth - 1}"
-    x = activation(convolution(x, last, 1))
-    norm_name = f"decoder_norm_{net.depth - 1}"
-    # One scale and one shift for all four phases.
-    scale, shift = (tf.cast(weights[f"{norm_name}/{n}"], x.dtype) for n in ("scale", "shift"))
-    x = x * scale + shift
-    return tf.nn.depth_to_space(convolution(tf.nn.space_to_depth(x, 2), "mask", 1), 4)
-
-
-def _phases(x: Any, weights: Mapping[str, Any], layer: str) -> Any:
-    """The four phases of a transposed convolution, as channels for depth_to_space."""
-    phases = []
-    for row in (0, 1):
-        for column in (0, 1):
-            # Each with a padding of its own, which XNNPACK makes part of the convolution.
-            padded = tf.pad(x, [(0, 0), (1, row), (1, column), (0, 0)])
-            with tf.name_scope(layer):
-                phase = tf.nn.conv2d(padded, weights[f"{layer}/kernel_{row}{column}"], 1, "VALID")
-                phases.append(tf.nn.bias_add(phase, weights[f"{layer}/bias"]))
-    return tf.concat(phases, axis=-1)
-
-
-def _activation(name: Activation) -> Any:
-    if name == "leaky_relu":
-        return lambda x: tf.nn.leaky_relu(x, alpha=0.2)
-    return {"elu": tf.nn.elu, "relu": tf.nn.relu}[name]
+from stemforge.train.nets.protocol import Net
 
 
 @functools.cache
-def _compiled(net: Net) -> Any:
-    def run(mixture: Any, weights: Any) -> list[Any]:
-        return estimate(mixture, weights, net=net, library="onednn")
-
+def _compiled(run: Callable[[Any, Any], list[Any]]) -> Any:
+    """Nets that share a function share its graph; their weights are arguments."""
     return tf.function(run, autograph=False)
 
 
@@ -278,7 +28,7 @@ class TensorFlowNets:
 
     Args:
         interface: what goes in and comes out.
-        net: the nets' shape.
+        net: what the nets look like, of the interface's size.
         weights: by name, as in a model directory.
         precision: "bfloat16" computes all but masks and estimates in bfloat16.
 
@@ -295,17 +45,9 @@ class TensorFlowNets:
         precision: Precision = "float32",
     ) -> None:
         self.interface = interface
-        self._net = net
-        kind = tf.float32 if precision == "float32" else tf.bfloat16
-        folded = fold(weights, net, interface.stems, library="onednn")
-        # The fused norm takes its parameters in float32, whatever it computes in.
-        self._weights = [
-            {
-                name: tf.constant(value, tf.float32 if "_norm_" in name else kind)
-                for name, value in values.items()
-            }
-            for values in folded
-        ]
+        lowered = net.lowered(weights, interface.stems, library="onednn", precision=precision)
+        self._values = tf.nest.map_structure(tf.constant, lowered.values)
+        self._run = _compiled(lowered.run)
 
     def __call__(self, mixture: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Estimates the stems' magnitudes.
@@ -316,7 +58,7 @@ class TensorFlowNets:
         Returns:
             float32 [frames, bins, 2] per stem.
         """
-        found = _compiled(self._net)(tf.constant(mixture[None]), self._weights)
+        found = self._run(tf.constant(mixture[None]), self._values)
         return {
             stem: values.numpy()[0]
             for stem, values in zip(self.interface.stems, found, strict=True)
@@ -335,16 +77,18 @@ def load_nets(
     Args:
         folder: its place.
         precision: see TensorFlowNets.
-        max_frequency_hz: up to where the nets look; None: as they were trained. Convolutions
-            take any number of bins that is a multiple of 2 ** depth: it is rounded up to one.
-        frames: how many the nets see at once, such a multiple; None: as they were trained.
+        max_frequency_hz: up to where the nets look, rounded up to what they can take; None: as
+            they were trained.
+        frames: how many the nets see at once; None: as they were trained.
 
     Raises:
-        UserError: it is no model directory, its weights do not fit, or the frequency is not
-            above 0 and at most half the sampling rate.
+        UserError: it is no model directory, its weights do not fit, the nets cannot take that
+            size, or the frequency is not above 0 and at most half the sampling rate.
     """
     card = read_card(folder)
-    net, interface = Net(**card["net"]), Interface.from_card(card)
+    net: Net = card["net"]
+    interface = Interface.from_card(card)
+    bins = None
     if max_frequency_hz is not None:
         nyquist_hz = interface.sample_rate_hz / 2
         if not 0.0 < max_frequency_hz <= nyquist_hz:
@@ -352,9 +96,8 @@ def load_nets(
                 f"max_frequency_hz={max_frequency_hz:g}: must be above 0 and at most "
                 f"{nyquist_hz:g}, half the models' sampling rate"
             )
-        bins = max_frequency_hz * interface.frame_length_samples / interface.sample_rate_hz
-        multiple = 2**net.depth
-        interface = replace(interface, bins=math.ceil(bins / multiple) * multiple)
-    if frames is not None:
-        interface = replace(interface, frames=frames)
+        wanted = max_frequency_hz * interface.frame_length_samples / interface.sample_rate_hz
+        bins = math.ceil(wanted / net.multiple) * net.multiple
+    net = net.resized(frames=frames, bins=bins)
+    interface = replace(interface, frames=net.frames, bins=net.bins)
     return TensorFlowNets(interface, net, read_weights(folder), precision=precision)

@@ -10,11 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from stemforge.eval.runtimes.tensorflow import Library, estimate
 from stemforge.features.signal.masks import EPSILON
 from stemforge.features.signal.stft_tf import inverse_stft, stft
-from stemforge.train.config import Net
 from stemforge.train.model_files import Interface
+from stemforge.train.nets.protocol import Lowered
 
 
 @dataclass(frozen=True)
@@ -23,19 +22,15 @@ class GraphNets:
 
     Attributes:
         interface: what goes in and comes out.
-        net: their shape.
-        weights: per stem what eval.runtimes.tensorflow.fold has made, as tensors or variables.
-        library: that runs them.
+        lowered: the nets, their values as tensors or variables.
     """
 
     interface: Interface
-    net: Net
-    weights: Sequence[Mapping[str, Any]]
-    library: Library
+    lowered: Lowered
 
     def __call__(self, mixture: Any) -> dict[str, Any]:
         """From float32 [batch, frames, bins, 2], magnitudes, to the same for each stem."""
-        found = estimate(mixture, self.weights, net=self.net, library=self.library)
+        found = self.lowered.run(mixture, self.lowered.values)
         return dict(zip(self.interface.stems, found, strict=True))
 
 
@@ -48,7 +43,7 @@ def separate_segment(waveform: Any, models: Sequence[GraphNets], *, frames: int)
     Args:
         waveform: float32 [(frames - 1) * hop + length, 2], full scale at 1.
         models: nets of all stems.
-        frames: how many the nets see at once, a multiple of 2 ** depth.
+        frames: how many the nets see at once.
 
     Returns:
         float32 of the waveform's shape by stem, its ends faded by the STFT's windows.

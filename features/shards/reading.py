@@ -211,11 +211,15 @@ class SplitReader:
         found = self.read_stored(source, [(run, start)], frames)
         return enc.decode(found.values[0], found.scales[0], found.segments[0])
 
-    def read_phase(self, run: Run, start: int, frames: int) -> NDArray[np.float32]:
-        """Reads the mixture's phase, where features.mixture_phase stored it.
+    def read_phases(self, places: Sequence[tuple[Run, int]], frames: int) -> NDArray[np.float32]:
+        """Reads the mixture's phases, where features.mixture_phase stored them.
+
+        Args:
+            places: where each window lies, see `read_stored`.
+            frames: of a window.
 
         Returns:
-            float32 [frames, bins, 2], radians in [-pi, pi).
+            float32 [windows, frames, bins, 2], radians in [-pi, pi).
 
         Raises:
             UserError: the features have no phases, or a record is damaged.
@@ -224,7 +228,7 @@ class SplitReader:
             raise UserError(
                 f"{self._features.root}: no phases in it: set features.mixture_phase=int8"
             )
-        return enc.decode_phase(self.read_stored(PHASE, [(run, start)], frames).values[0])
+        return enc.decode_phase(self.read_stored(PHASE, places, frames).values)
 
     def _block(self, source: str, shard: int, row: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
         name = shard_name(self._split, source, shard, self._shards)

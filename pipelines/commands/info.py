@@ -19,26 +19,20 @@ def add_to(commands: Any) -> None:
 
 def print_info(arguments: argparse.Namespace) -> None:
     """`stemforge info`."""
-    from stemforge.train.model_files import find_model_folders, read_card
+    from stemforge.train.model_files import WEIGHTS, Interface, find_model_folders, read_card
 
     for folder in find_model_folders(arguments.model):
         card = read_card(folder)
-        net, rate = card["net"], card["sample_rate_hz"]
-        seconds = net["frames"] * card["frame_step_samples"] / rate
-        top_hz = net["bins"] * rate / card["frame_length_samples"]
-        size = (folder / "weights.npz").stat().st_size
+        net, interface = card["net"], Interface.from_card(card)
+        framing, rate_hz = interface.framing, interface.sample_rate_hz
+        seconds = net.frames * framing.step_samples / rate_hz
+        top_hz = net.bins * rate_hz / framing.length_samples
+        size = (folder / WEIGHTS).stat().st_size
         print(f"{folder}")
-        print(f"  stems       {', '.join(card['stems'])}")
-        print(f"  audio       {rate} Hz stereo; estimates up to {top_hz:.0f} Hz")
-        print(
-            f"  STFT        {card['frame_length_samples']} samples, "
-            f"hop {card['frame_step_samples']}"
-        )
-        print(f"  input       {net['frames']} frames x {net['bins']} bins x 2 ({seconds:.2f} s)")
-        print(
-            f"  net         width {net['width']}, depth {net['depth']}, norm {net['norm']}, "
-            f"{net['encoder_activation']}/{net['decoder_activation']}, dropout {net['dropout']}, "
-            f"head {net['head']}"
-        )
+        print(f"  stems       {', '.join(interface.stems)}")
+        print(f"  audio       {rate_hz} Hz stereo; estimates up to {top_hz:.0f} Hz")
+        print(f"  STFT        {framing.length_samples} samples, hop {framing.step_samples}")
+        print(f"  input       {net.frames} frames x {net.bins} bins x 2 ({seconds:.2f} s)")
+        print(f"  net         {net.describe()}")
         print(f"  weights     {size / 1e6:.1f} MB")
         print(f"  provenance  {json.dumps(card['provenance'], sort_keys=True)}")

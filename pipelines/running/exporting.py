@@ -53,18 +53,19 @@ def export_all(
             its bound.
     """
     models = [load_model(folder) for folder in folders]
-    interface = common_interface([model.interface for model in models])
+    common_interface([model.interface for model in models])
     for count in frames:
         for model in models:
-            files.check_frames(interface, count, depth=model.net.depth)
+            files.resized(model, count)
     found: dict[str, dict[str, Any]] = {}
-    total = 1 + len(models) * len(files.TFLITE_FORMATS) + len(frames)
+    formats = [kind for model in models for kind in files.formats_of(model)]
+    total = 1 + len(formats) + len(frames)
     with progress(total, label="export", unit="file") as bar:
         work = _Work(folders, models, out, clips, bounds, found, bar)
         work.saved_model()
         with quiet_stderr():  # the converter narrates every pass
             converted = {model.name: files.to_tflite(model) for model in models}
-        for kind in files.TFLITE_FORMATS:
+        for kind in dict.fromkeys(formats):
             work.tflite(kind, converted)
         for count in frames:
             work.segments(count)
@@ -92,19 +93,21 @@ class _Work:
         path = self.out / files.SAVED_MODEL
         with quiet_stderr():
             files.write_saved_model(self.models, path)
-        self.prove(path.name, proof.measure_saved_model(path, self.keras(), self.clips))
+        keras = [KerasNets(model) for model in self.models]
+        self.prove(path.name, proof.measure_saved_model(path, keras, self.clips))
         self.bar.update()
 
     def tflite(self, kind: files.TFLiteFormat, converted: Mapping[str, bytes]) -> None:
+        models = [model for model in self.models if kind in files.formats_of(model)]
         paths = []
-        for model in self.models:
+        for model in models:
             path = self.out / model.name / files.tflite_name(model.name, kind)
             path.parent.mkdir(exist_ok=True)
-            depth = model.net.depth
-            path.write_bytes(files.shrink(converted[model.name], kind, depth=depth))
+            layers = model.net.int8_layers()
+            path.write_bytes(files.shrink(converted[model.name], kind, int8_layers=layers))
             paths.append(path)
             self.bar.update()
-        measured = proof.measure_tflite(paths, self.keras(), self.clips)
+        measured = proof.measure_tflite(paths, [KerasNets(m) for m in models], self.clips)
         for name, stems in measured.items():
             try:
                 self.prove(f"tflite_{kind}", {name: stems})
@@ -122,9 +125,6 @@ class _Work:
         nets = [load_nets(folder, frames=frames) for folder in self.folders]
         self.prove("segment", proof.measure_segment(path, nets, self.clips))
         self.bar.update()
-
-    def keras(self) -> list[KerasNets]:
-        return [KerasNets(model) for model in self.models]
 
     def prove(self, kind: str, measured: proof.Measured) -> None:
         """Keeps what was measured of a file, and refuses what misses its bound."""

@@ -4,9 +4,10 @@ It holds wall-clock times, changes no result, and no stage depends on it.
 """
 
 import math
+import operator
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from stemforge.errors import UserError
 from stemforge.pipelines.params import Monitor
 from stemforge.pipelines.running import pictures
 from stemforge.quiet import quiet_stderr
+from stemforge.train.batch import Batch
 from stemforge.train.dataset import Dataset
 from stemforge.train.trainer import Report, Row, Trainer
 
@@ -98,37 +100,43 @@ class RunMonitor:
         self._live.make_summary()  # type: ignore[no-untyped-call]
 
     def _write_validation(self) -> None:
-        config, trainer = self._config, self._trainer
-        with trainer.evaluating():
+        config = self._config
+        with self._trainer.step.evaluating():
             if config.histograms:
                 self._write_histograms()
             if config.images or config.audio:
                 for number, window in enumerate(self._windows()):
-                    mixture, *targets = window
-                    estimates = trainer.model(mixture[None], training=False)
-                    for stem, target in zip(self._dataset.stems, targets, strict=True):
-                        self._write_window(number, stem, mixture, target, estimates[stem][0])
+                    estimates = self._trainer.model(window.mixture, training=False)
+                    for stem in window.stems:
+                        self._write_window(number, stem, window, estimates)
 
     def _write_histograms(self) -> None:
         for weight in self._trainer.model.trainable_weights:
             tf.summary.histogram(f"weight/{weight.path}", weight)
-        batch = next(self._dataset.validation(max_windows=self._dataset.batch_size))
-        for path, gradient in self._trainer.gradients(batch).items():
+        step = self._trainer.step
+        batch = next(
+            self._dataset.validation(
+                max_windows=self._dataset.batch_size, phases=step.loss.needs_phases
+            )
+        )
+        for path, gradient in step.gradients(batch).items():
             tf.summary.histogram(f"gradient/{path}", gradient)
 
-    def _windows(self) -> list[tuple[Any, ...]]:
-        """The shown windows, each float32 [frames, bins, 2] per source."""
-        batches = self._dataset.validation(max_windows=self._config.windows)
-        return [
-            tuple(source[number] for source in batch)
-            for batch in batches
-            for number in range(len(batch[0]))
-        ]
+    def _windows(self) -> Iterator[Batch]:
+        """The shown windows, each a batch of one."""
+        for batch in self._dataset.validation(
+            max_windows=self._config.windows, phases=self._config.audio
+        ):
+            for number in range(batch.windows):
+                part = slice(number, number + 1)
+                yield tf.nest.map_structure(operator.itemgetter(part), batch)
 
     def _write_window(
-        self, number: int, stem: str, mixture: Any, target: Any, estimate: Any
+        self, number: int, stem: str, window: Batch, estimates: Mapping[str, Any]
     ) -> None:
-        mixture, target, estimate = (np.asarray(part) for part in (mixture, target, estimate))
+        mixture, target, estimate = (
+            np.asarray(part[0]) for part in (window.mixture, window.stems[stem], estimates[stem])
+        )
         residual = mixture - estimate  # a mask is at most 1
         if self._config.images:
             shown = [
@@ -139,8 +147,8 @@ class RunMonitor:
                 f"{stem}/window {number}", pictures.stack(shown)[None],
                 description="from the top: mixture, truth, estimate, residual",
             )  # fmt: skip
-        if self._config.audio:
-            phase = self._phase(number)
+        if window.phases is not None:
+            phase = np.asarray(window.phases[0])
             rate_hz = self._dataset.features.info["sample_rate_hz"]
             framing = self._dataset.features.framing
             for name, part in (("estimate", estimate), ("residual", residual)):
@@ -154,11 +162,6 @@ class RunMonitor:
     @property
     def _rows(self) -> int:
         return math.gcd(self._dataset.features.bins, PICTURE_ROWS)
-
-    def _phase(self, number: int) -> Any:
-        reader = self._dataset.features.reader("valid")
-        place = self._dataset.validation_places(self._config.windows)[number]
-        return reader.read_phase(*place, self._dataset.window_frames)
 
 
 def _refuse_empty_repository() -> None:

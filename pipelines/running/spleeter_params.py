@@ -1,6 +1,7 @@
 """Spleeter's JSON configuration as params.yaml: what `stemforge import-config` does."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
 from stemforge.errors import UserError
-from stemforge.pipelines.params import SPLEETER, read_params
-from stemforge.train.spleeter.configuration import read_json, training_parameters
+from stemforge.pipelines.params import read_params
+from stemforge.train.spleeter.configuration import PRESET, read_json, training_parameters
 
 
 def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[str]:
@@ -28,7 +29,7 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
         A remark for each key of the configuration that changes nothing here.
 
     Raises:
-        UserError: a file is unreadable or in the way, or a key or value has no equal.
+        UserError: a file is unreadable or in the way, or a key or value is not supported.
     """
     if output.exists():
         raise UserError(f"{output}: already there: choose another --output or remove it")
@@ -43,17 +44,12 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
         corpus[name] = str(csv) if Path(data).is_absolute() else os.path.relpath(csv, data)
     corpus |= {"root": data, "test_csv": None}
     given = sections["train"]
-    train: dict[str, Any] = {name: v for name, v in SPLEETER.items() if name not in given}
-    sections["train"] = {**train, **given, "preset": None, "init_from": None}
+    sections["train"] = {**PRESET, **given, "preset": None, "init_from": None}
     yaml = YAML()
     yaml.representer.add_representer(type(None), _represent_null)
     params = yaml.load(base.read_text(encoding="utf-8"))
     for section, values in sections.items():
-        for name, value in values.items():
-            if isinstance(value, list):
-                value = CommentedSeq(value)
-                value.fa.set_flow_style()  # a block would clash with the line's comment
-            params[section][name] = value
+        _set(params[section], values)
     temporary = output.with_name(f".{output.name}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -66,6 +62,18 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
     finally:
         temporary.unlink(missing_ok=True)
     return remarks
+
+
+def _set(section: Any, values: Mapping[str, Any]) -> None:
+    """Sets values in place, inside of sections too, which keeps comments."""
+    for name, value in values.items():
+        if isinstance(value, dict) and isinstance(section[name], dict):
+            _set(section[name], value)
+            continue
+        if isinstance(value, list):
+            value = CommentedSeq(value)
+            value.fa.set_flow_style()  # a block would clash with the line's comment
+        section[name] = value
 
 
 def _represent_null(representer: Any, _: None) -> Any:

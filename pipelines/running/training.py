@@ -19,7 +19,7 @@ from stemforge.eval.exports.files import write_saved_model
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.machine import has_bfloat16
 from stemforge.pipelines.console import progress, say
-from stemforge.pipelines.params import SPLEETER, Params, Train, read_params
+from stemforge.pipelines.params import Params, Train, read_params
 from stemforge.pipelines.paths import MODELS, RUNS
 from stemforge.pipelines.running.heartbeat import heart
 from stemforge.pipelines.running.monitor import RunMonitor
@@ -27,10 +27,12 @@ from stemforge.pipelines.running.strategies import make_cluster
 from stemforge.pipelines.running.work import publish, work_folder
 from stemforge.train.checkpoints import Checkpoints
 from stemforge.train.cluster import Cluster
-from stemforge.train.config import Net, Optimization, Precision, TrainConfig
+from stemforge.train.config import Optimization, Precision, TrainConfig
 from stemforge.train.dataset import Dataset
 from stemforge.train.model import Model, load_model, save_model, weights_of
 from stemforge.train.model_files import JOINT
+from stemforge.train.nets.protocol import Net
+from stemforge.train.spleeter.configuration import PRESET
 from stemforge.train.trainer import Report, Trainer, history_csv, is_finished
 
 PUBLISHED = "published"  # in a work folder: its last result is a stage's output
@@ -45,7 +47,7 @@ class Task:
         stems: targets.
         params: all of params.yaml.
         features: the opened folder.
-        net: its nets' shape.
+        net: what its nets look like.
         config: how they are trained.
         start: weights to start from, by name; None: fresh ones.
     """
@@ -87,7 +89,7 @@ def prepare(name: str, features_folder: str) -> Task:
     params = read_params()
     features = open_features(features_folder, params)
     stems = stems_of(name, params)
-    net, config = net_and_config(params.train, features)
+    net, config = net_and_config(params.train)
     start = starting_weights(params.train, name, net)
     return Task(name, stems, params, features, net, config, start)
 
@@ -172,7 +174,7 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
     waiting = fit(trainer, dataset, model, task, chief=work is not None)
     if work is not None:
         publish_model(trainer, model, params, task.features, work)
-        best_loss, best_step = trainer.state.best[0]
+        best_loss, best_step = trainer.state.validations.best[0]
         say(
             f"train@{name}: best validation loss {best_loss:.4f} at step {best_step} of "
             f"{trainer.state.step}; waited for input {waiting:.1%} of the time"
@@ -220,29 +222,24 @@ def stems_of(name: str, params: Params) -> tuple[str, ...]:
         UserError: it is none of them.
     """
     if name not in params.train.models:
-        why = (
-            "train.head=softmax shares each bin among all stems, so none is trained alone"
-            if params.train.head == "softmax"
-            else f"train.models has {', '.join(params.train.models)}"
-        )
-        raise UserError(f"--stem {name}: {why}")
+        raise UserError(f"--stem {name}: train.models has {', '.join(params.train.models)}")
     return tuple(params.corpus.stems) if name == JOINT else (name,)
 
 
-def net_and_config(train: Train, features: FeatureSet) -> tuple[Net, TrainConfig]:
-    """Sorts the train section into the nets' shape and the run's configuration."""
-    values = train.model_dump() | {"bins": features.bins}
+def net_and_config(train: Train) -> tuple[Net, TrainConfig]:
+    """Sorts the train section into the net and the run's configuration."""
+    values = train.model_dump()
 
     def pick(kind: type[Any], **more: Any) -> Any:
         return kind(**{k: values[k] for k in kind.__dataclass_fields__ if k not in more}, **more)
 
-    return pick(Net), pick(TrainConfig, optimization=pick(Optimization))
+    return train.net, pick(TrainConfig, optimization=pick(Optimization))
 
 
 def preset_values(train: Train) -> str:
     """What a preset has set, in one line."""
-    names = [*SPLEETER, "learning_rate"]
-    return ", ".join(f"{name}={getattr(train, name)}" for name in names)
+    values = [f"{name}={getattr(train, name)}" for name in (*PRESET, "learning_rate")]
+    return ", ".join([train.net.describe(), *values])
 
 
 def starting_weights(train: Train, name: str, net: Net) -> dict[str, Any] | None:
@@ -254,14 +251,13 @@ def starting_weights(train: Train, name: str, net: Net) -> dict[str, Any] | None
     if train.init_from is None:
         return None
     model = load_model(Path(train.init_from) / name)
-    for field in ("bins", "width", "depth", "norm", "encoder_activation", "decoder_activation",
-                  "head"):  # fmt: skip
-        ours, theirs = getattr(net, field), getattr(model.net, field)
-        if ours != theirs:
-            place = "features.bins" if field == "bins" else f"train.{field}"
+    theirs = model.net.fields() | {"frames": net.frames}  # which weights do not depend on
+    for field, ours in net.fields().items():
+        if field not in net.training_only and theirs.get(field) != ours:
+            place = "features.bins" if field == "bins" else f"train.net.{field}"
             raise UserError(
-                f"train.init_from={train.init_from}: {name} there has {field}={theirs}, "
-                f"but {place}={ours}"
+                f"train.init_from={train.init_from}: {name} there has {field}="
+                f"{theirs.get(field)}, but {place}={ours}"
             )
     return weights_of(model.keras_model)
 
@@ -331,7 +327,7 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
             if bar is None or monitor is None:
                 return
             rate = (state.step - first) / max(bar.format_dict["elapsed"], 1e-6)
-            best = f"{state.best[0][0]:.4f}" if state.best else "none yet"
+            best = f"{state.validations.best[0][0]:.4f}" if state.validations.best else "none yet"
             bar.set_postfix_str(
                 f"loss {report.loss:.4f}, best validation {best}, "
                 f"{rate * seconds_a_step:.0f} audio-s/s, waiting {waiting:.1%}",
@@ -340,7 +336,7 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
             bar.update()
             monitor.report(report)
             if every and state.step % every == 0:
-                with trainer.evaluating():
+                with trainer.step.evaluating():
                     export_moment(model, state.step)
 
         previous: dict[int, Any] = {
@@ -366,7 +362,7 @@ def publish_model(
     trainer: Trainer, model: Model, params: Params, features: FeatureSet, work: Path
 ) -> None:
     """Writes the model directory and renames it into models/."""
-    best_loss, best_step = trainer.state.best[0]
+    best_loss, best_step = trainer.state.validations.best[0]
     provenance = {
         "features_sha256": features.sha256,
         "train": params.train.model_dump(),

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import common
-from stemforge.train.config import Net
 from stemforge.train.model import Model, save_model
-from stemforge.train.nets import unet
+from stemforge.train.nets.unet import UNet
 
 pytestmark = pytest.mark.system
-NET = Net(256, 64, 2, 6, "affine", 0.0, "elu", "elu", "sigmoid")
+NET = UNet(256, 64, 2, 6, "affine", 0.0, "elu", "elu", "sigmoid")
 SMALL = ["--frames", "64", "--width", "2"]
 PRODUCT = ["--matrix", "64"]
 OURS = "--without-spleeter"
@@ -71,7 +70,7 @@ def places(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     song = tiny_corpus / "test" / "Song 9.stem.mp4"
     (root / "song" / "test" / song.name).symlink_to(song)
     for seed, stem in enumerate(("vocals", "accompaniment")):
-        built = unet.build(NET, [stem], seed=seed)
+        built = NET.build([stem], seed=seed)
         (root / "models" / stem).mkdir(parents=True)
         model = Model((stem,), NET, 4096, 1024, common.RATE_HZ, {}, built)
         save_model(root / "models" / stem, model)

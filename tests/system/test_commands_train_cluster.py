@@ -35,8 +35,8 @@ def original(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         train__validate_every_steps=10,
         train__checkpoint_every_steps=5,
         train__ema_momentum=0.9,
-        train__dropout=0.2,
-        train__norm="batch",
+        train__net__dropout=0.2,
+        train__net__norm="batch",
     )
     train_cluster(root)
     return root

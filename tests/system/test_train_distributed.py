@@ -23,6 +23,7 @@ from pathlib import Path
 from stemforge.pipelines.running.strategies import make_cluster
 import numpy as np
 from tests.test_train_trainer import ADAM, CONFIG, NET
+from stemforge.train.batch import Batch
 from stemforge.train.model import weights_of
 from stemforge.train.trainer import Trainer
 
@@ -30,10 +31,9 @@ folder, cluster = Path(sys.argv[1]), make_cluster(sys.argv[2])
 net = dataclasses.replace(NET, dropout=0.0)  # which draws other numbers on each replica
 random = np.random.default_rng(0)
 shape = (4, net.frames, net.bins, 2)
-batches = [
-    [cluster.share.of(random.exponential(k, shape).astype(np.float32)) for k in (5.0, 2.0)]
-    for _ in range(5)
-]
+def windows(scale):
+    return cluster.share.of(random.exponential(scale, shape).astype(np.float32))
+batches = [Batch(windows(5.0), {"v": windows(2.0)}) for _ in range(5)]
 
 def make(**optimization):
     optimization = dataclasses.replace(ADAM, ema_momentum=0.9, **optimization)
@@ -45,13 +45,13 @@ def make(**optimization):
 
 descent = make(optimizer="sgd", learning_rate=1.0)  # moves by minus the gradient
 values = {f"gradient {k}": v for k, v in weights_of(descent.model).items()}
-descent.train_step(*batches[0])
+descent.step.train(batches[0])
 values = {k: v - weights_of(descent.model)[k.split()[1]] for k, v in values.items()}
 for clip in (None, 0.05):
     trainer = make(clip_norm=clip)
-    values[f"steps {clip}"] = [tuple(map(float, trainer.train_step(*b))) for b in batches]
+    values[f"steps {clip}"] = [trainer.step.train(b) for b in batches]
     values |= {f"weight {clip} {k}": v for k, v in weights_of(trainer.model).items()}
-    with trainer.evaluating():
+    with trainer.step.evaluating():
         values |= {f"average {clip} {k}": v for k, v in weights_of(trainer.model).items()}
 if cluster.is_chief:
     np.savez(folder / "values.npz", **values)
@@ -108,8 +108,8 @@ def original(tmp_path_factory: pytest.TempPathFactory, tiny_project: Path) -> Pa
         train__log_every_steps=1,
         train__validate_every_steps=2,
         train__checkpoint_every_steps=2,
-        train__norm="batch",
-        train__dropout=0.0,
+        train__net__norm="batch",
+        train__net__dropout=0.0,
         train__optimizer="sgd",
         train__learning_rate=3.0,
         train__schedule="plateau",

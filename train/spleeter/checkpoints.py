@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
-from stemforge.train.config import Net
 from stemforge.train.model import Model, set_weights
-from stemforge.train.nets import unet
-from stemforge.train.nets.unet import NORM_EPSILON
+from stemforge.train.nets.unet import UNet
+from stemforge.train.nets.unet.layers import NORM_EPSILON
 from stemforge.train.spleeter.configuration import DEPTH, Configuration, official_configurations
 
 NORMS = 2 * DEPTH
@@ -95,7 +94,7 @@ def import_models(
     groups = [stems] if net.head == "softmax" else [(stem,) for stem in stems]
     models = []
     for group in groups:
-        keras_model = unet.build(net, group)
+        keras_model = net.build(group)
         set_weights(
             keras_model,
             {
@@ -119,11 +118,11 @@ def import_models(
 
 
 def _take_net(
-    rest: dict[str, NDArray[Any]], number: int, net: Net
+    rest: dict[str, NDArray[Any]], number: int, net: UNet
 ) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
     """Takes one stem's variables out of `rest`: our weights, and names of what nothing uses."""
     alone = dataclasses.replace(net, head="sigmoid")  # the same weights
-    shapes = {w.path: tuple(w.shape) for w in unet.build(alone, ["stem"]).weights}
+    shapes = {w.path: tuple(w.shape) for w in alone.build(["stem"]).weights}
     weights: dict[str, NDArray[np.float32]] = {}
 
     def take(layer: str, index: int, part: str) -> NDArray[np.float32]:

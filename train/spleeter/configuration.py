@@ -9,16 +9,33 @@ from typing import Any
 
 from stemforge.errors import UserError
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
-from stemforge.train.config import Activation, Head, Loss, Net, OptimizerName
+from stemforge.train.config import LossName, OptimizerName
 from stemforge.train.model_files import JOINT
+from stemforge.train.nets.unet import Activation, Head, UNet
 
 DEPTH = 6
 FILTERS = [16, 32, 64, 128, 256, 512]
 ACTIVATIONS: dict[str, Activation] = {"ELU": "elu", "ReLU": "relu", "LeakyReLU": "leaky_relu"}
 HEADS: dict[str, Head] = {"unet.unet": "sigmoid", "unet.softmax_unet": "softmax"}
-LOSSES: dict[str, Loss] = {"L1_mask": "l1", "weighted_L1_mask": "weighted_l1"}
+LOSSES: dict[str, LossName] = {"L1_mask": "l1", "weighted_L1_mask": "weighted_l1"}
 OPTIMIZERS: dict[str, OptimizerName] = {"Adam": "adam", "Adadelta": "adadelta", "SGD": "sgd"}
-ADADELTA_RATE = 1e-3  # Spleeter leaves it at TensorFlow 1's default
+# The optimisation of Spleeter's own configurations (4stems and musdb), but for the number of steps.
+PRESET: dict[str, Any] = {
+    "sampling": "songs",
+    "batch_size": 4,
+    "weight_decay": None,
+    "clip_norm": None,
+    "ema_momentum": None,
+    "precision": "float32",
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "cosine_end": None,
+    "plateau_factor": None,
+    "patience": None,
+    "max_plateaus": None,
+}
+# Adadelta takes no rate from its configuration: TensorFlow 1's default.
+RATES: dict[str, float] = {"adam": 1e-4, "sgd": 1e-4, "adadelta": 1e-3}
 # What a net is called in the official configurations that our import knows by name.
 OFFICIAL_STEMS = {
     "2stems": ("vocals", "accompaniment"),
@@ -55,14 +72,34 @@ class Configuration:
     """
 
     stems: tuple[str, ...]
-    net: Net
+    net: UNet
     frame_length_samples: int = 4096
     frame_step_samples: int = 1024
 
 
-def make_net(encoder: Activation, decoder: Activation, head: Head = "sigmoid") -> Net:
+def make_net(encoder: Activation, decoder: Activation, head: Head = "sigmoid") -> UNet:
     """A net of the released models' size."""
-    return Net(512, 1024, FILTERS[0], DEPTH, "affine", 0.0, encoder, decoder, head)
+    return UNet(512, 1024, FILTERS[0], DEPTH, "affine", 0.0, encoder, decoder, head)
+
+
+def spleeter_preset(optimizer: object) -> dict[str, Any]:
+    """What `train.preset: spleeter` sets in the train section, whatever else stands there.
+
+    Args:
+        optimizer: that the section has.
+
+    Returns:
+        Values by name; those of `net` leave its head, which Spleeter's models differ in.
+
+    Raises:
+        UserError: Spleeter has no such optimizer.
+    """
+    if optimizer not in RATES:
+        raise UserError(f"optimizer={optimizer}: not supported; supported: {', '.join(RATES)}")
+    net = make_net("elu", "elu").fields()
+    for name in ("bins", "head"):
+        del net[name]
+    return {**PRESET, "net": net, "learning_rate": RATES[str(optimizer)]}
 
 
 def official_configurations() -> dict[str, Configuration]:
@@ -116,7 +153,7 @@ def parse_configuration(data: Mapping[str, Any]) -> Configuration:
         encoder = shape.pop("conv_activation", "LeakyReLU")
         decoder = shape.pop("deconv_activation", "ReLU")
         _refuse_rest(shape, "model.params.")
-        net = Net(
+        net = UNet(
             frames=data["T"],
             bins=data["F"],
             width=filters[0],
@@ -144,7 +181,7 @@ def training_parameters(data: Mapping[str, Any]) -> tuple[dict[str, dict[str, An
         parameter because it changes nothing here.
 
     Raises:
-        UserError: a key is missing, or a key or value has no equal.
+        UserError: a key is missing, or a key or value is not supported.
     """
     rest = dict(data)
     configuration = parse_configuration(rest)
@@ -166,21 +203,21 @@ def training_parameters(data: Mapping[str, Any]) -> tuple[dict[str, dict[str, An
             "validation_csv": rest.pop("validation_csv"),
             "stems": list(configuration.stems),
         }
-        net = dataclasses.asdict(configuration.net)
+        net = configuration.net.fields()
         features = {
             "frame_length_samples": configuration.frame_length_samples,
             "frame_step_samples": configuration.frame_step_samples,
             "bins": net.pop("bins"),
         }
         train = {
-            **net,
-            "models": [JOINT] if net["head"] == "softmax" else list(configuration.stems),
+            "net": net,
+            "models": [JOINT] if configuration.net.needs_joint else list(configuration.stems),
             "sampling": "songs",
             "batch_size": rest.pop("batch_size", 8),
             "steps": rest.pop("train_max_steps"),
             "loss": _look_up(LOSSES, "loss_type", rest.pop("loss_type", "L1_mask")),
             "optimizer": optimizer,
-            "learning_rate": ADADELTA_RATE if optimizer == "adadelta" else rate,
+            "learning_rate": RATES["adadelta"] if optimizer == "adadelta" else rate,
             "seed": rest.pop("random_seed"),
             "log_every_steps": rest.pop("save_summary_steps"),
             "validate_every_steps": every,
@@ -194,10 +231,10 @@ def training_parameters(data: Mapping[str, Any]) -> tuple[dict[str, dict[str, An
 
 def _look_up(table: Mapping[str, Any], key: str, value: Any) -> Any:
     if value not in table:
-        raise UserError(f"{key}={value}: no equal here; known are {', '.join(table)}")
+        raise UserError(f"{key}={value}: not supported; supported: {', '.join(table)}")
     return table[value]
 
 
 def _refuse_rest(rest: Mapping[str, Any], prefix: str) -> None:
     for key, value in rest.items():
-        raise UserError(f"{prefix}{key}={value}: no equal here")
+        raise UserError(f"{prefix}{key}={value}: not supported")

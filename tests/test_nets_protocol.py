@@ -1,0 +1,183 @@
+"""The seam: a net of the tests' own goes through everything with nothing but its own file."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemforge.errors import UserError
+from stemforge.eval.runtimes.litert import LiteRTNets
+from stemforge.eval.runtimes.tensorflow import load_nets
+from stemforge.pipelines.commands.main import main as command
+from stemforge.pipelines.console import run_main
+from stemforge.pipelines.params import read_params
+from stemforge.pipelines.stages import evaluate, export, leaderboard, release, separate
+from stemforge.pipelines.stages import train as train_stage
+from stemforge.train.model import load_model, save_model, weights_of
+from stemforge.train.model_files import read_card
+from tests.factories import STEMS, set_params
+from tests.test_runtimes_tensorflow import NETS, trained
+from tests.tiny_net import TinyNet, in_the_table
+
+FIELDS = {"kind": "tiny", "frames": 16, "channels": 4, "activation": "elu", "penalty": 0.01}
+
+
+@pytest.fixture
+def project(finished: Path) -> Iterator[Path]:
+    with in_the_table():
+        yield finished
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which a net of another kind was trained, exported and released."""
+    root = tmp_path_factory.mktemp("tiny-net") / "project"
+    root.mkdir()
+    (root / "params.yaml").write_text((tiny_project / "params.yaml").read_text())
+    (root / "data").symlink_to(tiny_project / "data")
+    (root / "comparisons").mkdir()
+    set_params(root, train__net=dict(FIELDS), export__frames=[16], leaderboard__resamples=9)
+    (root / "dvc.lock").write_text("stages: {}\n")
+    (root / ".gitignore").write_text("/*\n!/params.yaml\n")
+    someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    for git in (("init", "-q"), ("add", "-A"), (*someone, "commit", "-q", "-m", "start")):
+        subprocess.run(["git", *git], cwd=root, check=True)
+    with in_the_table(), contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
+        if not Path("data/corpus.json").exists():
+            Path("data/corpus.json").write_text('{"root": "corpus", "remark": ""}')
+        for stem in STEMS:
+            patch.setattr(sys, "argv", ["train", "--stem", stem])
+            assert run_main(train_stage.main) == 0
+        for stage in (separate, evaluate, leaderboard, export, release):
+            assert run_main(stage.main) == 0, stage.__name__
+    return root
+
+
+def test_training_writes_its_kind_and_fields(project: Path) -> None:
+    card = json.loads((project / "models" / "vocals" / "model.json").read_text())
+    assert card["version"] == 3
+    assert card["net"] == FIELDS | {"bins": 64}
+    net = read_card(project / "models" / "vocals")["net"]
+    assert net == TinyNet(16, 64, 4, "elu", 0.01)
+    rows = (project / "models" / "vocals" / "history.csv").read_text().splitlines()
+    assert len(rows) == 1 + read_params(project / "params.yaml").train.steps // 2
+
+
+def test_both_runtimes_are_keras(project: Path, random: np.random.Generator) -> None:
+    mixture = random.exponential(5.0, (16, 64, 2)).astype(np.float32)
+    model = load_model(project / "models" / "drums")
+    truth = np.asarray(model.keras_model(mixture[None])["drums"])[0]
+    lite = LiteRTNets(project / "exports" / "drums" / "drums-float32.tflite", threads=1)
+    for nets in (load_nets(project / "models" / "drums"), lite):
+        np.testing.assert_allclose(nets(mixture)["drums"], truth, rtol=1e-5, atol=1e-5)
+    near = load_nets(project / "models" / "drums", precision="bfloat16")(mixture)["drums"]
+    assert 1e-5 < np.linalg.norm(near - truth) / np.linalg.norm(truth) < 0.02
+    wide = load_nets(project / "models" / "drums", max_frequency_hz=1000.0, frames=7)
+    assert wide(np.ones((7, 93, 2), np.float32))["drums"].shape == (7, 93, 2)
+
+
+def test_separate_takes_models_and_exports(project: Path, tmp_path: Path) -> None:
+    song = next((project / "data" / "decoded" / "test").iterdir()) / "mixture.wav"
+    for place in ("models", "exports"):
+        flags = ("--model", str(project / place), "--output", str(tmp_path / place))
+        assert command(["separate", str(song), "--subtype", "FLOAT", *flags]) == 0
+    for stem in STEMS:
+        ours, theirs = (
+            soundfile.read(tmp_path / place / "mixture" / f"{stem}.wav")[0]
+            for place in ("models", "exports")
+        )
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        assert np.abs(ours).max() > 0.01
+
+
+def test_exports_leave_out_what_the_net_does_not_offer(project: Path) -> None:
+    files = {path.name for path in (project / "exports" / "vocals").iterdir()}
+    assert files == {f"vocals-{kind}.tflite" for kind in ("float32", "float16", "int8-weights")}
+    parity = json.loads((project / "exports" / "parity.json").read_text())
+    assert parity["separate-16.tflite"]["vocals"]["finite"]
+
+
+def test_the_release_verifies_and_its_card_describes_the_net(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.chdir(project):
+        assert command(["verify", "release"]) == 0
+    assert "release: whole, and computes what it says" in capsys.readouterr().out
+    card = (project / "release" / "MODEL_CARD.md").read_text()
+    assert "two convolutions, 4 channels, elu: one net for each stem." in card
+    assert command(["info", str(project / "models" / "vocals")]) == 0
+    assert "  net         two convolutions, 4 channels, elu\n" in capsys.readouterr().out
+
+
+def test_starting_weights_must_be_of_the_same_net(
+    project: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = tmp_path / "other"
+    root.mkdir()
+    (root / "params.yaml").write_text((project / "params.yaml").read_text())
+    (root / "data").symlink_to(project / "data")
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "argv", ["train", "--stem", "vocals"])
+    set_params(root, train__init_from=str(project / "models"), train__net__channels=5)
+    assert run_main(train_stage.main) == 2
+    assert "vocals there has channels=4, but train.net.channels=5" in capsys.readouterr().err
+    # The penalty and the window are training's own.
+    set_params(root, train__net__channels=4, train__net__penalty=0.0, train__net__frames=8)
+    assert run_main(train_stage.main) == 0
+
+
+def test_version_2_is_read(tmp_path: Path) -> None:
+    """As models of before were written: without a kind."""
+    model = trained(NETS["4stems"], ("vocals",))
+    save_model(tmp_path, model)
+    card = json.loads((tmp_path / "model.json").read_text())
+    assert card["net"].pop("kind") == "unet"
+    (tmp_path / "model.json").write_text(json.dumps(card | {"version": 2}))
+    found = load_model(tmp_path)
+    assert found.net == model.net
+    for name, values in weights_of(model.keras_model).items():
+        np.testing.assert_array_equal(weights_of(found.keras_model)[name], values)
+    load_nets(tmp_path)
+    assert command(["info", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"version": 4}, "model version 4 is not supported; supported: 2, 3: update stemforge"),
+        ({"version": 1}, "model version 1 is not supported; supported: 2, 3: train or import"),
+        ({"kind": "gan"}, "kind=gan: no such kind of net: unet"),
+        ({"kind": "tiny"}, "kind=tiny: no such kind of net: unet"),  # it is not in the table
+        ({"layers": 3}, "kind=unet: layers: unknown"),
+        ({"frames": 20}, "frames=20: must be a multiple of 8"),
+    ],
+)
+def test_models_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object], problem: str
+) -> None:
+    save_model(tmp_path, trained(NETS["4stems"], ("vocals",)))
+    card = json.loads((tmp_path / "model.json").read_text())
+    place = card if "version" in change else card["net"]
+    place.update(change)
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=problem):
+        load_model(tmp_path)
+    for words in (["info", str(tmp_path)], ["separate", "x.wav", "--model", str(tmp_path)]):
+        arguments = [*words, "--output", "out"] if words[0] == "separate" else words
+        if words[0] == "separate":
+            Path(tmp_path / "x.wav").touch()
+            arguments[1] = str(tmp_path / "x.wav")
+        assert command(arguments) == 2
+        line = capsys.readouterr().err
+        assert problem in line
+        assert str(tmp_path / "model.json") in line
+        assert line.count("\n") == 1

@@ -1,0 +1,80 @@
+"""What a step minimises: terms by stem, their weights, and the net's own losses."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stemforge.errors import UserError
+from stemforge.features.shards.reading import FeatureSet
+from stemforge.train.batch import Batch
+from stemforge.train.dataset import Dataset
+from stemforge.train.losses import LOSSES, Estimates, Loss, total
+from stemforge.train.trainer import Trainer
+from tests.factories import STEMS
+from tests.test_train_trainer import CONFIG, NET, dataset, train
+from tests.tiny_net import TinyNet
+
+ONES = np.ones((1, 2, 2, 2), np.float32)
+
+
+def test_terms_are_weighted_and_summed_with_the_nets_own_by_hand() -> None:
+    batch = Batch(9 * ONES, {"a": 2 * ONES, "b": 5 * ONES})
+    estimates = {"a": 3 * ONES, "b": ONES}  # off by 1 and by 4
+    loss = LOSSES["l1"]
+    assert float(total(loss, batch, estimates, stem_weights=None, own=[])) == 5.0
+    weighted = total(loss, batch, estimates, stem_weights={"a": 3.0, "b": 0.5}, own=[10.0, 1.0])
+    assert float(weighted) == 3 * 1 + 0.5 * 4 + 11
+
+
+def test_a_nets_own_loss_counts_in_training_alone(features: FeatureSet, tmp_path: Path) -> None:
+    plain, own = (
+        Trainer(
+            TinyNet(16, 64, 3, "relu", penalty), CONFIG, stems=("vocals",),
+            work=tmp_path / str(penalty),
+        )
+        for penalty in (0.0, 0.25)
+    )  # fmt: skip
+    for folder in ("0.0", "0.25"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+    (batch,) = dataset(features).training(sampling="windows", seed=1, start_step=0, steps=1)
+    kernel, bias = own.model.get_layer("vocals_first").get_weights()
+    first = tf.nn.relu(tf.nn.conv2d(batch.mixture, kernel, 1, "SAME") + bias)
+    penalty = 0.25 * float(np.mean(np.square(first)))
+    assert own.step.validation_loss(batch) == plain.step.validation_loss(batch)
+    losses = [trainer.step.train(batch)[0] for trainer in (plain, own)]
+    assert penalty > 0.1
+    assert losses[1] - losses[0] == pytest.approx(penalty, rel=1e-4)
+
+
+def phase_terms(batch: Batch, estimates: Estimates) -> dict[str, Any]:
+    """Of the estimate with the mixture's phase, real part against that of the truth."""
+    return {
+        stem: tf.reduce_mean(tf.abs((estimates[stem] - target) * tf.cos(batch.phases)))
+        for stem, target in batch.stems.items()
+    }
+
+
+def test_a_loss_gets_the_phases_that_it_needs(
+    features: FeatureSet, tiny_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_phases = FeatureSet.open(str(tiny_project / "data" / "features"))
+    data = Dataset(with_phases, stems=STEMS, window_frames=16, batch_size=2)
+    assert next(data.validation(max_windows=2)).phases is None
+    batch = next(data.validation(max_windows=2, phases=True))
+    reader = with_phases.reader("valid")
+    for number, (run, start) in enumerate(data.validation_places(2)):
+        np.testing.assert_array_equal(
+            batch.phases[number], reader.read_phases([(run, start)], 16)[0]
+        )
+    monkeypatch.setitem(LOSSES, "l1", Loss(phase_terms, needs_phases=True))
+    config = dataclasses.replace(CONFIG, steps=2)
+    net = dataclasses.replace(NET, dropout=0.0)
+    trainer = Trainer(net, config, stems=("vocals",), work=None)
+    trainer.fit(Dataset(with_phases, stems=("vocals",), window_frames=16, batch_size=2))
+    assert 0.0 < trainer.state.history[-1]["valid_loss"]
+    with pytest.raises(UserError, match="no phases in it: set features.mixture_phase=int8"):
+        train(features, tmp_path / "work", config)

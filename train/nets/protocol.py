@@ -1,0 +1,155 @@
+"""What a net is: everything that the rest of the tree asks of one. No TensorFlow here."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemforge.errors import UserError
+from stemforge.train.config import InferencePrecision, Precision
+
+if TYPE_CHECKING:
+    import keras
+
+Library = Literal["onednn", "xnnpack"]  # what runs the operations: TensorFlow's, LiteRT's
+Weights = Mapping[str, NDArray[np.float32]]  # by name, as a model directory holds them
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A trained net as plain operations of a graph.
+
+    Attributes:
+        values: what it computes with: NumPy arrays in nested dictionaries and lists.
+        run: from the mixture, float32 [batch, frames, bins, 2], magnitudes, and `values` as
+            tensors, to a list of the stems' magnitudes, float32 of the same shape. Models that
+            may share a compiled graph return the same function.
+    """
+
+    values: Any
+    run: Callable[[Any, Any], list[Any]]
+
+
+@dataclass(frozen=True)
+class Net:
+    """What a net looks like: its kind and fields are `train.net` in params.yaml and model.json.
+
+    A new net is a subclass in a module of train.nets and a line in its table. `bins` is the one
+    field that params.yaml does not have there: it is features.bins.
+
+    Attributes:
+        kind: its name in the table.
+        paper: where it is from, for the model card.
+        training_only: fields that change neither weights nor estimates, such as dropout.
+        frames: frames in and out, T.
+        bins: lowest bins of the STFT in and out, F.
+    """
+
+    kind: ClassVar[str]
+    paper: ClassVar[str] = ""
+    training_only: ClassVar[frozenset[str]] = frozenset()
+    frames: int
+    bins: int
+
+    def __post_init__(self) -> None:
+        """Raises UserError where fields do not go together."""
+        self.check()
+
+    def fields(self) -> dict[str, Any]:
+        """Kind and fields as JSON values."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+    @property
+    def multiple(self) -> int:
+        """What frames and bins must be multiples of."""
+        return 1
+
+    @property
+    def needs_joint(self) -> bool:
+        """Whether the nets of all stems depend on each other, so that they are one model."""
+        return False
+
+    def check(self) -> None:
+        """Refuses fields that do not go together, with their names first: "frames=100: ...".
+
+        Raises:
+            UserError: they do not.
+        """
+        for name in ("frames", "bins"):
+            value = getattr(self, name)
+            if value < 1 or value % self.multiple:
+                raise UserError(f"{name}={value}: must be a multiple of {self.multiple}")
+
+    def resized(self, *, frames: int | None = None, bins: int | None = None) -> Self:
+        """The net for inputs of another size, which takes the same weights.
+
+        Args:
+            frames: None: as they are.
+            bins: None: as they are.
+
+        Raises:
+            UserError: it cannot take that size.
+        """
+        return dataclasses.replace(self, frames=frames or self.frames, bins=bins or self.bins)
+
+    def build(
+        self, stems: Sequence[str], *, seed: int = 0, precision: Precision = "float32"
+    ) -> "keras.Model":
+        """Builds the nets of one model with fresh weights.
+
+        Losses of its own, such as a KL term, it adds by Keras' `add_loss`.
+
+        Args:
+            stems: what they estimate.
+            seed: of all that is random in it.
+            precision: what it computes in; weights, input and output are float32.
+
+        Returns:
+            A model from mixture magnitudes, float32 [batch, frames, bins, 2], to a dictionary
+            of the stems' magnitudes, each of that shape.
+        """
+        raise NotImplementedError
+
+    def lowered(
+        self,
+        weights: Weights,
+        stems: Sequence[str],
+        *,
+        library: Library,
+        precision: InferencePrecision = "float32",
+    ) -> Lowered:
+        """The trained nets as plain operations: here the Keras model itself in a graph.
+
+        Args:
+            weights: of the nets, by name.
+            stems: what they estimate.
+            library: that will run them; a net may choose what is fast there.
+            precision: "bfloat16" computes all but masks and estimates in bfloat16.
+
+        Raises:
+            UserError: the weights do not fit.
+        """
+        from stemforge.train.model import set_weights
+
+        policy: Precision = "float32" if precision == "float32" else "mixed_bfloat16"
+        model = self.build(stems, precision=policy)
+        set_weights(model, weights)
+
+        def run(mixture: Any, values: Any) -> list[Any]:
+            parts = (model.trainable_variables, model.non_trainable_variables)
+            given = [[values[v.path] for v in part] for part in parts]
+            found, _ = model.stateless_call(*given, mixture, training=False)
+            return [found[stem] for stem in stems]
+
+        return Lowered({v.path: np.asarray(v) for v in model.variables}, run)
+
+    def int8_layers(self) -> list[str]:
+        """Names of the layers that tolerate int8 arithmetic; none: no int8_mixed file."""
+        return []
+
+    def describe(self) -> str:
+        """The net in a phrase, such as "U-Net, 6 blocks, 16 filters in the first"."""
+        raise NotImplementedError

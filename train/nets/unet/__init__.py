@@ -1,0 +1,117 @@
+"""Spleeter's U-Net, one for each stem: what it looks like.
+
+Hennequin, Khlif, Voituret, Moussallam: Spleeter (JOSS 2020), after Jansson et al., Singing
+voice separation with deep U-Net convolutional networks (ISMIR 2017).
+
+- layers: Keras layers of its own
+- training: the nets as Keras models
+- inference: the trained nets as plain operations, each as its library is fastest
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from stemforge.errors import UserError
+from stemforge.train.config import InferencePrecision, Precision
+from stemforge.train.nets.protocol import Library, Lowered, Net, Weights
+
+if TYPE_CHECKING:
+    import keras
+
+Norm = Literal["affine", "batch"]
+Activation = Literal["elu", "relu", "leaky_relu"]
+Head = Literal["sigmoid", "softmax"]
+
+
+@dataclass(frozen=True)
+class UNet(Net):
+    """What a U-Net looks like; Spleeter's values in brackets.
+
+    Attributes:
+        frames: frames in and out, T [512]; a multiple of 2 ** depth.
+        bins: lowest bins of the STFT that it sees, F [1024]; a multiple of 2 ** depth.
+        width: filters of the first encoder block [16]; each further block doubles them.
+        depth: number of encoder blocks [6].
+        norm: "affine" scales and shifts each channel, as the released models do; "batch"
+            also normalises by batch statistics.
+        dropout: rate after the first three decoder blocks [0; 0.5 in Spleeter's code, where
+            it never fires].
+        encoder_activation: ["leaky_relu" with slope 0.2 in 2stems, "elu" elsewhere].
+        decoder_activation: ["relu" in 2stems, "elu" elsewhere].
+        head: "sigmoid" gives each stem a mask of its own; "softmax" shares each bin out among
+            the stems of one model, so that their masks sum to 1 ["softmax" in 5stems].
+    """
+
+    kind: ClassVar[str] = "unet"
+    paper: ClassVar[str] = "Hennequin, Khlif, Voituret, Moussallam: Spleeter, JOSS 2020"
+    training_only: ClassVar[frozenset[str]] = frozenset({"dropout"})
+    width: int
+    depth: int
+    norm: Norm
+    dropout: float
+    encoder_activation: Activation
+    decoder_activation: Activation
+    head: Head
+
+    @property
+    def multiple(self) -> int:
+        """Each block halves frames and bins."""
+        return int(2**self.depth)
+
+    @property
+    def needs_joint(self) -> bool:
+        """A softmax shares each bin out among all stems."""
+        return self.head == "softmax"
+
+    def check(self) -> None:
+        """See Net.check.
+
+        Raises:
+            UserError: a field is out of its range, or a size no multiple of 2 ** depth.
+        """
+        for name, least in (("width", 1), ("depth", 2)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)}: must be {least} or more")
+        if not 0.0 <= self.dropout < 1.0:
+            raise UserError(f"dropout={self.dropout}: must be 0 or more and below 1")
+        super().check()
+
+    def build(
+        self, stems: Sequence[str], *, seed: int = 0, precision: Precision = "float32"
+    ) -> "keras.Model":
+        """See Net.build."""
+        from stemforge.train.nets.unet import training
+
+        return training.build(self, stems, seed=seed, precision=precision)
+
+    def lowered(
+        self,
+        weights: Weights,
+        stems: Sequence[str],
+        *,
+        library: Library,
+        precision: InferencePrecision = "float32",
+    ) -> Lowered:
+        """See Net.lowered."""
+        from stemforge.train.nets.unet import inference
+
+        values = inference.fold(weights, self, stems, library=library, precision=precision)
+        return Lowered(values, inference.runner(self, library))
+
+    def int8_layers(self) -> list[str]:
+        """The inner ones.
+
+        The first two see magnitudes as they are, the last three make the mask, and values of both
+        are heavy-tailed: docs/export.md has the measurement, layer by layer, on Deezer's nets.
+        """
+        encoders = [f"encoder_{level}" for level in range(2, self.depth)]
+        return encoders + [f"decoder_{level}" for level in range(self.depth - 3)]
+
+    def describe(self) -> str:
+        """See Net.describe."""
+        return (
+            f"U-Net, {self.depth} blocks, {self.width} filters in the first, "
+            f"{self.encoder_activation} and {self.decoder_activation}, norm {self.norm}, "
+            f"dropout {self.dropout}, {self.head} masks"
+        )

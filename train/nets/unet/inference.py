@@ -1,0 +1,273 @@
+"""The U-Nets as they run once trained: TensorFlow's own operations, no Keras.
+
+Norms are a scale and a shift per channel by then, bias and activation stand right behind their
+convolution, where oneDNN and XNNPACK fuse them, and weights are arguments, so that all nets
+of one shape share one compiled function, and one copy of their values is in memory.
+
+A 5x5 transposed convolution of stride 2 is four convolutions, one for each phase of its
+output: output row 2i + r sees input row i + d through tap r + 1 - 2d, for d in -1, 0, 1, where
+taps reach from 0 to 4. XNNPACK runs the four as fast as its matrix products, and oneDNN the
+transposed one. Where one or two channels would keep neither library busy, in the last decoder,
+the mask and, for XNNPACK, the first encoder, the phases of an image are its channels:
+space_to_depth and depth_to_space move them there and back. XNNPACK also keeps a pointer for each
+tap of each output pixel, which made up half of its memory.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from stemforge.errors import UserError
+from stemforge.train.config import InferencePrecision
+from stemforge.train.nets.protocol import Library
+from stemforge.train.nets.unet import Activation, UNet
+from stemforge.train.nets.unet.layers import NORM_EPSILON
+
+Weights = dict[str, NDArray[Any]]
+
+
+def fold(
+    weights: Mapping[str, NDArray[np.float32]],
+    net: UNet,
+    stems: Sequence[str],
+    *,
+    library: Library,
+    precision: InferencePrecision = "float32",
+) -> list[Weights]:
+    """Weights by name, as a model directory holds them, made ready to run.
+
+    Args:
+        weights: "encoder_0/kernel" and so on, float32; of several stems with their prefix.
+        net: their shape.
+        stems: what they estimate.
+        library: that will run them, each by the kernels that it is fastest with.
+        precision: type of the values, which is computed in; norms stay in float32, which the
+            fused norm takes whatever it computes in.
+
+    Returns:
+        For each stem its layers' "kernel" and "bias", and "scale" and "shift" of its norms.
+
+    Raises:
+        UserError: a weight is missing or of another shape than the net's.
+    """
+    found = []
+    for stem in stems:
+        prefix = f"{stem}_" if len(stems) > 1 else ""
+        folded: Weights = {}
+        for name, shape in _shapes(net).items():
+            value = weights.get(prefix + name)
+            if value is None or value.shape != shape:
+                size = "missing" if value is None else f"{list(value.shape)}, not {list(shape)}"
+                raise UserError(f"weights do not fit the net: {prefix}{name} is {size}")
+            folded[name] = value
+        for norm in sorted({name.split("/")[0] for name in folded if "_norm_" in name}):
+            scale, shift = folded.pop(f"{norm}/gamma"), folded.pop(f"{norm}/beta")
+            if net.norm == "batch":
+                variance = folded.pop(f"{norm}/moving_variance")
+                mean = folded.pop(f"{norm}/moving_mean")
+            else:  # batch norm whose statistics stay 0 and 1
+                mean, variance = np.zeros_like(shift), np.ones_like(scale)
+            scale = scale / np.sqrt(variance + np.float32(NORM_EPSILON))
+            folded |= {f"{norm}/scale": scale, f"{norm}/shift": shift - mean * scale}
+        if library == "xnnpack":
+            folded["encoder_0/kernel"] = _first_phases(folded["encoder_0/kernel"])
+            for level in range(net.depth - 1):
+                kernel = folded.pop(f"decoder_{level}/kernel")
+                folded |= {f"decoder_{level}/{n}": k for n, k in phase_kernels(kernel).items()}
+        last = f"decoder_{net.depth - 1}"
+        folded[f"{last}/kernel"] = _one_filter_phases(folded[f"{last}/kernel"])
+        folded["mask/kernel"] = _mask_phases(folded["mask/kernel"])
+        folded |= {
+            f"{name}/bias": np.tile(folded[f"{name}/bias"], n)
+            for name, n in ((last, 4), ("mask", 16))
+        }
+        if precision == "bfloat16":
+            kind = tf.bfloat16.as_numpy_dtype
+            folded = {k: v if "_norm_" in k else v.astype(kind) for k, v in folded.items()}
+        found.append(folded)
+    return found
+
+
+def _shapes(net: UNet) -> dict[str, tuple[int, ...]]:
+    filters = [net.width * 2**level for level in range(net.depth)]
+    layers: dict[str, tuple[int, ...]] = {"mask": (4, 4, 1, 2)}
+    layers |= {
+        f"encoder_{level}": (5, 5, inputs, outputs)
+        for level, (inputs, outputs) in enumerate(zip([2, *filters], filters, strict=False))
+    }
+    norms = {f"encoder_norm_{level}": filters[level] for level in range(net.depth - 1)}
+    inputs = filters[-1]
+    for level, outputs in enumerate([*reversed(filters[:-1]), 1]):
+        layers[f"decoder_{level}"] = (5, 5, outputs, inputs)
+        norms[f"decoder_norm_{level}"] = outputs
+        inputs = 2 * outputs  # with the skip
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, shape in layers.items():
+        shapes[f"{name}/kernel"] = shape
+        shapes[f"{name}/bias"] = (shape[2] if name.startswith("decoder") else shape[3],)
+    values = ("gamma", "beta", "moving_mean", "moving_variance")[: 4 if net.norm == "batch" else 2]
+    return shapes | {f"{norm}/{v}": (size,) for norm, size in norms.items() for v in values}
+
+
+# Taps of a transposed convolution that an output row (or column) sees, by its phase.
+TAPS = ((3, 1), (4, 2, 0))
+
+
+def phase_kernels(kernel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """A transposed convolution's kernel as one for each phase of its output.
+
+    Args:
+        kernel: float32 [5, 5, outputs, inputs].
+
+    Returns:
+        "kernel_00", "kernel_01", "kernel_10" and "kernel_11", by phase of row and column:
+        float32 [2 or 3, 2 or 3, inputs, outputs].
+    """
+    return {
+        f"kernel_{row}{column}": np.ascontiguousarray(
+            kernel[np.ix_(TAPS[row], TAPS[column])].swapaxes(2, 3)
+        )
+        for row in (0, 1)
+        for column in (0, 1)
+    }
+
+
+def _first_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[5, 5, inputs, outputs] of stride 2 to [3, 3, 4 inputs, outputs] behind space_to_depth.
+
+    Output row i sees rows 2i - 1 + k, for k = 0 to 4 ("same" padding of an even size).
+    """
+    inputs, outputs = kernel.shape[2:]
+    out = np.zeros((3, 3, 2, 2, inputs, outputs), np.float32)
+    for k, m in np.ndindex(5, 5):
+        (dy, row), (dx, column) = divmod(k - 1, 2), divmod(m - 1, 2)
+        out[dy + 1, dx + 1, row, column] = kernel[k, m]
+    return out.reshape(3, 3, 4 * inputs, outputs)
+
+
+def _one_filter_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[5, 5, 1, inputs] to [3, 3, inputs, 4]: the phases as channels, absent taps zero."""
+    out = np.zeros((3, 3, kernel.shape[3], 4), np.float32)
+    for number, (name, phase) in enumerate(phase_kernels(kernel).items()):
+        rows, columns = phase.shape[:2]
+        assert name == f"kernel_{rows - 2}{columns - 2}"
+        out[:rows, :columns, :, number] = phase[..., 0]
+    return out
+
+
+def _mask_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[4, 4, 1, 2] of dilation 2 to [3, 3, 16, 32]: the same from 4 x 4 phases to such phases.
+
+    Output row y sees rows y - 3 + 2k, for k = 0 to 3 ("same" padding). Row 4i + 2a + b comes as
+    phase b of row 2i + a of the last decoder, so that space_to_depth puts a before b.
+    """
+    out = np.zeros((3, 3, 2, 2, 2, 2, 4, 4, 2), np.float32)  # [.., a, a, b, b, row, column, 2]
+    for row, column, k, m in np.ndindex(4, 4, 4, 4):
+        dy, from_row = divmod(row - 3 + 2 * k, 4)
+        dx, from_column = divmod(column - 3 + 2 * m, 4)
+        (ay, by), (ax, bx) = divmod(from_row, 2), divmod(from_column, 2)
+        out[dy + 1, dx + 1, ay, ax, by, bx, row, column] = kernel[k, m, 0]
+    return out.reshape(3, 3, 16, 32)
+
+
+def estimate(
+    mixture: Any, weights: Sequence[Mapping[str, Any]], *, net: UNet, library: Library
+) -> list[Any]:
+    """Runs the nets of one model.
+
+    Args:
+        mixture: float32 [batch, frames, bins, 2], magnitudes; frames and bins are multiples of
+            2 ** depth, and need not be the net's own.
+        weights: what `fold` returned, of one floating-point type, which is computed in.
+        net: their shape.
+        library: what `fold` was given.
+
+    Returns:
+        float32 magnitudes of the mixture's shape for each stem.
+    """
+    logits = [tf.cast(_logits(mixture, values, net, library), tf.float32) for values in weights]
+    if net.head == "softmax":
+        masks = tf.unstack(tf.nn.softmax(tf.stack(logits, axis=-1), axis=-1), axis=-1)
+    else:
+        masks = [tf.sigmoid(logit) for logit in logits]
+    return [mask * mixture for mask in masks]
+
+
+def _logits(mixture: Any, weights: Mapping[str, Any], net: UNet, library: Library) -> Any:
+    """One stem's net up to its mask's logits: train.nets.unet's, which says the shapes."""
+
+    def convolution(x: Any, layer: str, stride: int) -> Any:
+        with tf.name_scope(layer):  # the name that quantisation knows it by
+            x = tf.nn.conv2d(x, weights[f"{layer}/kernel"], stride, "SAME")
+            return tf.nn.bias_add(x, weights[f"{layer}/bias"])
+
+    def norm(x: Any, layer: str) -> Any:
+        scale, shift = weights[f"{layer}/scale"], weights[f"{layer}/shift"]
+        return tf.raw_ops.FusedBatchNormV3(  # in one pass over x
+            x=x,
+            scale=scale,
+            offset=shift,
+            mean=tf.zeros_like(scale),
+            variance=tf.ones_like(scale),
+            epsilon=0.0,
+            is_training=False,
+        ).y
+
+    x, skips = tf.cast(mixture, weights["mask/kernel"].dtype), []
+    for level in range(net.depth):
+        if library == "xnnpack" and level == 0:
+            x = convolution(tf.nn.space_to_depth(x, 2), "encoder_0", 1)
+        else:
+            x = convolution(x, f"encoder_{level}", 2)
+        skips.append(x)
+        if level < net.depth - 1:
+            x = _activation(net.encoder_activation)(norm(x, f"encoder_norm_{level}"))
+    skips.pop()
+    activation = _activation(net.decoder_activation)
+    for level in range(net.depth - 1):
+        layer = f"decoder_{level}"
+        if library == "xnnpack":
+            x = tf.nn.depth_to_space(activation(_phases(x, weights, layer)), 2)
+        else:
+            kernel = weights[f"{layer}/kernel"]
+            _, rows, columns, _ = x.shape
+            shape = [tf.shape(x)[0], 2 * rows, 2 * columns, kernel.shape[2]]
+            x = tf.nn.conv2d_transpose(x, kernel, shape, 2, "SAME")
+            x = activation(tf.nn.bias_add(x, weights[f"{layer}/bias"]))
+        x = tf.concat([skips.pop(), norm(x, f"decoder_norm_{level}")], axis=-1)
+    last = f"decoder_{net.depth - 1}"
+    x = activation(convolution(x, last, 1))
+    norm_name = f"decoder_norm_{net.depth - 1}"
+    # One scale and one shift for all four phases.
+    scale, shift = (tf.cast(weights[f"{norm_name}/{n}"], x.dtype) for n in ("scale", "shift"))
+    x = x * scale + shift
+    return tf.nn.depth_to_space(convolution(tf.nn.space_to_depth(x, 2), "mask", 1), 4)
+
+
+def _phases(x: Any, weights: Mapping[str, Any], layer: str) -> Any:
+    """The four phases of a transposed convolution, as channels for depth_to_space."""
+    phases = []
+    for row in (0, 1):
+        for column in (0, 1):
+            # Each with a padding of its own, which XNNPACK makes part of the convolution.
+            padded = tf.pad(x, [(0, 0), (1, row), (1, column), (0, 0)])
+            with tf.name_scope(layer):
+                phase = tf.nn.conv2d(padded, weights[f"{layer}/kernel_{row}{column}"], 1, "VALID")
+                phases.append(tf.nn.bias_add(phase, weights[f"{layer}/bias"]))
+    return tf.concat(phases, axis=-1)
+
+
+def _activation(name: Activation) -> Any:
+    if name == "leaky_relu":
+        return lambda x: tf.nn.leaky_relu(x, alpha=0.2)
+    return {"elu": tf.nn.elu, "relu": tf.nn.relu}[name]
+
+
+@functools.cache
+def runner(net: UNet, library: Library) -> Callable[[Any, Any], list[Any]]:
+    """`estimate` for nets of one shape: always the same function, which is compiled once."""
+    return functools.partial(estimate, net=net, library=library)
