@@ -164,8 +164,8 @@ class Dataset:
         longest = max((run.frames for run in reader.runs), default=0)
         if longest < self.window_frames:
             raise UserError(
-                f"train.frames={self.window_frames}: the longest stretch of kept blocks in the "
-                f"{split} split has {longest} frames: lower train.frames or use longer songs"
+                f"train.net.frames={self.window_frames}: the longest stretch of kept blocks in the "
+                f"{split} split has {longest} frames: lower train.net.frames or use longer songs"
             )
         return Sampler(
             [run.track for run in reader.runs],
