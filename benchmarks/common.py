@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from stemforge.features.audio import ffmpeg
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
 from stemforge.features.corpus.sources import MIXTURE, STEMS
+from stemforge.unfinished import finishing
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE_HZ = SAMPLE_RATE_HZ
@@ -90,10 +91,10 @@ def write_params(project: Path, corpus: Path, changes: Mapping[str, Any]) -> boo
     params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["corpus"]["root"] = str(corpus.resolve())
     merge(params, changes)
-    path, fresh = project / "params.yaml", project / "params.yaml.new"
-    yaml.dump(params, fresh)
-    same = path.exists() and path.read_bytes() == fresh.read_bytes()
-    fresh.replace(path)
+    path = project / "params.yaml"
+    with finishing(path) as fresh:
+        yaml.dump(params, fresh)
+        same = path.exists() and path.read_bytes() == fresh.read_bytes()
     return not same
 
 

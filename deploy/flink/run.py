@@ -28,6 +28,7 @@ from stemforge.errors import UserError
 from stemforge.pipelines.console import run_main, say
 from stemforge.pipelines.running.supervisor import free_ports
 from stemforge.pipelines.running.work import WORK
+from stemforge.unfinished import finishing
 
 POM = Path(__file__).with_name("pom.xml")
 LIMIT_S, START_S = 600, 90
@@ -102,15 +103,13 @@ def fetch_jars(folder: Path) -> list[Path]:
             raise UserError(f"{program}: not found on PATH: install a JDK (11 or 17) and Maven")
     if not folder.exists():
         say("flink: fetching jars")
-        fresh = folder.with_name("jars.tmp")
-        shutil.rmtree(fresh, ignore_errors=True)
-        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies",
-                   f"-DoutputDirectory={fresh}"]  # fmt: skip
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode:
-            first = next((x for x in done.stdout.splitlines() if "ERROR" in x), "mvn failed")
-            raise UserError(f"{POM}: {first}")
-        fresh.rename(folder)
+        with finishing(folder) as fresh:
+            command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies",
+                       f"-DoutputDirectory={fresh}"]  # fmt: skip
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            if done.returncode:
+                first = next((x for x in done.stdout.splitlines() if "ERROR" in x), "mvn failed")
+                raise UserError(f"{POM}: {first}")
     return sorted(folder.glob("*.jar"))
 
 

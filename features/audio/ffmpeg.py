@@ -15,6 +15,7 @@ import numpy as np
 
 from stemforge.errors import UserError
 from stemforge.features.signal.stft import Waveform
+from stemforge.unfinished import finishing
 
 # AAC decoders may add or drop up to two frames of 1024 samples at the ends.
 MAX_DECODER_SLACK_SAMPLES = 2048
@@ -81,9 +82,8 @@ def put_ffmpeg_on_path() -> None:
     links.mkdir(parents=True, exist_ok=True)
     for name, build in builds.items():
         if not (links / name).exists():
-            temporary = links / f".{name}.{os.getpid()}"
-            temporary.symlink_to(build)
-            temporary.rename(links / name)
+            with finishing(links / name, by_process=True) as temporary:
+                temporary.symlink_to(build)
     os.environ["PATH"] = f"{links}{os.pathsep}{os.environ.get('PATH', '')}"
 
 

@@ -3,7 +3,6 @@
 WAV, FLAC, OGG and MP3 go through soundfile, everything else through features/audio/ffmpeg.py.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from stemforge.features.audio import ffmpeg
 from stemforge.features.audio.ffmpeg import AudioError, AudioInfo
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.signal.stft import Waveform
+from stemforge.unfinished import finishing
 
 # Full scale of the integer subtypes: sample = integer / scale, as ffmpeg and musdb do.
 PCM_SCALE = {"PCM_16": 2**15, "PCM_24": 2**23}
@@ -227,15 +227,12 @@ def open_wav(
     Raises:
         UserError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with soundfile.SoundFile(
-            temporary, "w", sample_rate_hz, channels, subtype=subtype, format="WAV"
-        ) as file:
-            yield WavWriter(file, subtype)
-        clear_peak_time(temporary)
-        temporary.rename(path)
+        with finishing(path, by_process=True) as temporary:
+            with soundfile.SoundFile(
+                temporary, "w", sample_rate_hz, channels, subtype=subtype, format="WAV"
+            ) as file:
+                yield WavWriter(file, subtype)
+            clear_peak_time(temporary)
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path}: cannot be written: {error.error_string}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -53,12 +53,20 @@ class CorpusTrack:
     is_complete: bool
 
 
-def find_tracks(root: str, *, stems: Sequence[str]) -> list[CorpusTrack]:
+def find_tracks(
+    root: str,
+    *,
+    stems: Sequence[str],
+    root_label: str | None = None,
+    stems_label: str = "corpus.stems=",
+) -> list[CorpusTrack]:
     """Lists a MUSDB18 (.stem.mp4) or MUSDB18-HQ (folders of WAV files) corpus.
 
     Args:
         root: folder with train/ and test/ in it, local or a URL.
         stems: names of the stems that are wanted.
+        root_label: what errors call the folder; by default as params.yaml does.
+        stems_label: what errors put before the name of a stem.
 
     Returns:
         Tracks sorted by split and name; no file has been opened.
@@ -66,8 +74,9 @@ def find_tracks(root: str, *, stems: Sequence[str]) -> list[CorpusTrack]:
     Raises:
         UserError: no such folder, or no tracks in it, or a stem that .stem.mp4 files lack.
     """
+    root_label = root_label or f"corpus.root={root}"
     if not storage.is_folder(root):
-        raise UserError(f"corpus.root={root}: no such folder")
+        raise UserError(f"{root_label}: no such folder")
     complete = set(stems) >= MUSDB_STREAMS.keys() - {MIXTURE}
     tracks = []
     splits: tuple[Split, ...] = ("train", "test")
@@ -76,7 +85,8 @@ def find_tracks(root: str, *, stems: Sequence[str]) -> list[CorpusTrack]:
         names = storage.list_files(folder)
         for name in names:
             if name.endswith(STEM_SUFFIX) and "/" not in name:
-                tracks.append(_stem_file(storage.join(folder, name), split, stems))
+                place = storage.join(folder, name)
+                tracks.append(_stem_file(place, split, stems, stems_label=stems_label))
         for song in sorted({name.split("/")[0] for name in names if name.count("/") == 1}):
             files = {
                 source: storage.join(folder, song, f"{source}.wav") for source in (MIXTURE, *stems)
@@ -84,17 +94,17 @@ def find_tracks(root: str, *, stems: Sequence[str]) -> list[CorpusTrack]:
             tracks.append(CorpusTrack(song, split, files, {}, complete))
     if not tracks:
         raise UserError(
-            f"corpus.root={root}: no tracks: expected *{STEM_SUFFIX} files or folders of WAV "
+            f"{root_label}: no tracks: expected *{STEM_SUFFIX} files or folders of WAV "
             "files in its train/ and test/"
         )
     return _checked(tracks)
 
 
-def _stem_file(path: str, split: Split, stems: Sequence[str]) -> CorpusTrack:
+def _stem_file(path: str, split: Split, stems: Sequence[str], *, stems_label: str) -> CorpusTrack:
     unknown = [stem for stem in stems if stem not in MUSDB_STREAMS]
     if unknown:
         raise UserError(
-            f"corpus.stems={unknown[0]}: {STEM_SUFFIX} files hold drums, bass, other and vocals"
+            f"{stems_label}{unknown[0]}: {STEM_SUFFIX} files hold drums, bass, other and vocals"
         )
     sources = (MIXTURE, *stems)
     return CorpusTrack(

@@ -23,10 +23,11 @@ from stemforge.features.corpus.decoding import decode_track
 from stemforge.features.corpus.manifest import Reject, Split, Track, rejects_table
 from stemforge.features.corpus.track_audio import TrackAudio
 from stemforge.features.shards.blocks import assign_shards
-from stemforge.features.shards.records import FEATURES_VERSION, INFO, REJECTS, is_unfinished
+from stemforge.features.shards.records import FEATURES_VERSION, INFO, REJECTS
 from stemforge.features.shards.validity import Thresholds, reject_track
 from stemforge.features.shards.writing import FeatureConfig, Shard, ShardReport, write_shard
 from stemforge.features.signal.framing import Framing
+from stemforge.unfinished import is_temporary
 
 FEATURE_SPLITS: tuple[Split, ...] = ("train", "valid")
 FAILURES = ("decode_error", "failed")  # reasons that count for max_failed_tracks_ratio
@@ -241,7 +242,7 @@ def write_info(
         "splits": splits,
     }
     for name in storage.list_files(root):
-        if is_unfinished(name):
+        if is_temporary(name):
             storage.remove(storage.join(root, name))
     buffer = io.BytesIO()
     rejects = [*plan.rejects, *(reject for report in ordered for reject in report.rejects)]

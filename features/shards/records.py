@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from stemforge.features.corpus.manifest import Split
 from stemforge.features.shards.examples import frame_record
+from stemforge.unfinished import finishing, temporary_name
 
 FEATURES_VERSION = 2
 INFO = "info.json"
@@ -43,11 +44,6 @@ def index_name(split: Split, shard: int, shards: int) -> str:
     return f"{split}/index-{shard:05d}-of-{shards:05d}.parquet"
 
 
-def is_unfinished(name: str) -> bool:
-    """Whether a file of a features folder is one that was never given its final name."""
-    return Path(name).match(".*.tmp")
-
-
 @dataclass(frozen=True)
 class Mark:
     """A place in a RecordFile to go back to."""
@@ -64,7 +60,7 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = _unfinished(path)
+        self._temporary = temporary_name(path, by_process=True)
         self._file: BinaryIO = self._temporary.open("wb")
         self._sha256 = hashlib.sha256()
         self._size = 0
@@ -106,17 +102,9 @@ class RecordFile:
             self._temporary.unlink(missing_ok=True)
 
 
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
 def write_index(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Writes the index of a shard; returns its entry in info.json."""
-    temporary = _unfinished(path)
-    try:
+    with finishing(path, by_process=True) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, INDEX), temporary)
         data = temporary.read_bytes()
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -42,7 +42,7 @@ def import_scores(arguments: argparse.Namespace) -> None:
         IncompleteError: some files are broken and were left out.
     """
     from stemforge.eval.scoring.scores import from_json
-    from stemforge.pipelines.running.scoring import SCORED, scores_place
+    from stemforge.pipelines.scoring.score_files import SCORED, scores_place
 
     check_method_name(arguments.name)
     if arguments.name in ORACLES:

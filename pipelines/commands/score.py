@@ -1,10 +1,8 @@
 """`stemforge score`: anyone's estimates against the true stems."""
 
 import argparse
-import dataclasses
 import functools
 import math
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +12,15 @@ from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
 from stemforge.eval.config import ORACLES, Average, NanPolicy
 from stemforge.features.corpus.sources import STEMS
-from stemforge.pipelines.console import progress, say
 from stemforge.pipelines.options import check_method_name
 
 if TYPE_CHECKING:
-    from stemforge.features.corpus.corpora import CorpusTrack
-    from stemforge.pipelines.running.scoring import FromModel, Job, Method
+    from stemforge.eval.leaderboard.board import Leaderboard
+    from stemforge.eval.scoring.estimates import Estimates
+    from stemforge.eval.scoring.scores import Scoring
+    from stemforge.pipelines.scoring.methods import FromModel
+    from stemforge.pipelines.scoring.plan import Plan
+    from stemforge.pipelines.scoring.score_files import Scores
 
 # Heavy imports wait until a command runs: help answers within a second.
 
@@ -126,14 +127,15 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     """
     from stemforge.eval.leaderboard.board import Leaderboard
     from stemforge.eval.leaderboard.tables import Aggregation
-    from stemforge.pipelines.running import scoring
+    from stemforge.pipelines.scoring.execution import carry_out
+    from stemforge.pipelines.scoring.score_files import read_methods, read_scores, write_tables
 
     out = storage.absolute(arguments.output)
     _check_numbers(arguments)
     name = _method_name(arguments)
     oracles = _oracles(arguments.oracles)
     baseline = arguments.baseline or name
-    known = {name, *oracles, *scoring.read_methods(out)}
+    known = {name, *oracles, *read_methods(out)}
     if baseline not in known:
         raise UserError(f"--baseline {baseline}: none of {', '.join(sorted(known))}")
     aggregation = Aggregation(
@@ -144,31 +146,18 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         resamples=arguments.resamples,
         seed=arguments.seed,
     )
-    run = _Run(arguments, name, out)
-    run.score(oracles)
-    found = scoring.read_scores(out, scoring.read_methods(out))
-    scored = (name, *oracles)
-    mine = [(method, scores) for method, scores in found if method in scored]
-    # Of methods that were there already only what cannot be read is news.
-    broken = [
-        (method, scores)
-        for method, scores in found
-        if method not in scored and any(r.reason == "not_scored" for r in scores.remarks)
-    ]
-    scoring.say_differences(found, run.how, label="score")
-    problems = scoring.say_remarks([*mine, *broken], label="score")
-    if not any(scores.frames for method, scores in mine if method == name):
+    stems = arguments.stems.split(",")
+    plan = _plan(arguments, name, oracles, stems=stems, out=out)
+    carry_out(plan, label="score", processes=arguments.processes)
+    found = read_scores(out, read_methods(out))
+    problems = _say_what_is_new(found, (name, *oracles), plan.scoring)
+    if not any(scores.frames for method, scores in found if method == name):
         raise UserError(f"{name}: nothing could be scored (see above)")
     table = Leaderboard(
-        found, stems=run.stems, aggregation=aggregation, how=run.how, context=arguments.context
+        found, stems=stems, aggregation=aggregation, how=plan.scoring, context=arguments.context
     )
-    scoring.write_tables(out, found)
-    with tempfile.TemporaryDirectory(prefix="stemforge-") as folder:
-        corpus = f"Corpus `{storage.name(arguments.corpus)}`."
-        page = table.write(Path(folder), introduction=[corpus], metrics_of=[name])
-        for path in sorted(Path(folder).rglob("*.*")):
-            place = storage.join(out, path.relative_to(folder).as_posix())
-            storage.write_bytes(place, path.read_bytes())
+    write_tables(out, found)
+    page = _write_board(table, name, corpus=arguments.corpus, out=out)
     print(page)
     if problems:
         raise IncompleteError(
@@ -177,125 +166,71 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         )
 
 
-class _Run:
-    """What is scored, and how."""
+def _plan(
+    arguments: argparse.Namespace, name: str, oracles: Sequence[str], *, stems: list[str], out: str
+) -> "Plan":
+    """What is there to be scored, and what is to be done with it."""
+    from stemforge.eval.scoring.estimates import find_estimates
+    from stemforge.eval.scoring.scores import Scoring
+    from stemforge.features.corpus.track_audio import open_corpus_track
+    from stemforge.pipelines.running.corpora import find_test_tracks
+    from stemforge.pipelines.scoring.methods import load_model
+    from stemforge.pipelines.scoring.plan import TrackSources, plan_scores
 
-    def __init__(self, arguments: argparse.Namespace, name: str, out: str) -> None:
-        from stemforge.eval.scoring.scores import Scoring
-
-        self.arguments, self.name, self.out = arguments, name, out
-        self.stems = arguments.stems.split(",")
-        self.how = Scoring(
+    tracks = [
+        # As musdb reads it.
+        TrackSources(
+            track.name,
+            functools.partial(open_corpus_track, track, "PCM_16"),
+            tuple(dict.fromkeys(track.files.values())),
+        )
+        for track in find_test_tracks(arguments.corpus, stems)
+    ]
+    if arguments.model:
+        found: Estimates | FromModel = load_model(arguments.model, stems=stems)
+    else:
+        root = storage.absolute(arguments.estimates)
+        found = find_estimates(root, tracks=[track.name for track in tracks], stems=stems)
+    return plan_scores(
+        name,
+        tracks,
+        found,
+        oracles=oracles,
+        scoring=Scoring(
             window_s=arguments.window_s,
             hop_s=arguments.hop_s,
             nan_policy=arguments.nan_policy,
             accompaniment=arguments.accompaniment,
-        )
-        from stemforge.pipelines.running.corpora import find_test_tracks
-
-        self.tracks = find_test_tracks(arguments.corpus, self.stems)
-
-    def score(self, oracles: Sequence[str]) -> None:
-        """Scores the method and the oracles, and forgets tracks that are no longer there."""
-        from stemforge.features.corpus.sources import ACCOMPANIMENT
-        from stemforge.pipelines.running import scoring
-
-        jobs: list[Job]
-        if self.arguments.model:
-            jobs, seen, targets = [], *self._score_model()
-        else:
-            jobs, seen, targets = self._folder_jobs()
-        # They are compared target by target.
-        paired = self.how.accompaniment or ACCOMPANIMENT in targets
-        self.how = dataclasses.replace(self.how, accompaniment=paired)
-        jobs += [
-            self._job(name, track, scoring.Oracle(name))
-            for track in self.tracks
-            for name in oracles
-        ]
-        if jobs:
-            scoring.score_all(jobs, label="score", processes=self.arguments.processes)
-        folder = storage.join(self.out, self.name)
-        for place in storage.list_files(folder):
-            if storage.name(place).removesuffix(".json") not in seen:
-                storage.remove(storage.join(folder, place))
-
-    def _folder_jobs(self) -> tuple[list["Job"], set[str], Sequence[str]]:
-        from stemforge.eval.scoring.estimates import find_estimates
-        from stemforge.eval.scoring.scores import TrackScores
-        from stemforge.pipelines.running import scoring
-
-        found = find_estimates(
-            storage.absolute(self.arguments.estimates),
-            tracks=[track.name for track in self.tracks],
-            stems=self.stems,
-        )
-        jobs = [
-            self._job(
-                self.name,
-                track,
-                scoring.FromFolder(found.files[track.name], found.remarks[track.name]),
-            )
-            for track in self.tracks
-            if found.files[track.name]
-        ]
-        for track_name in found.remarks.keys() - {job.track for job in jobs}:
-            nothing = TrackScores(track_name, {}, remarks=found.remarks[track_name])
-            scoring.write_scores(self.out, self.name, nothing, scoring=self.how, inputs="")
-        return jobs, set(found.remarks), found.targets
-
-    def _score_model(self) -> tuple[set[str], Sequence[str]]:
-        """Track by track: a single separation keeps all cores busy."""
-        from stemforge.pipelines.running import scoring
-
-        method = _load_model(self.arguments.model, [*self.stems])
-        with progress(len(self.tracks), label="score", unit="track") as bar:
-            for track in self.tracks:
-                scoring.score(self._job(self.name, track, method), os.cpu_count() or 1)
-                bar.set_postfix_str(track.name[:30], refresh=False)
-                bar.update()
-        return {track.name for track in self.tracks}, method.targets
-
-    def _job(self, name: str, track: "CorpusTrack", method: "Method") -> "Job":
-        from stemforge.features.corpus.track_audio import open_corpus_track
-        from stemforge.pipelines.running.scoring import Job
-
-        return Job(
-            name,
-            track.name,
-            # As musdb reads it.
-            functools.partial(open_corpus_track, track, "PCM_16"),
-            tuple(dict.fromkeys(track.files.values())),
-            method,
-            self.how,
-            self.out,
-        )
-
-
-def _load_model(folder: Path, stems: list[str]) -> "FromModel":
-    from stemforge.eval.separation.separator import (
-        INSTRUMENTAL,
-        Separator,
-        find_models,
-        read_interface,
+        ),
+        out=out,
+        there=storage.list_files(storage.join(out, name)),
     )
-    from stemforge.features.corpus.sources import ACCOMPANIMENT, VOCALS
-    from stemforge.pipelines.running.scoring import FromModel
-    from stemforge.train.model_files import model_files
 
-    models = find_models(folder)
-    known = [stem for model in models for stem in read_interface(model).stems]
 
-    strange = [stem for stem in known if stem not in (*stems, ACCOMPANIMENT)]
-    for stem in strange:
-        say(f"score: {stem}: no stem of the corpus (--stems): not scored")
-    if len(strange) == len(known):
-        raise UserError(f"--model {folder}: it has none of the corpus' stems")
-    # A model of the vocals alone: the rest of the mixture is what they are scored against.
-    alone = known == [VOCALS]
-    separator = Separator.load(models, instrumental=alone)
-    files = [str(file) for model in models for file in model_files(model)]
-    return FromModel(separator, tuple(files), {INSTRUMENTAL: ACCOMPANIMENT}, frozenset(strange))
+def _say_what_is_new(found: "Scores", scored: Sequence[str], how: "Scoring") -> int:
+    """Prints what is to be said of the methods; returns how many estimates have problems."""
+    from stemforge.pipelines.scoring.score_files import say_differences, say_remarks
+
+    mine = [(method, scores) for method, scores in found if method in scored]
+    # Of methods that were there already only what cannot be read is news.
+    broken = [
+        (method, scores)
+        for method, scores in found
+        if method not in scored and any(r.reason == "not_scored" for r in scores.remarks)
+    ]
+    say_differences(found, how, label="score")
+    return say_remarks([*mine, *broken], label="score")
+
+
+def _write_board(table: "Leaderboard", name: str, *, corpus: str, out: str) -> str:
+    """Writes the leaderboard in all its forms; returns the page."""
+    with tempfile.TemporaryDirectory(prefix="stemforge-") as folder:
+        introduction = [f"Corpus `{storage.name(corpus)}`."]
+        page = table.write(Path(folder), introduction=introduction, metrics_of=[name])
+        for path in sorted(Path(folder).rglob("*.*")):
+            place = storage.join(out, path.relative_to(folder).as_posix())
+            storage.write_bytes(place, path.read_bytes())
+    return page
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:

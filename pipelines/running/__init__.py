@@ -13,7 +13,6 @@
 - monitor: TensorBoard and dvclive while training runs
 - pictures: spectrograms and waveforms as images
 - estimates: separated stems to files
-- scoring: tracks to scores, side by side and resumable
 - exporting: all exports of a set of models, with proof
 - timings: what exports cost on this machine
 - spleeter_models: an official checkpoint to models

@@ -45,12 +45,9 @@ def find_test_tracks(corpus: str, stems: Sequence[str]) -> list[CorpusTrack]:
         UserError: no such folder, or no test tracks in it.
     """
     root = storage.absolute(corpus)
-    try:
-        found = find_tracks(root, stems=stems)
-    except UserError as error:  # its words are those of params.yaml
-        text = str(error).replace(f"corpus.root={root}", f"--corpus {corpus}")
-        raise UserError(text.replace("corpus.stems=", "--stems ")) from None
+    label = f"--corpus {corpus}"
+    found = find_tracks(root, stems=stems, root_label=label, stems_label="--stems ")
     tracks = [track for track in found if track.split == "test"]
     if not tracks:
-        raise UserError(f"--corpus {corpus}: no tracks in its test/")
+        raise UserError(f"{label}: no tracks in its test/")
     return tracks

@@ -1,6 +1,5 @@
 """Writing separated stems, part by part, into files that get their names when all are whole."""
 
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from stemforge.features.audio.codecs import AudioWriter, open_output
 from stemforge.features.audio.formats import Codec, Subtype
 from stemforge.features.signal.stft import Waveform
+from stemforge.unfinished import temporary_name
 
 
 def write_estimates(
@@ -37,7 +37,7 @@ def write_estimates(
     Raises:
         UserError: a file cannot be written, or what the parts raise; then nothing is left.
     """
-    temporary = {s: p.with_name(f".{p.name}.{os.getpid()}.tmp") for s, p in paths.items()}
+    temporary = {s: temporary_name(p, by_process=True) for s, p in paths.items()}
     made: list[Path] = []
     try:
         for path in paths.values():

@@ -11,6 +11,7 @@ from ruamel.yaml.comments import CommentedSeq
 from stemforge.errors import UserError
 from stemforge.pipelines.params import read_params
 from stemforge.train.spleeter.configuration import PRESET, read_json, training_parameters
+from stemforge.unfinished import finishing
 
 
 def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[str]:
@@ -50,17 +51,13 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
     params = yaml.load(base.read_text(encoding="utf-8"))
     for section, values in sections.items():
         _set(params[section], values)
-    temporary = output.with_name(f".{output.name}.tmp")
-    try:
+    with finishing(output) as temporary:
         with temporary.open("w", encoding="utf-8") as file:
             yaml.dump(params, file)
         try:
             read_params(temporary)
         except UserError as error:
             raise UserError(str(error).replace(str(temporary), str(config))) from None
-        temporary.rename(output)
-    finally:
-        temporary.unlink(missing_ok=True)
     return remarks
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.train.model_files import model_files
+from stemforge.unfinished import finishing, remove_leftovers
 
 WORK = Path(".work")
 SPARE_BYTES = 64 * 2**20  # kept free for everything else
@@ -89,13 +90,9 @@ def models_identity(folders: list[Path]) -> list[str]:
 def publish(finished: Path, out: Path) -> None:
     """Renames a finished file or folder into a stage's output, replacing what is there.
 
-    Half-written files, .NAME.tmp, of a killed run are left out.
+    Half-written files of a killed run are left out.
     """
-    for leftover in list(finished.rglob(".*.tmp")):
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink(missing_ok=True)  # it may lie in one that is gone
+    remove_leftovers(finished)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir() and not out.is_symlink():
         shutil.rmtree(out)
@@ -111,17 +108,9 @@ def new_folder(output: Path) -> Iterator[Path]:
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output {output}: it is there already, and not an empty folder")
-    fresh = output.with_name(f".{output.name}.tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    try:
+    with finishing(output) as fresh:
+        fresh.mkdir(parents=True)
         yield fresh
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    if output.exists():
-        output.rmdir()
-    fresh.rename(output)
 
 
 def check_free_space(folder: Path, needed_bytes: int, *, what: str) -> None:

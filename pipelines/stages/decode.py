@@ -28,6 +28,7 @@ from stemforge.pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
 from stemforge.pipelines.running.corpora import list_corpus
 from stemforge.pipelines.running.parallel import map_tracks
 from stemforge.pipelines.running.work import check_free_space, explain_empty, publish, work_folder
+from stemforge.unfinished import finishing
 
 
 def main() -> None:
@@ -101,9 +102,8 @@ def _decode_once(
     if done.exists():
         return _from_json(json.loads(done.read_text(encoding="utf-8")))
     result = decode_track(track, wavs, root=root, subtype=subtype)
-    temporary = done.with_suffix(".tmp")
-    temporary.write_text(json.dumps(dataclasses.asdict(result)), encoding="utf-8")
-    temporary.rename(done)
+    with finishing(done) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(result)), encoding="utf-8")
     return result
 
 

@@ -1,7 +1,6 @@
 """Stage evaluate: estimates/ and the oracles -> scores/ (museval JSON, scores.parquet)."""
 
 import functools
-from pathlib import Path
 
 from stemforge import storage
 from stemforge.errors import UserError
@@ -14,9 +13,10 @@ from stemforge.features.corpus.track_audio import DecodedAudio
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import ESTIMATES, SCORES, TRACKS
-from stemforge.pipelines.running import scoring
-from stemforge.pipelines.running.scoring import FromFolder, Job, Method, Oracle
 from stemforge.pipelines.running.work import publish, work_folder
+from stemforge.pipelines.scoring.execution import carry_out
+from stemforge.pipelines.scoring.plan import Plan, TrackSources, folder_jobs, oracle_jobs
+from stemforge.pipelines.scoring.score_files import read_scores, say_remarks, write_tables
 
 
 def main() -> None:
@@ -25,40 +25,35 @@ def main() -> None:
     how = Scoring(**config.model_dump(exclude={"strict"}))
     with work_folder("evaluate", config.model_dump(), storage.file_sha256(TRACKS)) as work:
         out = work / "scores"
-        scoring.score_all(list_jobs(out, how), label="evaluate")
-        found = scoring.read_scores(str(out), [MODEL, *METHODS])
-        problems = scoring.say_remarks(found, label="evaluate")
+        carry_out(plan_evaluation(str(out.resolve()), how), label="evaluate")
+        found = read_scores(str(out), [MODEL, *METHODS])
+        problems = say_remarks(found, label="evaluate")
         if problems and config.strict:
             raise UserError(f"evaluate.strict=true: {problems} estimates are not as they should be")
-        scoring.write_tables(str(out), found)
+        write_tables(str(out), found)
         publish(out, SCORES)
 
 
-def list_jobs(out: Path, how: Scoring) -> list[Job]:
-    """All methods on all test tracks.
+def plan_evaluation(out: str, how: Scoring) -> Plan:
+    """All methods on all test tracks, into a folder of scores.
 
     Raises:
         UserError: there are no estimates.
     """
     manifest = read_manifest(TRACKS)
-    tracks = manifest.split("test")
-    if not tracks:
+    names = [track.name for track in manifest.split("test")]
+    if not names:
         raise UserError(f"{TRACKS}: no test track: put some into the corpus' test/ folder")
-    names = [track.name for track in tracks]
     estimates = find_estimates(str(ESTIMATES.resolve()), tracks=names, stems=manifest.stems)
     audio = DecodedAudio(str(manifest.audio_root.resolve()))
-    jobs = []
-    for track in tracks:
-        ours = FromFolder(estimates.files[track.name], estimates.remarks[track.name])
-        methods: dict[str, Method] = {MODEL: ours, **{name: Oracle(name) for name in METHODS}}
-        # The manifest holds checksums of the sources, and the work folder one of the manifest.
-        sources = functools.partial(audio.open, track)
-        place = str(out.resolve())
-        jobs += [
-            Job(name, track.name, sources, (), method, how, place)
-            for name, method in methods.items()
-        ]
-    return jobs
+    # The manifest holds checksums of the sources, and the work folder one of the manifest.
+    tracks = [
+        TrackSources(track.name, functools.partial(audio.open, track))
+        for track in manifest.split("test")
+    ]
+    ours = folder_jobs(MODEL, tracks, estimates, scoring=how, out=out)
+    oracles = oracle_jobs(METHODS, tracks, scoring=how, out=out)
+    return Plan(MODEL, out, how, side_by_side=(*ours, *oracles))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from stemforge.features.corpus.manifest import read_manifest
 from stemforge.pipelines.console import run_main, say
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import COMPARISONS, CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
-from stemforge.pipelines.running import scoring
 from stemforge.pipelines.running.work import publish, work_folder
+from stemforge.pipelines.scoring import score_files
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     manifest = read_manifest(TRACKS)
     card = json.loads(CORPUS_CARD.read_text(encoding="utf-8"))
     config = params.leaderboard
-    found = scoring.read_scores(str(SCORES), [MODEL, *METHODS])
+    found = score_files.read_scores(str(SCORES), [MODEL, *METHODS])
     tracks = {track.name for track in manifest.split("test")}
     found += read_comparisons(tracks, taken=[MODEL, *METHODS])
     table = Leaderboard(
@@ -45,21 +45,21 @@ def main() -> None:
     print(page)
 
 
-def read_comparisons(tracks: set[str], *, taken: Sequence[str]) -> scoring.Scores:
+def read_comparisons(tracks: set[str], *, taken: Sequence[str]) -> score_files.Scores:
     """Others' scores, as `stemforge import-scores` brings them in, on these tracks.
 
     Raises:
         UserError: a method has the name of one of ours.
     """
-    methods = scoring.read_methods(str(COMPARISONS))
+    methods = score_files.read_methods(str(COMPARISONS))
     if clash := set(methods) & set(taken):
         raise UserError(f"{COMPARISONS}/{min(clash)}: that name is taken: rename the folder")
-    found = scoring.read_scores(str(COMPARISONS), methods)
+    found = score_files.read_scores(str(COMPARISONS), methods)
     unknown = {(method, scores.track) for method, scores in found if scores.track not in tracks}
     for method, track in sorted(unknown):
         say(f"leaderboard: {method}: {track}: unknown_track: not a test track of this corpus")
     mine = [(method, scores) for method, scores in found if scores.track in tracks]
-    scoring.say_remarks(mine, label="leaderboard")
+    score_files.say_remarks(mine, label="leaderboard")
     return mine
 
 

@@ -1,0 +1,162 @@
+"""A plan carried out: track by track, in processes of this machine, or on Beam."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from stemforge import storage
+from stemforge.errors import UserError, needs
+from stemforge.eval.scoring import scores
+from stemforge.eval.scoring.scores import Remark, TrackScores
+from stemforge.features.audio import files as audio
+from stemforge.features.corpus.sources import MIXTURE
+from stemforge.pipelines.console import count_of, progress, watched
+from stemforge.pipelines.running.parallel import BEAM_ARGS, PROCESSES, map_tracks
+from stemforge.pipelines.scoring.methods import Oracle, TrackTruth
+from stemforge.pipelines.scoring.plan import Job, Plan, TrackSources
+from stemforge.pipelines.scoring.score_files import list_scores, read_inputs, write_scores
+
+# What a process takes with a track of five minutes: 1.9 GB, or with an oracle 6.3.
+PROCESS_BYTES = {"estimates": 2 * 2**30, "oracle": 7 * 2**30}
+WATCH_S = 2.0
+
+
+def carry_out(plan: Plan, *, label: str, processes: int | None = None) -> None:
+    """Does what a plan says; what was done before from the same inputs is not done again.
+
+    Args:
+        plan: what to do.
+        label: of the progress bars.
+        processes: see score_all.
+    """
+    for nothing in plan.unscored:
+        write_scores(plan.out, plan.method, nothing, scoring=plan.scoring, inputs="")
+    if plan.in_turn:
+        _score_in_turn(plan.in_turn, label=label)
+    if plan.side_by_side:
+        score_all(plan.side_by_side, label=label, processes=processes)
+    for place in plan.stale:
+        storage.remove(place)
+
+
+def score(job: Job, threads: int) -> None:
+    """Scores a track, unless that was done from the same inputs in the same way.
+
+    Args:
+        job: what to do.
+        threads: to use.
+    """
+    inputs = _identity(job)
+    if read_inputs(job.out, job.method, job.track.name) == inputs:
+        return
+    try:
+        truth = _read_truth(job.track)
+    except (UserError, OSError) as error:
+        found = TrackScores(job.track.name, {}, remarks=(Remark("", "not_scored", str(error)),))
+    else:
+        estimates, remarks = job.estimates.estimate(truth)
+        found = scores.score_track(
+            job.track.name,
+            truth.stems,
+            estimates,
+            sample_rate_hz=truth.sample_rate_hz,
+            scoring=job.scoring,
+            remarks=remarks,
+            workers=threads,
+        )
+    write_scores(job.out, job.method, found, scoring=job.scoring, inputs=inputs)
+
+
+def _identity(job: Job) -> str:
+    digest = hashlib.sha256(repr((job.estimates.key, job.scoring)).encode())
+    for place in (*job.track.files, *job.estimates.files):
+        digest.update(_checksum(place).encode())
+    return digest.hexdigest()
+
+
+def _checksum(place: str) -> str:
+    if storage.size(place) is None:
+        return "missing"
+    with storage.local_copy(place) as path:
+        return storage.file_sha256(path)
+
+
+def _read_truth(track: TrackSources) -> TrackTruth:
+    with track.open() as files:
+        missing = [name for name, path in files.items() if not path.is_file()]
+        if missing:
+            raise UserError(f"the corpus has no {missing[0]} of it")
+        rate_hz = audio.file_info(files[MIXTURE]).sample_rate_hz
+        sources = {name: audio.as_stereo(audio.read_audio(path)) for name, path in files.items()}
+    mixture = sources.pop(MIXTURE)
+    for name, waveform in sources.items():
+        if len(waveform) != len(mixture):
+            raise UserError(f"{name} has {len(waveform)} samples, the mixture {len(mixture)}")
+    return TrackTruth(mixture, sources, rate_hz)
+
+
+def _score_in_turn(jobs: Sequence[Job], *, label: str) -> None:
+    """Scores track after track in this process, with all its cores."""
+    with progress(len(jobs), label=label, unit="track") as bar:
+        for job in jobs:
+            score(job, os.cpu_count() or 1)
+            bar.set_postfix_str(job.track.name[:30], refresh=False)
+            bar.update()
+
+
+def score_all(jobs: Sequence[Job], *, label: str, processes: int | None = None) -> None:
+    """Scores tracks side by side: in processes of this machine, or as a Beam job.
+
+    Args:
+        jobs: what to do.
+        label: of the progress bar.
+        processes: how many; by default one a core, or what STEMFORGE_PROCESSES says, as far as
+            the memory goes. Beam is used where STEMFORGE_BEAM_ARGS says how, and then decides
+            itself.
+    """
+    if os.environ.get(BEAM_ARGS):
+        _score_on_beam(jobs, label=label)
+        return
+    cores = os.cpu_count() or 1
+    most = count_of(PROCESSES) or cores
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    oracle = any(isinstance(job.estimates, Oracle) for job in jobs)
+    needed = PROCESS_BYTES["oracle" if oracle else "estimates"]
+    count = processes or max(1, min(most, memory // needed, len(jobs)))
+    threads = max(1, cores // count)
+    # More threads of NumPy's in each process would only compete; read when they start.
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+    map_tracks(
+        score,
+        [(f"{job.method} {job.track.name}", (job, threads)) for job in jobs],
+        label=label,
+        processes=count,
+    )
+
+
+def _score_on_beam(jobs: Sequence[Job], *, label: str) -> None:
+    with needs("features", what=BEAM_ARGS):
+        import apache_beam as beam
+
+        from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
+
+    pipeline = beam.Pipeline(options=pipeline_options([]))
+    scored = pipeline | beam.Create(jobs) | beam.Reshuffle()
+    scored | "ScoreTracks" >> beam.Map(score, threads=1)
+    with show_done(jobs, label=label):
+        run_pipeline(pipeline, watch=lambda counters: None)
+
+
+@contextmanager
+def show_done(jobs: Sequence[Job], *, label: str) -> Iterator[None]:
+    """A progress bar over the JSON files that are there, whoever writes them."""
+    wanted = {(job.method, f"{job.track.name}.json") for job in jobs}
+    with progress(len(jobs), label=label, unit="track") as bar:
+
+        def look() -> None:
+            there = {(method, storage.name(name)) for method, name in list_scores(jobs[0].out)}
+            bar.update(len(there & wanted) - bar.n)
+
+        with watched(look, every_s=WATCH_S):
+            yield

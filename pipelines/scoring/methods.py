@@ -1,0 +1,183 @@
+"""What gives the estimates that are scored: files, an oracle, or a model."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from stemforge import storage
+from stemforge.errors import UserError
+from stemforge.eval.scoring import oracles
+from stemforge.eval.scoring.estimates import Estimates, read_estimates
+from stemforge.eval.scoring.scores import Remark
+from stemforge.features.corpus.sources import ACCOMPANIMENT, VOCALS
+from stemforge.features.signal.stft import Waveform
+from stemforge.pipelines.console import say
+
+if TYPE_CHECKING:
+    from stemforge.eval.separation.separator import Separator
+
+Waveforms = dict[str, Waveform]
+
+
+@dataclass(frozen=True)
+class TrackTruth:
+    """What a track's estimates are compared with.
+
+    Attributes:
+        mixture: float32 [samples, 2].
+        stems: true stems, the same shape.
+        sample_rate_hz: of both.
+    """
+
+    mixture: Waveform
+    stems: Waveforms
+    sample_rate_hz: int
+
+
+class Method(Protocol):
+    """Gives the estimates that are scored."""
+
+    @property
+    def key(self) -> str:
+        """What they depend on beside the truth and `files`."""
+        ...
+
+    @property
+    def files(self) -> Sequence[str]:
+        """Places whose contents they depend on."""
+        ...
+
+    def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
+        """Estimates, float32 [samples, 2] by target, and what is to be said of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class FromFolder:
+    """Estimates that lie in files.
+
+    Attributes:
+        places: of each target.
+        remarks: known before they are read.
+    """
+
+    places: Mapping[str, str]
+    remarks: tuple[Remark, ...] = ()
+
+    @classmethod
+    def of(cls, found: Estimates, track: str) -> "FromFolder":
+        """What a folder holds of one of the corpus' tracks."""
+        return cls(found.files[track], found.remarks[track])
+
+    @property
+    def key(self) -> str:
+        """See Method; not where the files lie."""
+        return repr(("folder", [*self.places], self.remarks))
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The estimates."""
+        return [*self.places.values()]
+
+    def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
+        """See Method."""
+        with ExitStack() as stack:
+            files = {t: stack.enter_context(storage.local_copy(p)) for t, p in self.places.items()}
+            estimates, remarks = read_estimates(
+                files, samples=len(truth.mixture), sample_rate_hz=truth.sample_rate_hz
+            )
+        return estimates, [*self.remarks, *remarks]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """One of eval.scoring.oracles.
+
+    Attributes:
+        name: its name there.
+    """
+
+    name: str
+
+    @property
+    def key(self) -> str:
+        """See Method."""
+        return repr(("oracle", self.name))
+
+    @property
+    def files(self) -> Sequence[str]:
+        """None: it is made from the truth."""
+        return ()
+
+    def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
+        """See Method."""
+        return oracles.METHODS[self.name](truth.mixture, truth.stems), []
+
+
+@dataclass(frozen=True)
+class FromModel:
+    """Estimates that are made for it and not kept.
+
+    Attributes:
+        separator: eval.separation.Separator, which cannot be sent to other processes and keeps
+            all cores busy.
+        files: of the models.
+        names: of outputs that are targets of another name.
+        left_out: outputs that are no targets.
+    """
+
+    separator: "Separator"
+    files: tuple[str, ...]
+    names: Mapping[str, str]
+    left_out: frozenset[str]
+
+    @property
+    def key(self) -> str:
+        """See Method."""
+        return repr(("model", self.targets))
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """What is estimated."""
+        return [self.names.get(s, s) for s in self.separator.stems if s not in self.left_out]
+
+    def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
+        """See Method."""
+        found = self.separator.separate(truth.mixture, sample_rate_hz=truth.sample_rate_hz)
+        waveforms = [waveform for stem, waveform in found.items() if stem not in self.left_out]
+        return dict(zip(self.targets, waveforms, strict=True)), []
+
+
+def load_model(folder: Path, *, stems: Sequence[str]) -> FromModel:
+    """Loads the models of a folder for a command; errors speak of its options.
+
+    Args:
+        folder: with models, or one of them, or a .tflite file.
+        stems: of the corpus; what else the models estimate is named and left out.
+
+    Raises:
+        UserError: there are no models, or none of the corpus' stems.
+    """
+    # Processes that score files do without it.
+    from stemforge.eval.separation.separator import (
+        INSTRUMENTAL,
+        Separator,
+        find_models,
+        read_interface,
+    )
+    from stemforge.train.model_files import model_files
+
+    models = find_models(folder)
+    known = [stem for model in models for stem in read_interface(model).stems]
+    strange = [stem for stem in known if stem not in (*stems, ACCOMPANIMENT)]
+    for stem in strange:
+        say(f"score: {stem}: no stem of the corpus (--stems): not scored")
+    if len(strange) == len(known):
+        raise UserError(f"--model {folder}: it has none of the corpus' stems")
+    # A model of the vocals alone: the rest of the mixture is what they are scored against.
+    alone = known == [VOCALS]
+    separator = Separator.load(models, instrumental=alone)
+    files = tuple(str(file) for model in models for file in model_files(model))
+    return FromModel(separator, files, {INSTRUMENTAL: ACCOMPANIMENT}, frozenset(strange))

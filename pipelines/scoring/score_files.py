@@ -1,0 +1,120 @@
+"""A folder of scores: METHOD/test/TRACK.json, METHOD/unscored/TRACK.json, and tables of them all.
+
+The JSON is museval's. Where nothing of a track could be scored, it lies under unscored/ and says
+why. All tables are made from these files.
+"""
+
+import io
+from collections.abc import Iterable
+
+from stemforge import storage
+from stemforge.eval.scoring import scores
+from stemforge.eval.scoring.scores import MethodScores, Remark, Scoring, TrackScores
+from stemforge.pipelines.console import say
+
+SCORED, UNSCORED = "test", "unscored"
+Scores = list[MethodScores]
+
+
+def scores_place(out: str, method: str, kind: str, track: str) -> str:
+    """Where a track's JSON lies in a folder of scores; kind is SCORED or UNSCORED."""
+    return storage.join(out, method, kind, f"{track}.json")
+
+
+def write_scores(
+    out: str, method: str, found: TrackScores, *, scoring: Scoring, inputs: str
+) -> None:
+    """Writes a track's JSON into a folder of scores, and removes what it replaces."""
+    text = scores.to_json(found, scoring=scoring, inputs=inputs)
+    kinds = (SCORED, UNSCORED) if found.frames else (UNSCORED, SCORED)
+    new, old = (scores_place(out, method, kind, found.track) for kind in kinds)
+    storage.write_bytes(new, text.encode())
+    storage.remove(old)
+
+
+def read_inputs(out: str, method: str, track: str) -> str | None:
+    """The checksum of what a track's scores were made from; None where it has no scores of ours.
+
+    A track that could not be scored has none: its cause may be gone, such as a full disk.
+    """
+    place = scores_place(out, method, SCORED, track)
+    return scores.read_inputs(_text(place)) if storage.size(place) else None
+
+
+def list_scores(folder: str) -> list[tuple[str, str]]:
+    """Method and place below the folder of each track's file, sorted by place."""
+    names = [(name.split("/"), name) for name in storage.list_files(folder)]
+    return [(p[0], name) for p, name in names if len(p) == 3 and p[1] in (SCORED, UNSCORED)]
+
+
+def read_methods(folder: str) -> list[str]:
+    """Names of the methods that a folder of scores holds, sorted; none where it is missing."""
+    if not storage.is_folder(folder):
+        return []
+    return sorted({method for method, _ in list_scores(folder)})
+
+
+def read_scores(folder: str, methods: Iterable[str]) -> Scores:
+    """All that is in a folder of scores, by method and track.
+
+    Args:
+        folder: of scores.
+        methods: wanted ones.
+
+    Returns:
+        Method and scores; a JSON that is broken is a remark of its track.
+    """
+    wanted = set(methods)
+    found = []
+    for method, name in list_scores(folder):
+        file = storage.name(name)
+        if method not in wanted or not file.endswith(".json") or file.startswith("."):
+            continue
+        track = file.removesuffix(".json")
+        try:
+            track_scores = scores.from_json(track, _text(storage.join(folder, name)))
+        except ValueError as error:
+            remark = Remark("", "not_scored", f"{name}: {error}")
+            track_scores = TrackScores(track, {}, remarks=(remark,))
+        found.append((method, track_scores))
+    return found
+
+
+def write_tables(out: str, found: Scores) -> None:
+    """Writes scores.parquet (frames) and whole.parquet (whole tracks) into a folder of scores."""
+    for name, table in (
+        ("scores.parquet", scores.frame_table(found)),
+        ("whole.parquet", scores.whole_table(found)),
+    ):
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        storage.write_bytes(storage.join(out, name), buffer.getvalue())
+
+
+def say_differences(found: Scores, how: Scoring, *, label: str) -> None:
+    """Prints which methods' frames are not those that are scored now."""
+    for name in ("window_s", "hop_s", "nan_policy"):
+        wanted = getattr(how, name)
+        other = {(method, s.scoring[name]) for method, s in found if name in s.scoring}
+        for method, value in sorted(other):
+            if value != wanted:
+                say(f"{label}: {method}: scored with {name}={value}, not {wanted}: do not compare")
+
+
+def say_remarks(found: Scores, *, label: str) -> int:
+    """Prints what is to be said of tracks and targets.
+
+    Returns:
+        How many remarks are about something that an estimate's maker can mend.
+    """
+    count = 0
+    for method, track_scores in found:
+        for remark in track_scores.remarks:
+            what = f"{track_scores.track}: {remark.target}".removesuffix(": ")
+            say(f"{label}: {method}: {what}: {remark.reason}: {remark.detail}")
+            count += remark.reason not in scores.HARMLESS
+    return count
+
+
+def _text(place: str) -> str:
+    return storage.read_bytes(place).decode("utf-8", errors="replace")

@@ -1,0 +1,124 @@
+"""Plans of scores, from what was found: no file is opened, and no audio is there."""
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stemforge.eval.scoring.estimates import Estimates
+from stemforge.eval.scoring.scores import Remark, Scoring
+from stemforge.pipelines.scoring.methods import FromFolder, FromModel, Oracle
+from stemforge.pipelines.scoring.plan import Job, Plan, TrackSources, plan_scores
+
+PLAIN = Scoring(window_s=1.0, hop_s=0.5, nan_policy="per_source", accompaniment=False)
+PAIRED = dataclasses.replace(PLAIN, accompaniment=True)
+MISSING = Remark("vocals", "missing", "no estimate of vocals")
+UNKNOWN = Remark("", "unknown_track", "the corpus has no test track of this name")
+
+
+def never() -> AbstractContextManager[dict[str, Path]]:
+    raise AssertionError("a plan opens no track")
+
+
+TRACKS = [TrackSources(name, never, (f"hq/{name}.wav",)) for name in ("One", "Two", "Three")]
+
+
+def folder(*targets: str, **changes: Any) -> Estimates:
+    """Estimates of One and Two, none of Three, and of a track that the corpus does not know."""
+    files = {name: {t: f"mine/{name}/{t}.wav" for t in targets} for name in ("One", "Two")}
+    remarks = {"One": (), "Two": (), "Three": (MISSING,), "Strange": (UNKNOWN,)}
+    found = Estimates(targets, {**files, "Three": {}}, remarks)
+    return dataclasses.replace(found, **changes)
+
+
+def model(*stems: str) -> FromModel:
+    separator: Any = SimpleNamespace(stems=stems)
+    return FromModel(
+        separator, ("m/model.keras",), {"instrumental": "accompaniment"}, frozenset({"piano"})
+    )
+
+
+def plan(found: Estimates | FromModel, **changes: Any) -> Plan:
+    options: dict[str, Any] = {"oracles": (), "scoring": PLAIN, "out": "gs://b/out", "there": ()}
+    return plan_scores("mine", TRACKS, found, **options | changes)
+
+
+def names(jobs: tuple[Job, ...]) -> list[tuple[str, str]]:
+    return [(job.method, job.track.name) for job in jobs]
+
+
+def test_estimates_in_files_are_scored_side_by_side() -> None:
+    made = plan(folder("vocals", "drums"), oracles=["MIX", "IRM1"])
+    assert made.in_turn == ()
+    assert names(made.side_by_side) == [
+        *(("mine", "One"), ("mine", "Two")),
+        *((oracle, track.name) for track in TRACKS for oracle in ("MIX", "IRM1")),
+    ]
+    first, second = made.side_by_side[:2]
+    places = {"vocals": "mine/One/vocals.wav", "drums": "mine/One/drums.wav"}
+    assert first == Job("mine", TRACKS[0], FromFolder(places), PLAIN, "gs://b/out")
+    assert second.track.files == ("hq/Two.wav",)
+    assert made.side_by_side[2].estimates == Oracle("MIX")
+
+
+def test_a_track_that_is_scored_in_part_takes_its_remarks_along() -> None:
+    found = folder("vocals")
+    made = plan(dataclasses.replace(found, remarks={**found.remarks, "Two": (MISSING,)}))
+    assert [job.estimates for job in made.side_by_side] == [
+        FromFolder({"vocals": "mine/One/vocals.wav"}),
+        FromFolder({"vocals": "mine/Two/vocals.wav"}, (MISSING,)),
+    ]
+
+
+def test_tracks_without_estimates_and_unknown_ones_are_unscored_with_the_reason() -> None:
+    made = plan(folder("vocals", "drums"))
+    assert [(track.track, track.frames, track.remarks) for track in made.unscored] == [
+        ("Three", {}, (MISSING,)),
+        ("Strange", {}, (UNKNOWN,)),
+    ]
+
+
+def test_a_model_is_scored_in_turn_and_oracles_side_by_side() -> None:
+    found = model("vocals", "drums")
+    made = plan(found, oracles=["MIX"])
+    assert names(made.in_turn) == [("mine", track.name) for track in TRACKS]
+    assert {id(job.estimates) for job in made.in_turn} == {id(found)}
+    assert names(made.side_by_side) == [("MIX", track.name) for track in TRACKS]
+    assert made.unscored == ()
+
+
+TESTED: list[tuple[Callable[[], Estimates | FromModel], Scoring, Scoring]] = [
+    (lambda: folder("vocals", "drums"), PLAIN, PLAIN),
+    (lambda: folder("vocals", "drums"), PAIRED, PAIRED),
+    (lambda: folder("vocals", "accompaniment"), PLAIN, PAIRED),
+    (lambda: model("vocals", "piano"), PLAIN, PLAIN),
+    (lambda: model("vocals", "instrumental"), PLAIN, PAIRED),
+]
+
+
+@pytest.mark.parametrize(("found", "scoring", "of_oracles"), TESTED)
+def test_oracles_have_an_accompaniment_where_the_method_has_one(
+    found: Callable[[], Estimates | FromModel], scoring: Scoring, of_oracles: Scoring
+) -> None:
+    made = plan(found(), scoring=scoring, oracles=["MIX"])
+    used = {(job.method, job.scoring) for job in (*made.in_turn, *made.side_by_side)}
+    assert used == {("mine", scoring), ("MIX", of_oracles)}
+    assert made.scoring == scoring
+
+
+@pytest.mark.parametrize(
+    ("found", "stale"),
+    [
+        # What a folder's unknown tracks left says why it is not scored; a model knows none.
+        (folder("vocals"), ["test/Gone.json", "unscored/.One.json.tmp"]),
+        (model("vocals"), ["test/Gone.json", "unscored/.One.json.tmp", "unscored/Strange.json"]),
+    ],
+    ids=["folder", "model"],
+)
+def test_files_of_tracks_that_are_gone_go(found: Estimates | FromModel, stale: list[str]) -> None:
+    there = ["test/One.json", "unscored/Three.json", *sorted({*stale, "unscored/Strange.json"})]
+    assert plan(found, there=there).stale == tuple(f"gs://b/out/mine/{name}" for name in stale)
