@@ -129,7 +129,7 @@ def read_csvs(csvs: Mapping[Split, str], *, root: str, stems: Sequence[str]) -> 
         for column in columns.values():
             if not rows or column not in rows[0]:
                 what = f"no column {column}" if rows else "no rows"
-                raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: {what}")
+                raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: {what} in it")
         for row in rows:
             files = {name: storage.join(root, row[column]) for name, column in columns.items()}
             tracks.append(CorpusTrack(_folder_name(files[MIXTURE]), split, files, {}, True))
@@ -156,7 +156,9 @@ def _checked(tracks: Iterable[CorpusTrack]) -> list[CorpusTrack]:
     for name, count in Counter(track.name for track in ordered).items():
         if count > 1:
             files = [t.files[MIXTURE] for t in ordered if t.name == name]
-            raise UserError(f"duplicate track name {name!r}: {' and '.join(files[:2])}: rename one")
+            raise UserError(
+                f"track {name!r}: two have this name: {' and '.join(files[:2])}: rename one"
+            )
     return ordered
 
 

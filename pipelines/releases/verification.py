@@ -1,4 +1,4 @@
-"""Whether a release is whole, and computes what it says: sums, golden vectors, parity, scores."""
+"""Checks of a release: checksums, golden vectors, parity, scores."""
 
 import json
 from collections.abc import Iterator
@@ -172,7 +172,9 @@ def compare(ours: Path, theirs: Path) -> tuple[list[str], bool]:
     """
     here, there = listed(ours), listed(theirs)
     if wrong := next(wrong_sums(theirs, there), None):
-        raise UserError(f"{theirs}: {wrong}: a changed release is not compared")
+        raise UserError(
+            f"{theirs}: {wrong}: a changed release cannot be compared: use an unchanged copy"
+        )
     lines = [
         f"{name}: {'differs' if name in here and name in there else 'only in one'}"
         for name in sorted(set(here) | set(there))

@@ -39,7 +39,7 @@ def fetch_checkpoint(name: str, folder: Path, *, base_url: str) -> Path:
     except OSError as error:  # URLError, HTTPError and timeouts among them
         raise _unreachable(f"{base}/{CHECKSUMS}", error, name) from None
     if not isinstance(expected, str):
-        raise UserError(f"{base}/{CHECKSUMS}: it has no checksum of {name}")
+        raise UserError(f"{base}/{CHECKSUMS}: no checksum of {name} in it")
     archive = folder / f"{name}.tar.gz"
     found = _download(f"{base}/{archive.name}", archive, name)
     if found != expected.lower():

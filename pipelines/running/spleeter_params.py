@@ -15,7 +15,7 @@ from stemforge.train.spleeter.configuration import read_json, training_parameter
 def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[str]:
     """Writes a params.yaml that means what a Spleeter configuration says.
 
-    What a configuration does not speak of stays as it is in `base`, comments included.
+    Parameters that a configuration does not mention stay as in `base`, comments included.
 
     Args:
         config: Spleeter's JSON file.
@@ -28,10 +28,10 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
         A remark for each key of the configuration that changes nothing here.
 
     Raises:
-        UserError: a file is unreadable or in the way, or a key or value has no equal.
+        UserError: a file is unreadable or in the way, or a key or value is not supported.
     """
     if output.exists():
-        raise UserError(f"{output}: already there: choose another --output or remove it")
+        raise UserError(f"{output}: already exists: choose another --output, or remove it")
     read_params(base)
     try:
         sections, remarks = training_parameters(read_json(config))

@@ -66,7 +66,9 @@ def main() -> None:
 def _same_kind(tracks: Sequence[CorpusTrack], root: str) -> bool:
     kinds = {bool(track.streams) for track in tracks}
     if len(kinds) > 1:
-        raise UserError(f"corpus.root={root}: .stem.mp4 files and folders of WAVs: use one kind")
+        raise UserError(
+            f"corpus.root={root}: holds .stem.mp4 files and folders of WAVs: keep one kind"
+        )
     return kinds.pop()
 
 
