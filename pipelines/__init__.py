@@ -3,9 +3,9 @@
 - stages: a module for each stage of dvc.yaml
 - commands: a module for each `stemforge` command
 - running: what stages and commands share
-- releases: what a release holds, and checking it
+- releases: writing and checking a release
 - params: the reader of params.yaml
-- paths: where the stages' outputs lie
-- console: progress bars and errors in a line
+- paths: where the stages' outputs are
+- console: progress bars, and errors in one line
 - options: command-line options that several commands have
 """

@@ -1,4 +1,4 @@
-"""Where a release comes from: code, data, parameters, packages and machine, as one record."""
+"""The provenance of a release: code, data, parameters, packages and machine, as one record."""
 
 import importlib.metadata
 import json
@@ -35,10 +35,10 @@ def collect(
         tracks_sha256: of the manifest's file.
 
     Returns:
-        JSON values without a clock: the same from any clone of a commit on one machine.
+        JSON values without a time stamp: the same from any clone of a commit on one machine.
 
     Raises:
-        UserError: the checkout is no git repository with a commit, or was never reproduced.
+        UserError: the checkout has no git commit, or `dvc repro` was never run in it.
     """
     return {
         "git": git_state(),

@@ -1,7 +1,7 @@
 """Writing a release from the stages' outputs.
 
 The folder holds models, exports, scores and leaderboard, a model card, where all of it comes from
-(provenance.json), licence, citation, and SHA256SUMS of every other file. It has no clock in it.
+(provenance.json), licence, citation, and SHA256SUMS of every other file. It holds no time stamp.
 """
 
 import json

@@ -73,7 +73,7 @@ def _same_kind(tracks: Sequence[CorpusTrack], root: str) -> bool:
 
 
 def _stamps(tracks: Sequence[CorpusTrack]) -> list[tuple[str, str, int, int]]:
-    """What tells that a file has changed, without reading it."""
+    """Size and time of each file: they show a change without reading the file."""
     files = {(track.split, Path(p)) for track in tracks for p in track.files.values()}
     return [
         (split, str(path), path.stat().st_size, path.stat().st_mtime_ns)
