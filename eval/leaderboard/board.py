@@ -26,14 +26,14 @@ class Leaderboard:
 
     Args:
         found: scores by method.
-        stems: the corpus'; columns of the table, with the accompaniment where it is scored.
-        aggregation: how.
-        how: the tracks were scored; SiSEC 2018's figures fit 1 s frames and medians only.
-        context: "sisec18" to show SiSEC 2018's systems as another test set's, or None.
-            Where the tracks are MUSDB18's test set they stand beside the others anyway.
+        stems: of the corpus: columns of the table, with the accompaniment where it is scored.
+        aggregation: how scores are averaged.
+        how: how the tracks were scored; SiSEC 2018's figures fit only 1 s frames and medians.
+        context: "sisec18" to list SiSEC 2018's systems as another test set, or None. Where the
+            tracks are MUSDB18's test set, the systems are listed beside the others anyway.
 
     Raises:
-        UserError: nothing was scored, no such baseline, or a context that does not fit.
+        UserError: nothing was scored, an unknown baseline, or a context that does not fit.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Methods that know the truth, and the mixture as estimate: floor and ceilings of any table.
+"""Methods that know the true stems, and the mixture as estimate: references for any table.
 
 Named and defined as in SiSEC 2018 (Stöter, Liutkus, Ito, LVA/ICA 2018): IRM1 and IRM2 are ideal
 ratio masks of magnitudes and of energies, IBM1 and IBM2 ideal binary masks of the same, MWF a
@@ -23,7 +23,7 @@ Stems = Mapping[str, Waveform]
 
 
 def mixture_as_estimate(mixture: Waveform, stems: Stems) -> dict[str, Waveform]:
-    """MIX: each stem's estimate is the unprocessed mixture, the floor of any table.
+    """MIX: each stem's estimate is the unprocessed mixture: the score of no separation.
 
     Args:
         mixture: float32 [samples, channels].

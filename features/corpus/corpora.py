@@ -41,9 +41,9 @@ class CorpusTrack:
     Attributes:
         name: unique in the corpus.
         split: "train", "valid" or "test".
-        files: place per source; the same .stem.mp4 file for all of them, or a file each.
-        streams: audio stream per source inside a .stem.mp4; empty for files of their own.
-        is_complete: the stems are all there are, and should add up to the mixture.
+        files: path per source: the same .stem.mp4 file for all of them, or a file each.
+        streams: audio stream per source inside a .stem.mp4; empty where each source has a file.
+        is_complete: whether these are all stems, so that they should add up to the mixture.
     """
 
     name: str
@@ -64,7 +64,7 @@ def find_tracks(root: str, *, stems: Sequence[str]) -> list[CorpusTrack]:
         Tracks sorted by split and name; no file has been opened.
 
     Raises:
-        UserError: no such folder, or no tracks in it, or a stem that .stem.mp4 files lack.
+        UserError: no such folder, no tracks in it, or a stem that .stem.mp4 files do not have.
     """
     if not storage.is_folder(root):
         raise UserError(f"corpus.root={root}: no such folder")
@@ -114,7 +114,7 @@ def read_csvs(csvs: Mapping[Split, str], *, root: str, stems: Sequence[str]) -> 
     named after the folder of its mixture, or after the file where that name is taken.
 
     Raises:
-        UserError: a file or a column is missing, or a file lists nothing.
+        UserError: a file or a column is missing, or a file has no rows.
     """
     if not storage.is_folder(root):
         raise UserError(f"corpus.root={root}: no such folder")

@@ -44,7 +44,7 @@ def index_name(split: Split, shard: int, shards: int) -> str:
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file of a features folder is one that was never given its final name."""
+    """Whether a file of a features folder still has a temporary name."""
     return Path(name).match(".*.tmp")
 
 
@@ -82,7 +82,7 @@ class RecordFile:
         return Mark(self._size, self._sha256.copy())
 
     def go_back(self, mark: Mark) -> None:
-        """Takes back what was written since a mark."""
+        """Removes what was written since a mark."""
         self._file.flush()
         self._file.truncate(mark.size)
         self._file.seek(mark.size)

@@ -35,7 +35,7 @@ def list_corpus(corpus: "Corpus") -> list[CorpusTrack]:
 
 
 def find_test_tracks(corpus: str, stems: Sequence[str]) -> list[CorpusTrack]:
-    """Lists the test tracks for a command; errors speak of its options.
+    """Lists the test tracks for a command; errors name its options, not those of params.yaml.
 
     Args:
         corpus: folder with test/ in it, local or a URL.
@@ -47,7 +47,7 @@ def find_test_tracks(corpus: str, stems: Sequence[str]) -> list[CorpusTrack]:
     root = storage.absolute(corpus)
     try:
         found = find_tracks(root, stems=stems)
-    except UserError as error:  # its words are those of params.yaml
+    except UserError as error:  # it names parameters of params.yaml
         text = str(error).replace(f"corpus.root={root}", f"--corpus {corpus}")
         raise UserError(text.replace("corpus.stems=", "--stems ")) from None
     tracks = [track for track in found if track.split == "test"]

@@ -34,7 +34,7 @@ class RunMonitor:
         trainer: whose run it is; its history so far is written first.
         dataset: whose first validation windows are shown.
         config: what is written.
-        folder: where; made if need be.
+        folder: where; created if needed.
     """
 
     def __init__(self, trainer: Trainer, dataset: Dataset, config: Monitor, folder: Path) -> None:

@@ -25,13 +25,13 @@ def import_checkpoint(
     stems: Sequence[str] | None,
     activation: str | None,
 ) -> list[Model]:
-    """Writes `output`/<stem>, or `output`/joint where stems share a softmax, all or nothing.
+    """Writes `output`/<stem>, or `output`/joint where stems share a softmax: all or none.
 
     Args:
         checkpoint: folder with a TensorFlow 1 checkpoint.
         output: folder for the models.
         configuration: an official model's name, or a file with Spleeter's JSON.
-        stems: of a model with neither, with `activation`.
+        stems: of a model that has neither; needs `activation`.
         activation: "elu", or "leaky_relu" with relu in the decoder.
 
     Raises:
