@@ -107,7 +107,7 @@ def report(found: dict[str, list[dict[str, float]]]) -> None:
 
 
 def run(case: Case, options: Sequence[object]) -> dict[str, float]:
-    """One turn of a case, in processes of its own."""
+    """One turn of a case, in separate processes."""
     addresses = [f"{ADDRESS}:{port}" for port in free_ports(case.processes)]
     command = [sys.executable, "-m", "benchmarks.distributed", *map(str, options)]
     processes = []
@@ -168,7 +168,7 @@ def print_model() -> None:
 
     A step is compute + all-reduce: the operations of forward and backward pass on a replica's
     windows, and a ring that moves 2 (n - 1) / n of the gradients' bytes in 2 (n - 1) messages.
-    Nothing overlaps. The last column is what reading and decoding the windows takes beside it.
+    Nothing overlaps. The last column is the number of cores for reading and decoding the windows.
     """
     compute_s = WINDOWS * step_operations(full_size()) / GPU_FLOPS
     window_s = 512 * 1024 / common.RATE_HZ

@@ -92,7 +92,7 @@ def multichannel_wiener_filter(mixture: Waveform, stems: Stems) -> dict[str, Wav
         covariance /= spectrum.shape[2]
         trace = EPSILON + np.trace(covariance, axis1=1, axis2=2).real
         covariance = covariance * (channels / trace)[:, None, None] + EPSILON * identity
-        # R^-1 by its eigenvectors: of a source in the middle it is singular but for EPSILON.
+        # R^-1 by its eigenvectors: for a source in the middle it is singular, apart from EPSILON.
         values, vectors = np.linalg.eigh(covariance)
         turned = np.abs(np.einsum("bck,bct->bkt", vectors.conj(), spectrum)) ** 2
         power = np.einsum("bkt,bk->bt", turned, 1.0 / np.maximum(values, EPSILON)) / channels

@@ -59,7 +59,7 @@ def collect(
 
 
 def git_state() -> dict[str, Any]:
-    """The commit, and the files that differ from it (untracked ones too, but for ignored).
+    """The commit, and the files that differ from it (untracked ones too, ignored ones not).
 
     Raises:
         UserError: there is no commit.

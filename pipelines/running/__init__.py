@@ -1,7 +1,7 @@
 """What stages and commands share: how work is planned, run and watched.
 
 - work: work in progress, and how it becomes an output
-- parallel: tracks side by side in processes
+- parallel: tracks in parallel processes
 - beam: running Beam pipelines: options, errors, metrics
 - corpora: the tracks that params.yaml or --corpus names
 - feature_job: the feature job, planned, run and summed up

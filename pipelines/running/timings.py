@@ -1,6 +1,6 @@
 """What exports cost on this machine: size, start-up, latency by threads, peak memory.
 
-Each file is measured in processes of its own, which run this module with the file and a number
+Each file is measured in separate processes, which run this module with the file and a number
 of threads, and load nothing but what runs the file.
 """
 
@@ -109,7 +109,7 @@ def noise(shape: Iterable[int]) -> Any:
 
 
 def peak_memory_mb() -> float:
-    """Of this process; Linux' own count, which begins anew with the program."""
+    """Of this process; Linux counts it from the start of the program."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="utf-8").splitlines():

@@ -88,7 +88,7 @@ def models_identity(folders: list[Path]) -> list[str]:
 
 
 def publish(finished: Path, out: Path) -> None:
-    """Renames a finished file or folder into a stage's output, replacing what is there.
+    """Renames a finished file or folder into a stage's output, replacing an existing one.
 
     Half-written files, .NAME.tmp, of a killed run are left out.
     """
