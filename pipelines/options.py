@@ -15,8 +15,8 @@ def add_export_options(parser: Any) -> None:
         "--frames",
         default="512,128",
         metavar="A,B,...",
-        help="input lengths of the TFLite files from waveform to waveforms: multiples of 64 for "
-        "Spleeter's nets (default: %(default)s)",
+        help="input lengths, in frames, of the TFLite files from waveform to waveforms: multiples "
+        "of 64 for Spleeter's nets (default: %(default)s)",
     )
     parser.add_argument(
         "--corpus",

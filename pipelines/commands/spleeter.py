@@ -90,10 +90,12 @@ def _add_import_config(commands: Any) -> None:
         help="turn Spleeter's JSON configuration into params.yaml",
         description="Writes a params.yaml that trains what a Spleeter configuration describes. A "
         "key or value that is not supported is an error that names it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     command.add_argument(
-        "configuration", type=Path, metavar="JSON", help="such as musdb_config.json"
+        "configuration",
+        type=Path,
+        metavar="JSON",
+        help="Spleeter's configuration, such as musdb_config.json",
     )
     command.add_argument(
         "--output", required=True, type=Path, metavar="FILE", help="the params.yaml to write"
@@ -102,14 +104,15 @@ def _add_import_config(commands: Any) -> None:
         "--data",
         default=".",
         metavar="DIR",
-        help="folder that the CSV files' audio paths are relative to, as spleeter train's -d",
+        help="folder that the CSV files' audio paths are relative to, as spleeter train's -d "
+        "(default: %(default)s, the current folder)",
     )
     command.add_argument(
         "--base",
         default=Path("params.yaml"),
         type=Path,
         metavar="FILE",
-        help="params.yaml with the values of everything else",
+        help="params.yaml with the values of everything else (default: %(default)s)",
     )
     command.set_defaults(run=import_configuration, extra="train")
 

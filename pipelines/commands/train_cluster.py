@@ -18,7 +18,6 @@ def add_to(commands: Any) -> None:
         description="Starts N processes of `stemforge train` that share each batch, and "
         "restarts all of them from the last checkpoint when one dies or hangs. Run "
         "it where params.yaml is.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     command.add_argument(
         "--workers", required=True, type=int, metavar="N", help="processes, one of them the chief"
@@ -28,14 +27,14 @@ def add_to(commands: Any) -> None:
         type=int,
         default=5,
         metavar="N",
-        help="give up after this many restarts in a row without progress",
+        help="give up after this many restarts in a row without progress (default: %(default)s)",
     )
     command.add_argument(
         "--heartbeat-timeout",
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="a worker without a heartbeat for this long counts as hung",
+        help="a worker without a heartbeat for this long counts as hung (default: %(default)s)",
     )
     command.add_argument(
         "train",
