@@ -216,7 +216,7 @@ class Supervisor:
         if code < 0:
             return f"worker {number} was ended by {signal.Signals(-code).name}"
         said = self._workers[number].last_error()
-        return f"worker {number} ended with exit code {code}: {said}"
+        return f"worker {number} ended with exit code {code}{f': {said}' if said else ''}"
 
     def _sleep(self, seconds: float) -> None:
         """Sleeps unless a signal has come or comes.
