@@ -1,6 +1,6 @@
-# make repro   the whole way: stems -> features -> models -> scores -> leaderboard -> release
+# make repro   all stages: stems -> features -> models -> scores -> leaderboard -> release
 # make test    format, lint, types, and the tests that start no processes of ours
-# make test-system, test-slow, test-all: the others, those that take minutes, all of it
+# make test-system, test-slow, test-all: tests that start processes, tests that take minutes, all
 PYTHON ?= $(firstword $(foreach name,python3 python3.11,$(shell command -v $(name))) python3)
 # `make GPU=1 repro` and `make GPU=1 setup`: TensorFlow for NVIDIA GPUs, in an environment of its own.
 VENV := .venv$(if $(GPU),-gpu)
@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # uv compiles no bytecode: Python keeps what it compiles at the first import, which saves each
 # process that loads TensorFlow ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
-# dev holds repro: an environment that is dev's stays so.
+# dev contains repro: an environment for dev stays one.
 NEED_DEV := $(filter test% check release-check setup-dev,$(MAKECMDGOALS))
 GROUP := $(if $(GPU),gpu,$(if $(NEED_DEV)$(wildcard $(VENV)/.ready-dev),dev,repro))
 ifneq (,$(and $(GPU),$(NEED_DEV)))
@@ -23,14 +23,14 @@ repro: setup
 	@cat leaderboard/leaderboard.md
 	@echo "Models, exports, model card, provenance: $(CURDIR)/release/"
 
-# A file a process: each makes its fixtures once.
+# One process runs a whole file, so that each file makes its fixtures once.
 test: setup-dev check
 	python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-system: setup-dev
 	python -m pytest -m "system and not slow"
 
-# SHARE=N: one in N of them, others with each commit, and what each share holds.
+# SHARE=N: one in N of them, chosen by the commit, and those that every share holds.
 test-slow: setup-dev
 	python -m pytest -m slow $(if $(SHARE),--share=$(SHARE))
 
@@ -58,7 +58,7 @@ check: setup-dev
 setup: $(VENV)/.ready-$(GROUP)
 setup-dev: $(VENV)/.ready-dev
 
-# A stamp says that all of a lock is installed. Without one, a set-up was killed: it starts anew.
+# A stamp says that a whole lock is installed. Without one, a set-up was killed: it starts again.
 $(VENV)/.ready-%: locks/%.lock locks/setup.lock pyproject.toml
 	@echo "Setting up $(VENV) (once) ..."
 	@ls $(VENV)/.ready-* >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)

@@ -3,8 +3,8 @@
     python -m benchmarks.bss_eval [--seconds 240] [--turns 3]
 
 A stereo track of coloured noise is scored as museval.eval_mus_track scores one: four targets
-together, then vocals and accompaniment. Each in a process of its own, with all cores, turn by
-turn; medians. Then the largest difference of any score, and what fifty tracks would take.
+together, then vocals and accompaniment. Both scorers run in their own process, with all cores, turn
+by turn; medians. Then the largest difference of any score, and the time for fifty tracks.
 """
 
 import statistics

@@ -75,7 +75,7 @@ def work_folder(chosen: Path | None) -> Iterator[Path]:
 
 
 def stage(project: Path, name: str, *arguments: str) -> float:
-    """Runs a stage as a process of its own; returns wall-clock seconds, start included."""
+    """Runs a stage in a separate process; returns wall-clock seconds, start included."""
     command = [sys.executable, "-m", f"stemforge.pipelines.{name}", *arguments]
     return timed(lambda: subprocess.run(command, cwd=project, check=True, env=environment()))
 

@@ -2,11 +2,11 @@
 
     python -m benchmarks.distributed CORPUS_ROOT
 
-Windows of 512 frames and 1024 bins in batches of 4, input and the workers' agreement to go on
-included, by one device, by one and two logical devices of one process (mirrored), and by one and
-two processes (multi_worker). Two share the cores that one had, so what they take longer is
-overhead. Medians over turns of the medians of a turn's steps; then a model on paper of larger
-clusters.
+Windows of 512 frames and 1024 bins in batches of 4, with input and with the workers'
+synchronisation after each step: on one device, on one and two logical devices of one process
+(mirrored), and in one and two processes (multi_worker). Two replicas share the cores that one
+had, so all extra time is overhead. Medians over turns of the medians of a turn's steps; then an
+estimate for larger clusters.
 """
 
 import argparse
@@ -38,7 +38,7 @@ ADDRESS = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Case:
-    """A strategy, with so many logical devices in each of so many processes."""
+    """A strategy, with a number of processes and of logical devices in each."""
 
     strategy: str
     devices: int = 1
@@ -52,13 +52,13 @@ CASES = {
     "one process": Case("multi_worker"),
     "two processes": Case("multi_worker", processes=2),
 }
-# What the model on paper assumes.
+# Assumptions of the estimate.
 PARAMETERS = 9.8e6  # of one stem's net; gradients are float32
 WINDOWS = 16  # of each replica
 GPU_FLOPS = 40e12  # reached by a data-centre GPU in TF32 convolutions: a quarter of its peak
 READ_PER_CORE = 3000  # audio-s/s of mixture and one stem: half of benchmarks.reader on two cores
 CLUSTERS = (
-    # name, replicas on each of so many machines, bytes/s between replicas, latency
+    # name, replicas on each of this many machines, bytes/s between replicas, latency
     ("GPUs of one machine", ((1, 1), (2, 1), (4, 1), (8, 1)), 200e9, 10e-6),
     ("machines of one GPU, 25 Gbit/s", ((1, 2), (1, 4), (1, 8), (1, 16)), 25e9 / 8, 50e-6),
 )
@@ -107,7 +107,7 @@ def report(found: dict[str, list[dict[str, float]]]) -> None:
 
 
 def run(case: Case, options: Sequence[object]) -> dict[str, float]:
-    """One turn of a case, in processes of its own."""
+    """One turn of a case, in separate processes."""
     addresses = [f"{ADDRESS}:{port}" for port in free_ports(case.processes)]
     command = [sys.executable, "-m", "benchmarks.distributed", *map(str, options)]
     processes = []
@@ -164,11 +164,11 @@ def work(strategy: str, arguments: argparse.Namespace) -> None:
 
 
 def print_model() -> None:
-    """Throughput of clusters that are not here, by a model with its assumptions.
+    """Prints an estimate of the throughput of larger clusters, with its assumptions.
 
     A step is compute + all-reduce: the operations of forward and backward pass on a replica's
     windows, and a ring that moves 2 (n - 1) / n of the gradients' bytes in 2 (n - 1) messages.
-    Nothing overlaps. The last column is what reading and decoding the windows takes beside it.
+    Nothing overlaps. The last column is the number of cores for reading and decoding the windows.
     """
     compute_s = WINDOWS * step_operations(full_size()) / GPU_FLOPS
     window_s = 512 * 1024 / common.RATE_HZ

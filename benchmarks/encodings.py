@@ -2,7 +2,7 @@
 
     python -m benchmarks.encodings CORPUS_ROOT
 
-The worst over all songs and sources of a MUSDB18 corpus that are not silent throughout. Bias
+Over all songs and sources of a MUSDB18 corpus that are not silent throughout. Bias
 is the ratio of the sums of decoded and true magnitudes.
 """
 

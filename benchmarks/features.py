@@ -4,9 +4,9 @@
 
 In one run and on the same WAV files: (a) our job, uint8, two processes, outputs hashed and
 synced; (b) Spleeter 2.4.2's dataset filling its uint8 cache, in a virtual environment that
-this script makes (or that PYTHON belongs to); (c) the bound: reading, real FFTs and writing
-as many bytes, and nothing else, in two processes that already run, once with samples read as
-soundfile's float32 and once as int16, which is six times as fast and what our job does.
+this script makes (or that PYTHON belongs to); (c) the bound: only reading, real FFTs and writing
+the same number of bytes, in two processes that already run. It reads samples once as soundfile's
+float32 and once as int16, which is six times as fast and what our job does.
 Audio-seconds are seconds of five-source audio transformed. Medians of the runs on the most
 copies of the songs. Then our job on fewer copies, and the largest worker's memory on songs
 of several lengths.
@@ -124,7 +124,7 @@ def report(found: Found) -> None:
 
 
 def report_line(scaling: dict[int, Job]) -> None:
-    """The line through the two largest jobs, and what it says of others."""
+    """The line through the two largest jobs, and its prediction for others."""
     smaller, larger = (scaling[copies] for copies in sorted(scaling)[-2:])
     slope = (larger.wall_s - smaller.wall_s) / (larger.audio_s - smaller.audio_s)
     start_s = smaller.wall_s - slope * smaller.audio_s

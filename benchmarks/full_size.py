@@ -1,4 +1,4 @@
-"""Spleeter's net, which most benchmarks run, and what its arithmetic takes at this machine's peak.
+"""Spleeter's net, which most benchmarks run, and the time it would take at this machine's peak.
 
 The peak is what a large matrix product reaches.
 """
@@ -53,7 +53,7 @@ def refuse_other_sizes(parser: argparse.ArgumentParser, arguments: argparse.Name
 
 
 def training_config() -> TrainConfig:
-    """How `train.preset: spleeter` trains, with no end, validation or checkpoint for long."""
+    """How `train.preset: spleeter` trains, without validations and checkpoints in between."""
     from stemforge.pipelines.running.training import net_and_config
 
     params = read_params(ROOT / "params.yaml").train

@@ -1,4 +1,4 @@
-"""What each extra takes, as README's table has it.
+"""Size and time of each extra's installation: README's table.
 
     python -m benchmarks.installs [EXTRA ...]
 

@@ -2,9 +2,10 @@
 
     python -m benchmarks.int8_layers MODELS [CORPUS_ROOT]
 
-Each layer alone, then sets of them: latency against float32 with two threads, turn by turn in
-the same run, medians of the turns; and what the SDR of each test track's middle 24 s loses, all
-stems' nets in int8 alike. And the float32 file against the plain conversion of the Keras model.
+Each layer alone, then sets of layers: latency against float32 with two threads, turn by turn in
+the same run, medians of the turns; and the loss of SDR on each test track's middle 24 s, with the
+same layers of all stems' nets in int8. Also the float32 file against the plain conversion of the
+Keras model.
 docs/export.md holds the table for Deezer's 2stems.
 """
 

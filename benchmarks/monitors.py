@@ -1,4 +1,4 @@
-"""What watching a training run costs, per row of history, beside a step of the full-size net.
+"""What monitoring a training run costs, per row of history, and a step of the full-size net.
 
     python -m benchmarks.monitors CORPUS_ROOT
 

@@ -1,11 +1,11 @@
-"""One full-size net on one part of a song, each way that it can be run.
+"""One full-size net on one part of a song, in each way that it can be run.
 
     python -m benchmarks.nets
 
 Milliseconds for 512 frames and 1024 bins, medians of the turns, all ways in each: Keras'
 model called, and compiled; eval.runtimes.tensorflow's operations on TensorFlow; TFLite files of
-both on LiteRT; and four nets side by side, a thread each, a quarter of what all take. Beside them
-what the net's arithmetic would take at the speed of a large matrix product.
+both on LiteRT; and four nets in parallel, a thread each (a quarter of their time). Also the time of
+the net's arithmetic at the speed of a large matrix product.
 """
 
 import functools

@@ -161,7 +161,7 @@ def noise(seconds: int) -> np.ndarray:
 
 
 def parts(seconds: int, frames: int) -> int:
-    """How many parts of so many frames a song has: 4096 zeros in front, a frame every 1024."""
+    """How many parts of this many frames a song has: 4096 zeros in front, a frame every 1024."""
     return math.ceil(math.ceil((4096 + seconds * RATE_HZ) / 1024) / frames)
 
 

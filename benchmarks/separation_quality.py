@@ -5,8 +5,8 @@
 MODELS holds models of vocals and accompaniment, such as `stemforge import-spleeter` makes of
 Deezer's 2stems. Of each song of the corpus (MUSDB's stem files), the seconds from 20 to 40 are
 separated with each option and scored as museval does: medians over frames of 1 s, then over songs.
-Also with a post-filter behind the separation, where the environment has noisereduce
-(`pip install noisereduce`): its spectral gating of each estimate, stationary or not.
+Where the environment has noisereduce (`pip install noisereduce`), also with its spectral gating
+of each estimate after the separation, stationary or not.
 """
 
 import sys

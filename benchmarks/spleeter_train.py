@@ -5,7 +5,7 @@ Runs in Spleeter's environment, not ours (benchmarks/train_step.py talks to it):
     python benchmarks/spleeter_train.py TRAIN_CSV CACHE_FOLDER BATCH_SIZE
 
 It says `ready`; for each line with a number of steps on its standard input it prints the
-seconds that so many took.
+seconds that they took.
 """
 
 import os

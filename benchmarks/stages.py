@@ -1,4 +1,4 @@
-"""Seconds and bytes of each stage on a corpus, and what that means for MUSDB18.
+"""Seconds and bytes of each stage on a corpus, and extrapolated to MUSDB18.
 
 Runs the stages one after the other in a temporary folder, with Spleeter's own net size:
 

@@ -13,12 +13,12 @@ PAGE = Path(__file__).with_name("api.md")
 HEAD = """\
 # Python API
 
-Written from the docstrings by `python -m docs.make_api`; a test holds it. `import stemforge` loads
-nothing else: a name loads what it needs when it is first used, and says which extra to install
-where that is missing. Everything that is not on this page may change.
+`python -m docs.make_api` writes this page from the docstrings; a test checks it. `import stemforge`
+loads nothing else. A name loads what it needs when it is first used; if an extra is missing, the
+error names it. Everything that is not on this page may change.
 
 """
-# What they take and return beside arrays and numbers.
+# Classes that the functions take and return.
 CLASSES = (bss_eval.BssEval, scores.Scoring, scores.TrackScores, scores.Remark)
 METHODS = {"Separator": ("load", "separate", "separate_stream")}
 
@@ -46,7 +46,7 @@ def _entry(name: str, thing: Any, *, level: int) -> str:
 
 
 def _signature(name: str, thing: Any) -> str:
-    """As the source has it, annotations by the names that stand there, an argument a line."""
+    """The signature as in the source, one argument per line."""
     function = thing.__init__ if inspect.isclass(thing) else thing
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(node, ast.FunctionDef)

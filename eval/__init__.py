@@ -1,9 +1,9 @@
-"""What is done with trained nets: separation, scores, leaderboard, exports.
+"""The use of trained nets: separation, scores, leaderboard, exports.
 
 - separation: songs to stems
 - runtimes: what runs the nets: TensorFlow or LiteRT
-- scoring: estimates against true stems
+- scoring: scores of estimates
 - leaderboard: scores of many methods as tables, pages and plots
-- exports: SavedModel and TFLite files, and the proof of what they compute
-- config: how scores and tables can be made, in words
+- exports: SavedModel and TFLite files, and their parity with Keras
+- config: names of precisions, masks, methods and averages
 """

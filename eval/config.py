@@ -1,4 +1,4 @@
-"""How nets, masks, scores and tables can be made, in words: no library is loaded here."""
+"""Names of precisions, runtimes, masks, methods and averages; no library is loaded here."""
 
 from typing import Literal
 
@@ -10,6 +10,6 @@ Precision = InferencePrecision
 Runtime = Literal["tensorflow", "litert"]
 Mask = Literal["ratio", "direct"]
 MaskExtension = Literal["zeros", "average"]
-MODEL = "stemforge"  # what the method is called whose models are ours
+MODEL = "stemforge"  # name of the method of our own models
 # Methods that know the truth, and the mixture as estimate: eval.scoring.oracles defines them.
 ORACLES = ("MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF")

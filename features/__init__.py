@@ -1,7 +1,7 @@
-"""What a training example is, and every signal operation that more than one part needs.
+"""Training examples, and every signal operation that more than one package needs.
 
-- audio: files of sound, read and written
-- corpus: songs and their stems: where they lie, and the manifest of what was decoded
+- audio: reading and writing audio files
+- corpus: songs and their stems: finding them, decoding them, the manifest
 - signal: STFT and masks, in NumPy and as TensorFlow graphs
 - shards: features on disk: blocks, validity, encoding, TFRecords, the Beam transforms
 """

@@ -41,7 +41,7 @@ class Pin:
         name: the distribution's normalised name.
         version: its version.
         marker: where it is installed, empty for everywhere.
-        text: the entry as it stands in the lock.
+        text: the entry as written in the lock.
     """
 
     name: str
@@ -125,7 +125,7 @@ def run(*command: str, environment: "dict[str, str] | None" = None) -> None:
 
 @dataclass(frozen=True)
 class Installer:
-    """pip or uv, told to install what a lock names and no more.
+    """pip or uv, which installs what a lock names and nothing else.
 
     Attributes:
         command: what every installation begins with.
@@ -136,13 +136,13 @@ class Installer:
     environment: "dict[str, str] | None" = None
 
     def install(self, pins: list[Pin]) -> None:
-        """Installs these files, and nothing that they ask for.
+        """Installs these files, without their requirements.
 
         What has no wheel is built with the environment's own setuptools: an isolated build
         would take the index' newest.
 
         Raises:
-            SetupError: a file cannot be had, or its hash differs.
+            SetupError: a file cannot be downloaded, or its hash differs.
         """
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "pins.txt"
@@ -174,7 +174,7 @@ def install_tool(name: str) -> None:
     """Installs setuptools or uv as locks/setup.lock pins it.
 
     Raises:
-        SetupError: it cannot be had.
+        SetupError: it cannot be downloaded.
     """
     (pin,) = (pin for pin in read_lock(SETUP_LOCK) if pin.name == name)
     if installed().get(name) != pin.version:
@@ -182,7 +182,7 @@ def install_tool(name: str) -> None:
 
 
 def get_uv() -> "Installer | None":
-    """What installs by uv, or None where uv cannot be had."""
+    """The installer that uses uv, or None where uv is not available."""
     try:
         install_tool("uv")
         settings = index.pip_settings()
@@ -207,7 +207,7 @@ def install(pins: list[Pin]) -> None:
     """Installs the pins and this checkout, by uv where it can, else by pip.
 
     Raises:
-        SetupError: neither can.
+        SetupError: neither uv nor pip can.
     """
     uv = get_uv()
     for installer in filter(None, (uv, PIP)):
@@ -218,22 +218,22 @@ def install(pins: list[Pin]) -> None:
         except SetupError as error:
             if installer is PIP:
                 raise SetupError(
-                    f"{error} (is the package index reachable? pip config list names it)"
+                    f"{error}: is the package index reachable? (`pip config list` names it)"
                 ) from None
-            print("uv cannot install the lock; pip does it (minutes) ...", flush=True)
+            print("uv cannot install the lock; installing it with pip (minutes) ...", flush=True)
 
 
 def set_up(lock: Path) -> None:
     """Makes this environment hold exactly this lock, and this checkout.
 
     Raises:
-        SetupError: it cannot; the environment may be left half-way.
+        SetupError: it cannot; the environment may then be incomplete.
     """
     if sys.prefix == sys.base_prefix:
-        raise SetupError(f"{sys.executable} is no virtual environment; run `make setup`")
+        raise SetupError(f"{sys.executable} is not a virtual environment: run `make setup`")
     if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         raise SetupError(
-            f"Python {sys.version_info[0]}.{sys.version_info[1]} is not supported; "
+            f"Python {sys.version_info[0]}.{sys.version_info[1]} is not supported: "
             "run `make PYTHON=python3.11 setup`"
         )
     pins = wanted(read_lock(lock))
@@ -243,7 +243,7 @@ def set_up(lock: Path) -> None:
     try:
         run("pip", "check", "--disable-pip-version-check")
     except SetupError as error:
-        raise SetupError(f"{lock.name} is not closed; run `make lock`: {error}") from None
+        raise SetupError(f"{lock.name} lacks a requirement: {error}: run `make lock`") from None
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Renews the locks after a change of pyproject.toml: python -m locks.renew [all | PACKAGE ...].
 
-Versions that still fit stay, but for the packages named (or all). Records versions and hashes,
-no addresses: whoever installs brings his own index.
+Versions that still fit stay, except those of the named packages (or all). The locks hold versions
+and hashes but no addresses, so they work with any package index.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def tensorflow_pin() -> str:
 
 
 def compile_lock(name: str, *arguments: str) -> None:
-    """Resolves one lock; what stands in the file is kept where it fits."""
+    """Resolves one lock; versions in the file are kept where they fit."""
     settings = index.pip_settings()
     command = ("uv", "pip", "compile", *OPTIONS, *index.uv_flags(settings), *arguments)
     output = str(LOCKS / f"{name}.lock")
@@ -50,11 +50,11 @@ def renew(packages: list[str]) -> None:
     """Resolves all locks, dev.lock first.
 
     Raises:
-        SetupError: uv cannot be had, or the requirements contradict each other.
+        SetupError: uv is not available, or the requirements contradict each other.
     """
     if get_uv() is None:
         raise SetupError(
-            "cannot install uv, which renews the locks; is the package index reachable?"
+            "cannot install uv, which renews the locks: check that the package index is reachable"
         )
     project, same = str(LOCKS.parent / "pyproject.toml"), ("-c", str(LOCKS / "dev.lock"))
     with tempfile.TemporaryDirectory() as folder:

@@ -4,9 +4,9 @@
 - commands: a module for each `stemforge` command
 - running: what stages and commands share
 - scoring: tracks to scores, side by side and resumable
-- releases: what a release holds, and checking it
+- releases: writing and checking a release
 - params: the reader of params.yaml
-- paths: where the stages' outputs lie
-- console: progress bars and errors in a line
+- paths: where the stages' outputs are
+- console: progress bars, and errors in one line
 - options: command-line options that several commands have
 """

@@ -35,7 +35,7 @@ def run_main(main: Callable[[], object]) -> int:
     except Interrupted as error:
         say(str(error))
         return 128 + error.signal
-    except BrokenPipeError:  # the reader, such as `head`, has enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.filename is None and error.errno is None:
@@ -43,7 +43,7 @@ def run_main(main: Callable[[], object]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return fail(f"{place}{error.strerror or error}")
     except KeyboardInterrupt:
-        return fail("interrupted; the next run goes on from here")
+        return fail("interrupted; the next run resumes here")
     return 0
 
 
@@ -57,7 +57,7 @@ def count_of(variable: str) -> int | None:
     if not text:
         return None
     if not text.isdecimal() or not int(text):
-        raise UserError(f"{variable}={text}: must be 1, 2, ...")
+        raise UserError(f"{variable}={text}: must be a whole number from 1 on")
     return int(text)
 
 
@@ -74,9 +74,9 @@ def say(text: str) -> None:
 
 
 def progress(total: float | None, *, label: str, unit: str, done: float = 0) -> Any:
-    """A progress bar on standard error (total None: unknown); lines where that is no terminal.
+    """A progress bar on standard error, or lines where that is not a terminal.
 
-    What was done before does not count for its rate and time left.
+    Work done before (`done`) does not count in the rate and the time left.
     """
     interactive = sys.stderr.isatty()
     return tqdm(
@@ -96,7 +96,7 @@ def progress(total: float | None, *, label: str, unit: str, done: float = 0) -> 
 
 @contextmanager
 def watched(look: Callable[[], object], *, every_s: float) -> Iterator[None]:
-    """Calls `look` now and then while something else is at work, and once when it is done."""
+    """Calls `look` every `every_s` seconds while other work runs, and once at its end."""
     done = threading.Event()
 
     def watch() -> None:
@@ -114,7 +114,7 @@ def watched(look: Callable[[], object], *, every_s: float) -> Iterator[None]:
 
 
 def quiet_libraries() -> None:
-    """Silences what says nothing to a user: TensorFlow's start-up log, Beam's chatter."""
+    """Silences messages that do not help a user: TensorFlow's start-up log, Beam's log."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Beam logs each error of a worker with its traceback, and then raises it as well.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)

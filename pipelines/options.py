@@ -15,14 +15,14 @@ def add_export_options(parser: Any) -> None:
         "--frames",
         default="512,128",
         metavar="A,B,...",
-        help="lengths of the TFLite files from waveform to waveforms, which the nets must be able "
-        "to take: multiples of 64 for Spleeter's (default: %(default)s)",
+        help="input lengths, in frames, of the TFLite files from waveform to waveforms: multiples "
+        "of 64 for Spleeter's nets (default: %(default)s)",
     )
     parser.add_argument(
         "--corpus",
         metavar="ROOT",
         help="measure on the test tracks of this MUSDB folder (default: on the 6 s of real music "
-        "that stempeg comes with)",
+        "that come with stempeg)",
     )
     parser.add_argument(
         "--timings",
@@ -38,4 +38,6 @@ def check_method_name(name: str) -> None:
         UserError: it cannot.
     """
     if not name or "/" in name or name.startswith("."):
-        raise UserError(f"{name!r}: no name for a method: it must be one for a folder")
+        raise UserError(
+            f"{name!r}: not a valid method name: use a folder name, without / and a dot in front"
+        )

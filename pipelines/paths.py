@@ -1,4 +1,4 @@
-"""Where the stages' outputs lie, relative to the checkout; dvc.yaml names the same paths."""
+"""Where the stages' outputs are, relative to the checkout; dvc.yaml names the same paths."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""Music source separation: trained U-Nets separate songs, and scores say how well.
+"""Music source separation: trained U-Nets separate songs, and scores measure how well.
 
-What stands in `__all__` is the public API; it is loaded when it is first used, and importing
-stemforge loads nothing else. Everything in the sub-packages may change.
+The names in `__all__` are the public API. Each is loaded when it is first used; importing stemforge
+loads nothing else. Everything in the sub-packages may change.
 """
 
 import importlib

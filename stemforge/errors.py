@@ -5,19 +5,19 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """A failure that a user can mend.
+    """A failure that a user can correct.
 
-    Its text is one line that says what is wrong, where, and what to do.
+    Its text is one line that says what is wrong, where, and what to do, in this order.
     """
 
 
 class MissingExtraError(UserError, ImportError):
-    """A package is not installed that an extra of stemforge would have brought."""
+    """A package is not installed; an extra of stemforge brings it."""
 
 
 @contextmanager
 def needs(extra: str, *, what: str) -> Iterator[None]:
-    """Around work that imports what only an extra installs.
+    """Wraps work that imports packages of an extra.
 
     Args:
         extra: its name in pyproject.toml.
@@ -38,17 +38,17 @@ def needs(extra: str, *, what: str) -> Iterator[None]:
 
 
 class IncompleteError(Exception):
-    """Work that was done but for a part of it; exit code 1.
+    """Part of the work could not be done; exit code 1.
 
-    Its text is one line that says how much was not.
+    Its text is one line that says how much is missing.
     """
 
 
 class Interrupted(Exception):
-    """Work that a signal ended after it had saved where it was.
+    """A signal ended the work, after the work had saved its state.
 
     Args:
-        text: one line that says where it stands.
+        text: one line that says what the next run does.
         signal: the signal's number; the exit code is 128 + signal, as in a shell.
     """
 

@@ -9,7 +9,7 @@ BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def cpu_flags() -> frozenset[str]:
-    """Names of the CPU's instruction sets, as Linux gives them; empty where it does not."""
+    """Names of the CPU's instruction sets, from Linux; empty on other systems."""
     if not CPUINFO.exists():
         return frozenset()
     lines = re.findall(r"^(?:flags|Features)\s*:(.*)$", CPUINFO.read_text(encoding="utf-8"), re.M)
@@ -17,5 +17,5 @@ def cpu_flags() -> frozenset[str]:
 
 
 def has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 itself; else software does, which is slower by far."""
+    """Whether the CPU has bfloat16 instructions; without them software is much slower."""
     return bool(BFLOAT16_FLAGS & cpu_flags())

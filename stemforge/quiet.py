@@ -1,4 +1,4 @@
-"""Holding back what libraries print that says nothing to a user."""
+"""Hiding messages of libraries that do not help a user."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Holds back what C++ libraries print to file descriptor 2; shows it if the work fails."""
+    """Hides what C++ libraries print to file descriptor 2; shows it if the work fails."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -1,4 +1,4 @@
-"""The one quiet door to TensorFlow: what is about to use it calls `start` first.
+"""Starts TensorFlow without its log: code that is about to use TensorFlow calls `start` first.
 
 Importing our modules that need TensorFlow loads it with its start-up log; importing this one
 loads nothing.
@@ -14,15 +14,15 @@ LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 def start(*, logical_cpus: int | None = None, find_devices: bool = True) -> None:
     """Loads TensorFlow and finds its devices without its start-up log.
 
-    TensorFlow reads its log level from the environment once, at its first message, and logs
-    before it does; so its environment has the level, and file descriptor 2 is held back, until
-    the first operation is done. A second call does nothing.
+    TensorFlow reads its log level from the environment at its first message, and prints some lines
+    before that. So the level is set in the environment, and file descriptor 2 is hidden until the
+    first operation is done. A second call does nothing.
 
     Args:
-        logical_cpus: how many devices the CPU becomes, which replicas can run on; it has to be
-            known before the first operation.
-        find_devices: run that first operation, which looks for devices. False where a strategy
-            of several workers has to do it.
+        logical_cpus: into how many devices the CPU is divided, for replicas to run on. It cannot
+            be changed after the first operation.
+        find_devices: run a first operation, which looks for devices. False where a multi-worker
+            strategy must run it.
 
     Raises:
         ModuleNotFoundError: TensorFlow is not installed.

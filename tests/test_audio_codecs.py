@@ -90,11 +90,11 @@ def test_a_higher_bitrate_is_a_larger_file(
 @pytest.mark.parametrize(
     ("codec", "subtype", "bitrate", "problem"),
     [
-        ("mp3", "PCM_16", None, "mp3 has no subtype"),
-        ("flac", "FLOAT", None, "flac holds integers"),
-        ("wav", None, "128k", "wav has no bitrate: it belongs to mp3, m4a, opus"),
-        ("mp3", None, "loud", "bitrate loud: must be such as 128k"),
-        ("mp3", None, "0k", "bitrate 0k: must be such as 128k"),
+        ("mp3", "PCM_16", None, "not supported by mp3; supported by wav and flac"),
+        ("flac", "FLOAT", None, "subtype FLOAT: not supported by flac"),
+        ("wav", None, "128k", "bitrate 128k: not supported by wav; supported by mp3, m4a, opus"),
+        ("mp3", None, "loud", "bitrate loud: must be a number of kbit/s and a k"),
+        ("mp3", None, "0k", "bitrate 0k: must be a number of kbit/s and a k"),
     ],
 )
 def test_what_a_codec_does_not_have(
@@ -106,7 +106,7 @@ def test_what_a_codec_does_not_have(
 
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     silence = np.zeros((100_000, 2), np.float32)
-    with pytest.raises(UserError, match=r"mp3 holds at most 48000 Hz, not 96000"):
+    with pytest.raises(UserError, match=r"mp3: 96000 Hz is not supported; at most 48000 Hz"):
         write(tmp_path / "a", silence, "mp3", 96000)
     for codec in ("wav", "mp3"):
         with pytest.raises(UserError, match="nowhere/a: cannot be written"):

@@ -113,7 +113,7 @@ def test_what_users_get_wrong(models: Path, capsys: pytest.CaptureFixture[str]) 
     Path("other").mkdir()
     Path("other/file").touch()
     run("export", "models", "--output", "other", code=2)
-    assert "--output other: it is there already, and not an empty folder" in capsys.readouterr().err
+    assert "--output other: already exists and is not empty" in capsys.readouterr().err
     card = json.loads((models / "drums" / "model.json").read_text())
     (models / "drums" / "model.json").write_text(json.dumps(card | {"version": 1}))
     assert "model version 1 is not" in refused("export", "models", "--output", "out")
@@ -193,7 +193,7 @@ def test_the_wrong_sum_a_truncated_archive_and_no_server(
         write_sums(archive.parent)  # as its maker would have: the sum is right, the archive not
         assert "not readable as an archive" in refused(url)
         (archive.parent / "checksum.json").write_text("{}")
-        assert "it has no checksum of 4stems" in refused(url)
+        assert "no checksum of 4stems in it" in refused(url)
         (archive.parent / "checksum.json").write_text("<html>")
         assert "checksum.json: not JSON" in refused(url)
         (archive.parent / "checksum.json").unlink()

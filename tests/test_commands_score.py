@@ -159,7 +159,7 @@ def test_nothing_to_score(
     assert "--oracles IRM3: none of all, MIX" in refused(estimates, *here, "--oracles", "IRM3")
     assert "--baseline TAK1: none of mine" in refused(estimates, *here, "--baseline", "TAK1")
     assert "--name MIX: that is an oracle" in refused(estimates, *here, "--name", "MIX")
-    assert "'../x': no name for a method" in refused(estimates, *here, "--name", "../x")
+    assert "'../x': not a valid method name" in refused(estimates, *here, "--name", "../x")
     assert "--window-s 0.0: must be more than 0" in refused(estimates, *here, "--window-s", "0")
     assert "--confidence 1.0: must be between" in refused(estimates, *here, "--confidence", "1")
     assert not Path("scores").exists()
@@ -273,7 +273,7 @@ def test_others_scores_are_brought_in(
     for arguments, message in (
         (["TAU9", "nowhere"], "nowhere: no such folder"),
         (["TAU9", str(estimates)], "no JSON file"),
-        (["IRM1", "theirs"], "IRM1: that is an oracle"),
+        (["IRM1", "theirs"], "IRM1: this name is reserved for an oracle"),
     ):
         run("import-scores", *arguments, code=2)
         assert message in capsys.readouterr().err
@@ -323,9 +323,9 @@ def test_sisec18_is_context_elsewhere(in_tmp: Path) -> None:
     page = table.write(in_tmp, introduction=[], metrics_of=["ours"])
     assert "| TAK1 (SiSEC 2018), on MUSDB18 | 6.60 |" in page
     assert "scored on another test set**: context" in page
-    with pytest.raises(UserError, match="only medians over frames of 1 s are known"):
+    with pytest.raises(UserError, match="its scores are medians over frames of 1 s"):
         make_table(["x", "y"], context="sisec18", frames="mean")
-    with pytest.raises(UserError, match="baseline=x: no such method among ours"):
+    with pytest.raises(UserError, match="baseline=x: unknown method; known: ours"):
         make_table(["x", "y"], baseline="x")
 
 

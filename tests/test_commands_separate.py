@@ -102,15 +102,21 @@ def test_a_part_of_a_song_and_some_of_its_stems(tmp_path: Path, models: Path) ->
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
-        (["--offset", "9"], "--offset 9.0: it lasts 1.00 s"),
+        (["--offset", "9"], "--offset 9.0: the song has only 1.00 s"),
         (["--offset", "-1"], "--offset -1.0: must be 0 or more"),
         (["--duration", "0"], "--duration 0.0: must be more than 0"),
         (["--stems", "vocals,piano"], "stem 'piano': name once each of drums, vocals"),
         (["--exponent", "0"], "exponent=0.0: must be positive"),
-        (["--codec", "mp3", "--subtype", "FLOAT"], "mp3 has no subtype"),
-        (["--filename-format", "{song}.wav"], "--filename-format {song}.wav: 'song' is none of"),
-        (["--filename-format", "x.wav"], "would both be"),
-        (["--mwf-window", "9"], "--mwf-window 9: it belongs to --mwf"),
+        (
+            ["--codec", "mp3", "--subtype", "FLOAT"],
+            "not supported by mp3; supported by wav and flac",
+        ),
+        (
+            ["--filename-format", "{song}.wav"],
+            "--filename-format {song}.wav: 'song' is not supported",
+        ),
+        (["--filename-format", "x.wav"], "would both be written there"),
+        (["--mwf-window", "9"], "--mwf-window 9: needs --mwf"),
         (["--mwf", "--mwf-window", "0"], "mwf_window_frames=0: must be 1 or more"),
         (["--mwf", "--mask", "ratio"], "a Wiener filter has no mask"),
         (["--overlap", "9"], "overlap_frames=9: must be 0 to 8"),
@@ -228,7 +234,7 @@ def test_what_is_there_stays_unless_it_may_go(
     before = there.read_bytes()
     there.write_bytes(b"precious")
     assert separate([tone], models, tmp_path / "out") == 2
-    assert "drums.wav: it is there already: --overwrite replaces it" in capsys.readouterr().err
+    assert "drums.wav: already exists: add --overwrite to replace it" in capsys.readouterr().err
     assert there.read_bytes() == b"precious"
     flags = ["--model", str(models), "--output", str(tmp_path / "out"), "--overwrite"]
     assert main(["separate", str(tone), *flags]) == 0
@@ -243,7 +249,7 @@ def test_the_song_itself_is_never_overwritten(
     flags = ["--model", str(models), "--output", str(tmp_path), "--overwrite"]
     flags += ["--filename-format", "{instrument}.{codec}"]
     assert main(["separate", str(song), *flags]) == 2
-    assert "drums.wav itself would both be" in capsys.readouterr().err
+    assert "drums.wav itself would both be written there" in capsys.readouterr().err
     assert song.read_bytes() == tone.read_bytes()
 
 
@@ -338,7 +344,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     soundfile.write(twin, np.zeros((5000, 2)), RATE_HZ)
     cases = [
         ([tmp_path / "none.wav"], models, "none.wav: no such file"),
-        ([song, twin], models, "would both be"),
+        ([song, twin], models, "would both be written there"),
         ([song], tmp_path / "nowhere", "nowhere: no such folder"),
         ([song], tmp_path / "twin", "no model directory"),
         ([text], models, "text.mp3: not readable as audio"),
@@ -355,7 +361,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
         assert message in line
         assert not (tmp_path / "out").exists()
     assert separate([song], models, song) == 2
-    assert "it is a file, not a folder" in capsys.readouterr().err
+    assert "a file, not a folder" in capsys.readouterr().err
 
 
 def test_bfloat16_only_where_the_cpu_has_it(

@@ -99,7 +99,7 @@ def test_duplicate_names(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / split / "Song").mkdir(parents=True)
         (tmp_path / split / "Song" / "mixture.wav").touch()
-    with pytest.raises(UserError, match="duplicate track name 'Song'"):
+    with pytest.raises(UserError, match="track 'Song': two have this name"):
         find_tracks(str(tmp_path), stems=STEMS)
 
 

@@ -57,7 +57,7 @@ def test_what_is_there_is_not_overwritten(
 ) -> None:
     (tmp_path / "vocals").mkdir()
     assert cli.main(["import-spleeter", str(OFFICIAL), "--output", str(tmp_path)]) == 2
-    assert "vocals: already there" in capsys.readouterr().err
+    assert "vocals: already exists" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["vocals"]
 
 
@@ -211,7 +211,7 @@ def test_a_configuration_becomes_params(tmp_path: Path, capsys: pytest.CaptureFi
     assert (train.checkpoint_every_steps, train.log_every_steps, train.seed) == (300, 5, 3)
     assert "# The nets. Spleeter: frames 512" in out.read_text()  # comments stay
     assert cli.main(command) == 2
-    assert "already there" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     out.unlink()
     for change, problem in (
         ({"optimizer": "RMSProp"}, "optimizer=RMSProp: not supported; supported: Adam"),
@@ -253,9 +253,9 @@ def test_damaged_and_missing_checkpoints(
     assert (card["stems"], card["net"]["decoder_activation"]) == (["b"], "elu")
     shutil.rmtree(tmp_path / "out")
     assert cli.main([*command, "--stems", "a,a", "--activation", "elu"]) == 2
-    assert "stem 'a': each needs a name of its own" in capsys.readouterr().err
+    assert "stem 'a': not a unique folder name" in capsys.readouterr().err
     assert cli.main([*command, "--stems", "a,b"]) == 2
-    assert "--stems and --activation go together" in capsys.readouterr().err
+    assert "--stems needs --activation" in capsys.readouterr().err
     data = next((tmp_path / "c").glob("model.data-*"))
     data.write_bytes(data.read_bytes()[:1000])
     assert cli.main(command) == 2

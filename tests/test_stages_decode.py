@@ -64,7 +64,7 @@ def test_duplicate_names(setup: Setup, capsys: pytest.CaptureFixture[str]) -> No
         Path("c", split, "Song").mkdir(parents=True)
         Path("c", split, "Song", "mixture.wav").touch()
     setup(corpus__root="c")
-    assert "duplicate track name 'Song'" in error(decode.main, capsys)
+    assert "track 'Song': two have this name" in error(decode.main, capsys)
 
 
 def bad_and_good(tiny_corpus: Path) -> None:
@@ -171,7 +171,7 @@ def test_work_in_progress_is_found_again_and_stale_work_is_not(in_tmp: Path) -> 
     with work.work_folder("stage", {"a": 1}) as folder:
         assert (folder / "part").exists()
         with (
-            pytest.raises(UserError, match=r"another run of this stage \(process \d+\)"),
+            pytest.raises(UserError, match=r"another process \(\d+\) is running this stage"),
             work.work_folder("stage", {"a": 1}),
         ):
             pass

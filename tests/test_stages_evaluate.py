@@ -77,7 +77,7 @@ def test_rejects_go_into_the_tables(project: Path, capsys: pytest.CaptureFixture
     assert metrics["stemforge"]["vocals"]["SDR"] == pytest.approx(20.0, abs=1e-3)
     Path("comparisons/theirs").rename("comparisons/MIX")
     assert run_main(leaderboard.main) == 2
-    assert "comparisons/MIX: that name is taken" in capsys.readouterr().err
+    assert "comparisons/MIX: this name is reserved" in capsys.readouterr().err
 
 
 def test_strict_makes_them_an_error(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +85,7 @@ def test_strict_makes_them_an_error(project: Path, capsys: pytest.CaptureFixture
     set_params(project, evaluate__strict=True)
     assert run_main(evaluate.main) == 2
     said = capsys.readouterr().err
-    assert "evaluate.strict=true: 1 estimates are not as they should be" in said
+    assert "evaluate.strict=true: 1 estimates have problems" in said
     assert not Path("scores").exists()
 
 

@@ -1,4 +1,4 @@
-"""The feature job on a Flink cluster of this machine, against the local one byte by byte.
+"""Compares the feature job on a Flink cluster of this machine with a local run, byte by byte.
 
     python deploy/flink/run.py [--corpus ROOT] [--folder FOLDER]
 
@@ -96,7 +96,7 @@ def fetch_jars(folder: Path) -> list[Path]:
     """The jars of pom.xml, copied by Maven the first time.
 
     Raises:
-        UserError: there is no java or mvn, or a jar cannot be had.
+        UserError: java or mvn is missing, or a jar cannot be downloaded.
     """
     for program in ("java", "mvn"):
         if shutil.which(program) is None:
@@ -122,7 +122,7 @@ def compute(out: Path, flags: list[str], disturb: Callable[[], None] | None = No
         disturb: called when the first track is done.
 
     Raises:
-        UserError: it failed, and has said why; or it was over before it was disturbed.
+        UserError: it failed, or ended before it was disturbed.
     """
     shutil.rmtree(out, ignore_errors=True)
     command = [
@@ -150,7 +150,7 @@ def compute(out: Path, flags: list[str], disturb: Callable[[], None] | None = No
     if process.returncode:
         raise UserError(f"{out}: the job failed; {out.parent} has the cluster's logs")
     if disturb:
-        raise UserError(f"{out}: the job was over before it was disturbed: use a larger corpus")
+        raise UserError(f"{out}: the job ended before it was disturbed: use a larger corpus")
 
 
 class Cluster:
@@ -182,7 +182,7 @@ class Cluster:
 
     @contextmanager
     def running(self) -> Iterator["Cluster"]:
-        """While it lasts, the cluster runs."""
+        """The cluster runs inside this context."""
         self._configure()
         try:
             self._java("jobmanager", self._flink_jars, "512m", JOB_MANAGER, *self._configuration)
@@ -218,8 +218,7 @@ class Cluster:
     def kill_workers(self) -> None:
         """Kills the Python processes that do the work.
 
-        All of them: an idle one of a TaskManager that is gone may still be among them, which no
-        one would miss.
+        All of them, because an idle one may belong to the TaskManager that was killed before.
         """
         killed = 0
         for child in psutil.Process(self._processes["workers"].pid).children(recursive=True):
@@ -257,7 +256,7 @@ class Cluster:
             "rest.port": self._rest,
             "io.tmp.dirs": temporary,
             "web.upload.dir": temporary,
-            # A TaskManager that is gone is noticed soon, and its work done again.
+            # The end of a TaskManager is noticed soon, and its work is repeated.
             "heartbeat.interval": 1000,
             "heartbeat.timeout": 8000,
             "restart-strategy.type": "fixed-delay",
@@ -269,7 +268,7 @@ class Cluster:
         (self._folder / "conf" / "config.yaml").write_text(text, encoding="utf-8")
 
     def _start_task_manager(self) -> None:
-        # Only its own start script works the amounts out from the file.
+        # Only Flink's own start script computes the amounts from the file.
         amounts = [part for key, value in MEMORY.items() for part in ("-D", f"{key}={value}")]
         self._java(
             "taskmanager", self._flink_jars, "512m", TASK_MANAGER, *self._configuration, *amounts

@@ -1,7 +1,7 @@
 """Scores of many methods as tables, pages and plots.
 
 - tables: averages, intervals, tests
-- published: others' scores on MUSDB18
+- published: published scores on MUSDB18
 - board: one leaderboard with all its files
 - page: Markdown, LaTeX and box plots
 """

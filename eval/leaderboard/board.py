@@ -26,14 +26,14 @@ class Leaderboard:
 
     Args:
         found: scores by method.
-        stems: the corpus'; columns of the table, with the accompaniment where it is scored.
-        aggregation: how.
-        how: the tracks were scored; SiSEC 2018's figures fit 1 s frames and medians only.
-        context: "sisec18" to show SiSEC 2018's systems as another test set's, or None.
-            Where the tracks are MUSDB18's test set they stand beside the others anyway.
+        stems: of the corpus: columns of the table, with the accompaniment where it is scored.
+        aggregation: how scores are averaged.
+        how: how the tracks were scored; SiSEC 2018's figures fit only 1 s frames and medians.
+        context: "sisec18" to list SiSEC 2018's systems as another test set, or None. Where the
+            tracks are MUSDB18's test set, the systems are listed beside the others anyway.
 
     Raises:
-        UserError: nothing was scored, no such baseline, or a context that does not fit.
+        UserError: nothing was scored, an unknown baseline, or a context that does not fit.
     """
 
     def __init__(
@@ -50,18 +50,18 @@ class Leaderboard:
         self.tracks = tables.track_table(self.scores, whole_table(found), frames=aggregation.frames)
         methods = sorted(set(self.tracks["method"]))
         if self.tracks["SDR"].isna().all():
-            raise UserError("no track has a score")
+            raise UserError("no track has a score: the table would be empty")
         if aggregation.baseline not in methods:
             raise UserError(
-                f"baseline={aggregation.baseline}: no such method among {', '.join(methods)}"
+                f"baseline={aggregation.baseline}: unknown method; known: {', '.join(methods)}"
             )
         self.targets = [t for t in (*stems, ACCOMPANIMENT) if t in set(self.tracks["target"])]
         self.joined = published.is_musdb18(self.tracks["track"])
         fits = how.window_s == how.hop_s == 1.0 and aggregation.frames == "median"
         if context and not self.joined and not fits:
             raise UserError(
-                f"{context}: only medians over frames of 1 s are known of it: "
-                "frames=median, window_s=1 and hop_s=1"
+                f"{context}: its scores are medians over frames of 1 s: "
+                "set frames=median, window_s=1 and hop_s=1"
             )
         self.joined &= fits
         if self.joined:

@@ -55,7 +55,7 @@ def sdr_rows(
 ) -> Rows:
     """SDR by method and target, the header first.
 
-    The best of each target in bold, and marked what differs from the baseline significantly.
+    The best of each target is bold; significant differences from the baseline are marked.
     """
     cells = _cells(table)
     best = best_methods(table)
@@ -72,7 +72,7 @@ def sdr_rows(
 
 
 def detail_rows(table: pd.DataFrame, targets: Sequence[str]) -> Rows:
-    """Everything of everyone; the header first."""
+    """All metrics of all methods; the header first."""
     header = ["method", "target", "SDR", "interval", "p", *METRICS[1:], "frames lost"]
     rows = [[*header, *(name.replace("_", "-") for name in TRACK_METRICS)]]
     cells = _cells(table)
@@ -93,7 +93,7 @@ def detail_rows(table: pd.DataFrame, targets: Sequence[str]) -> Rows:
 
 
 def problem_rows(scores: pd.DataFrame) -> Rows:
-    """What is to be said of tracks and targets; the header first.
+    """Problems of tracks and targets; the header first.
 
     Args:
         scores: the table scores.parquet.
@@ -150,8 +150,8 @@ def draw_boxes(tracks: pd.DataFrame, target: str, paths: Sequence[Path]) -> None
     """Box plots of the tracks' SDRs of one target, a box a method, by median.
 
     Boxes from quartile to quartile with the median in them, whiskers to the last track within
-    1.5 times that range, points beyond. The axis ends where the whiskers do: tracks in which a
-    stem hardly plays lie far outside.
+    1.5 times that range, points beyond. The axis ends where the whiskers do, because tracks in
+    which a stem hardly plays are far outside.
 
     Args:
         tracks: as from eval.leaderboard.track_table.

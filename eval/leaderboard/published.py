@@ -1,4 +1,4 @@
-"""Others' scores on MUSDB18: SiSEC 2018's systems per track, and figures that papers state."""
+"""Published scores on MUSDB18: SiSEC 2018's systems per track, and figures from papers."""
 
 from collections.abc import Iterable
 from importlib import resources
@@ -33,7 +33,7 @@ def sisec18() -> pd.DataFrame:
 
 
 def published() -> pd.DataFrame:
-    """Medians over MUSDB18's test tracks that others state.
+    """Published medians over MUSDB18's test tracks.
 
     Returns:
         Columns method, target, SDR, SIR, ISR, SAR (dB) and source; method names end in

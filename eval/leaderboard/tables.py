@@ -1,4 +1,4 @@
-"""The leaderboard: methods against targets, with what is known of the uncertainty."""
+"""The leaderboard: methods by targets, with intervals and tests."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ SIGNIFICANCE_LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Aggregation:
-    """How a table is made of scores.
+    """How a table is computed from scores.
 
     Attributes:
         frames: over the frames of a track; those without a score are left out.
@@ -45,7 +45,7 @@ class Aggregation:
 
     @property
     def statement(self) -> str:
-        """What a reader must know to compare two tables."""
+        """What a reader needs to know to compare two tables."""
         return (
             f"{self.frames} over frames, then {self.tracks} over tracks; frames and tracks "
             "without a score are left out"
@@ -55,7 +55,7 @@ class Aggregation:
 def track_table(
     scores: pd.DataFrame, whole: pd.DataFrame, *, frames: Average = "median"
 ) -> pd.DataFrame:
-    """One row a method, track and target.
+    """One row per method, track and target.
 
     Args:
         scores: the table scores.parquet.
@@ -81,10 +81,10 @@ def aggregate(tracks: pd.DataFrame, aggregation: Aggregation) -> pd.DataFrame:
 
     Args:
         tracks: as from `track_table`; those of eval.leaderboard.published.sisec18 may stand below.
-        aggregation: how.
+        aggregation: how scores are averaged.
 
     Returns:
-        A row a method and target: METRICS averaged over tracks, in dB; SDR_low and SDR_high,
+        One row per method and target: METRICS averaged over tracks, in dB; SDR_low and SDR_high,
         the bootstrap's percentile interval of the SDR; p_value of the paired Wilcoxon test
         against the baseline, Holm's correction over all pairs of this table, NaN for the
         baseline; tracks with a finite SDR and silent_tracks without; lost_frames_share of
@@ -158,12 +158,12 @@ def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def published_rows() -> pd.DataFrame:
-    """Figures that others state for MUSDB18's test set, as rows of the leaderboard."""
+    """Published figures for MUSDB18's test set, as rows of the leaderboard."""
     return published.published().reindex(columns=list(COLUMNS)).assign(tracks=50, test_set="")
 
 
 def context_rows(aggregation: Aggregation) -> pd.DataFrame:
-    """SiSEC 2018's systems as rows of another test set, next to which a table may be read."""
+    """SiSEC 2018's systems as rows of another test set, for orientation."""
     table = aggregate(published.sisec18(), aggregation)
     return table.assign(test_set=published.TEST_SET)
 
@@ -171,7 +171,7 @@ def context_rows(aggregation: Aggregation) -> pd.DataFrame:
 def order_methods(table: pd.DataFrame, targets: Sequence[str]) -> list[str]:
     """Methods by mean SDR over their targets, best first.
 
-    Those that lack targets come after, and those scored on another test set last.
+    Methods without all targets come after, and those scored on another test set last.
     """
     wide = table.pivot(index="method", columns="target", values="SDR").reindex(columns=[*targets])
     keys = pd.DataFrame({"lacks": wide.isna().sum(axis=1), "mean": -wide.mean(axis=1)})
@@ -180,7 +180,7 @@ def order_methods(table: pd.DataFrame, targets: Sequence[str]) -> list[str]:
 
 
 def best_methods(table: pd.DataFrame) -> dict[str, str]:
-    """Per target the method of the highest SDR on this test set; no oracle, nor the mixture."""
+    """Per target the method of the highest SDR on this test set, without oracles and mixture."""
     fair = table[(table["test_set"] == "") & ~table["method"].map(is_reference)]
     fair = fair.dropna(subset="SDR").sort_values("SDR")
     return dict(zip(fair["target"], fair["method"], strict=True))  # the last one stays

@@ -1,8 +1,8 @@
-"""Estimates against true stems.
+"""Scores of estimates against true stems.
 
 - bss_eval: BSSEval v4
-- track_metrics: numbers of a whole track
-- oracles: estimates that know the truth
-- estimates: a folder of anyone's estimates
+- track_metrics: metrics of a whole track
+- oracles: estimates made from the true stems
+- estimates: finds and reads a folder of estimates
 - scores: scores of a track, museval's JSON, tables
 """

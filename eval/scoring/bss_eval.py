@@ -10,9 +10,9 @@ its own reference alone. With s the reference, P the first projection, Q the sec
     SDR = |s|^2 / |e - s|^2        ISR = |s|^2 / |Q - s|^2
     SIR = |Q|^2 / |P - Q|^2        SAR = |P|^2 / |e - P|^2
 
-Where the time goes in a direct implementation, and not here: correlations are needed at a thousand
-lags only, and come from short blocks; all estimates share one factorisation; projections and
-energies of a frame are taken on its spectra (Parseval), which never return to the time domain.
+It is faster than a direct implementation for three reasons. Correlations are computed for only a
+thousand lags, from short blocks. All estimates share one factorisation. Projections and energies
+of a frame are computed on its spectra (Parseval), which never return to the time domain.
 """
 
 import math
@@ -48,8 +48,8 @@ class BssEval:
         isr: image to spatial distortion ratio.
         sir: signal to interference ratio.
         sar: signal to artifacts ratio.
-        fallbacks: how many systems of equations were too near to singular for Cholesky's
-            factorisation and were solved as museval solves them, whose result is as uncertain.
+        fallbacks: how many systems of equations were nearly singular. They are solved as in
+            museval, without Cholesky's factorisation, and the result is as uncertain.
     """
 
     sdr: Values
@@ -74,19 +74,21 @@ def bss_eval(
 
     Args:
         references: float [sources, samples, channels], or a sequence of [samples, channels],
-            which need not be copied into one array.
+            which saves the copy into one array.
         estimates: of the same shape.
-        window: length of a frame in samples; at least `samples`, or infinity: one frame.
-        hop: distance of frames in samples.
+        window: length of a frame in samples; with `samples` or more, or infinity, there is one
+            frame.
+        hop: distance between the starts of frames, in samples.
         filters_len: taps of the distortion filters.
-        framewise_filters: filters of each frame for itself, as in version 3.
-        nan_policy: "museval" gives no source a score in a frame where the reference or estimate
-            of any is silent; "per_source" leaves out the silent one alone. A source that is silent
-            throughout, which museval refuses, is NaN, and the others are scored without it.
-        workers: threads to use beside those of NumPy's BLAS; None: as many as there are cores.
+        framewise_filters: separate filters for each frame, as in version 3.
+        nan_policy: with "museval" no source has a score in a frame where the reference or estimate
+            of any source is silent; with "per_source" only the silent source has none. A source
+            that is silent throughout is NaN, and the others are scored without it; museval
+            refuses it.
+        workers: threads to use besides those of NumPy's BLAS; None: one per core.
 
     Returns:
-        What museval.metrics.bss_eval returns, as numbers a source and frame.
+        The same numbers as museval.metrics.bss_eval, for each source and frame.
 
     Raises:
         ValueError: the shapes differ or are not three-dimensional.
@@ -130,7 +132,7 @@ def bss_eval(
 
 
 def frames(samples: int, *, window: float, hop: float) -> list[slice]:
-    """The frames that are scored: whole ones, or one where the track is shorter than that."""
+    """The frames that are scored: whole frames, or a single one where the track is shorter."""
     if window >= samples:
         return [slice(0, samples)]
     count = math.floor((samples - window + hop) / hop)
@@ -246,7 +248,7 @@ def correlations(
 
 
 def _solve(gram: Values, cross: Values) -> tuple[Values, int]:
-    """Solves (gram + eps I) x = cross; also whether Cholesky's factorisation did not do."""
+    """Solves (gram + eps I) x = cross; also whether Cholesky's factorisation failed."""
     epsilon = np.finfo(float).eps  # museval's regularisation
     factor = np.array(gram)
     factor.flat[:: len(gram) + 1] += epsilon

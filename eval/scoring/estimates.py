@@ -1,4 +1,4 @@
-"""A folder of anyone's estimates: which files are a track's, and what is wrong with them."""
+"""A folder of estimates from any program: the files of each track, and their problems."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class Estimates:
     """What a folder holds.
 
     Attributes:
-        targets: that the method estimates, in the order of the corpus.
-        files: place per target, for each track of the corpus that has any.
-        remarks: per track, what is missing; tracks that the corpus does not know among them.
+        targets: the targets that the method estimates, in the order of the corpus.
+        files: path per target, for each track of the corpus that has any.
+        remarks: problems per track, also of tracks that are not in the corpus.
     """
 
     targets: tuple[str, ...]
@@ -42,7 +42,7 @@ def find_estimates(root: str, *, tracks: Sequence[str], stems: Sequence[str]) ->
         stems: names of its stems; accompaniment is a target too.
 
     Raises:
-        UserError: no such folder, or no estimate of any of these tracks in it.
+        UserError: no such folder, or no estimate of these tracks in it.
     """
     if not storage.is_folder(root):
         raise UserError(f"{root}: no such folder")
@@ -96,15 +96,15 @@ def _problems(folder: Mapping[str, Sequence[str]], targets: Sequence[str]) -> li
 def read_estimates(
     files: Mapping[str, Path], *, samples: int, sample_rate_hz: int
 ) -> tuple[dict[str, Waveform], list[Remark]]:
-    """Reads a track's estimates as museval would take them, and says what it did to them.
+    """Reads a track's estimates as museval would, and says what was changed.
 
     Args:
         files: by target.
         samples: length of the track; shorter estimates are padded with zeros, longer ones cut.
-        sample_rate_hz: of the track; an estimate at another is left out, never resampled.
+        sample_rate_hz: of the track; an estimate at another rate is left out, not resampled.
 
     Returns:
-        float32 [samples, 2] by target, and a remark for each that was left out or changed.
+        float32 [samples, 2] by target, and a remark for each estimate that was left out or changed.
     """
     estimates = {}
     remarks = []
@@ -119,7 +119,7 @@ def read_estimates(
 def _read(
     path: Path, *, samples: int, sample_rate_hz: int
 ) -> tuple[Waveform | None, list[tuple[Reason, str]]]:
-    """An estimate as stereo of that length, or None; and what is to be said of it."""
+    """An estimate as stereo of that length, or None; and its problems."""
     try:
         info = audio.file_info(path)
         if info.sample_rate_hz != sample_rate_hz:
@@ -129,7 +129,7 @@ def _read(
             return None, [("channels", f"{info.channels} channels")]
         waveform = audio.read_audio(path, samples=samples)
     except AudioError as error:
-        # Without the path, which is another on every machine.
+        # Without the path, which differs between machines.
         return None, [("not_audio", str(error).removeprefix(f"{path}: "))]
     if bad := np.count_nonzero(~np.isfinite(waveform)):
         return None, [("non_finite", f"{bad} values are not finite")]

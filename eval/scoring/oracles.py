@@ -1,4 +1,4 @@
-"""Methods that know the truth, and the mixture as estimate: floor and ceilings of any table.
+"""Methods that know the true stems, and the mixture as estimate: references for any table.
 
 Named and defined as in SiSEC 2018 (Stöter, Liutkus, Ito, LVA/ICA 2018): IRM1 and IRM2 are ideal
 ratio masks of magnitudes and of energies, IBM1 and IBM2 ideal binary masks of the same, MWF a
@@ -23,7 +23,7 @@ Stems = Mapping[str, Waveform]
 
 
 def mixture_as_estimate(mixture: Waveform, stems: Stems) -> dict[str, Waveform]:
-    """MIX: each stem's estimate is the unprocessed mixture, the floor of any table.
+    """MIX: each stem's estimate is the unprocessed mixture: the score of no separation.
 
     Args:
         mixture: float32 [samples, channels].
@@ -92,7 +92,7 @@ def multichannel_wiener_filter(mixture: Waveform, stems: Stems) -> dict[str, Wav
         covariance /= spectrum.shape[2]
         trace = EPSILON + np.trace(covariance, axis1=1, axis2=2).real
         covariance = covariance * (channels / trace)[:, None, None] + EPSILON * identity
-        # R^-1 by its eigenvectors: of a source in the middle it is singular but for EPSILON.
+        # R^-1 by its eigenvectors: for a source in the middle it is singular, apart from EPSILON.
         values, vectors = np.linalg.eigh(covariance)
         turned = np.abs(np.einsum("bck,bct->bkt", vectors.conj(), spectrum)) ** 2
         power = np.einsum("bkt,bk->bt", turned, 1.0 / np.maximum(values, EPSILON)) / channels

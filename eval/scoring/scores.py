@@ -23,15 +23,15 @@ MUSEVAL_VERSION = "0.4.1"  # whose numbers and JSON ours equal
 MUSEVAL_ORDER = ("SDR", "SIR", "SAR", "ISR")  # in its JSON
 TRACK_METRICS = ("uSDR", "SI_SDR", "PES")  # a value a track: eval.scoring.track_metrics
 FRAME_COLUMNS = ("method", "track", "target", "frame", *METRICS, "reason", "note")
-OURS = "stemforge"  # key in the JSON of what museval has no place for
+OURS = "stemforge"  # key in the JSON of everything that museval's format cannot hold
 
-# Why a target or a whole track is not scored, or not as it came. Of these an estimate's maker
-# can mend all but the first.
+# Why a target or a whole track is not scored, or scored only after a change. The maker of an
+# estimate can correct all of these but the first.
 Reason = Literal[
     "silent_reference",  # there is nothing to separate
     "silent_estimate",
     "missing",  # the method estimates it for other tracks
-    "too_few",  # BSSEval compares two targets at least
+    "too_few",  # BSSEval needs at least two targets
     "unknown_track",  # no such test track in the corpus
     "ambiguous",  # two files for one estimate
     "not_audio",
@@ -52,10 +52,10 @@ class Scoring:
 
     Attributes:
         window_s: length of a scored frame.
-        hop_s: distance of scored frames.
+        hop_s: distance between the starts of scored frames.
         nan_policy: see eval.scoring.bss_eval.bss_eval.
-        accompaniment: also score the sum of all stems but the vocals, where the estimates
-            have no accompaniment of their own.
+        accompaniment: also score the sum of all stems but the vocals, where there is no estimate
+            of the accompaniment.
     """
 
     window_s: float
@@ -69,7 +69,7 @@ MUSEVAL = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=F
 
 @dataclass(frozen=True)
 class Remark:
-    """Why a target has no score, or what was done to its estimate before.
+    """Why a target has no score, or how its estimate was changed before.
 
     Attributes:
         target: its name; empty for a whole track.
@@ -92,7 +92,7 @@ class TrackScores:
         whole: per target and metric, one number: TRACK_METRICS.
         remarks: see Remark.
         fallbacks: see eval.scoring.bss_eval.BssEval.
-        scoring: how they were made, where that is known: Scoring's fields.
+        scoring: how they were computed, where that is known: Scoring's fields.
     """
 
     track: str
@@ -118,9 +118,9 @@ def score_track(
 ) -> TrackScores:
     """Scores a track as museval.eval_mus_track does.
 
-    All targets together, but for the accompaniment: where there is one, it and the vocals are
-    scored as a pair of their own, and the vocals' scores are those. A target whose reference or
-    estimate is silent throughout has no scores; museval refuses such a track.
+    All targets are scored together, except the accompaniment. Where there is one, it and the vocals
+    are scored as a separate pair, and the vocals' scores come from that pair. A target whose
+    reference or estimate is silent throughout has no scores; museval refuses such a track.
 
     Args:
         track: its name.
@@ -128,7 +128,7 @@ def score_track(
         estimates: some or all of the same targets, the same shape.
         sample_rate_hz: of both.
         scoring: frames, policy, accompaniment; museval's own unless given.
-        remarks: what is known of the estimates before.
+        remarks: problems of the estimates that are already known.
         workers: threads to use; None: as many as there are cores.
 
     Returns:
@@ -182,7 +182,7 @@ def score_track(
 def _with_accompaniment(
     references: Mapping[str, Waveform], estimates: Mapping[str, Waveform], scoring: Scoring
 ) -> tuple[Mapping[str, Waveform], Mapping[str, Waveform]]:
-    """Adds what is derived: the true accompaniment, and the estimated one where it is wanted."""
+    """Adds the true accompaniment, and the estimated one where it is wanted."""
     if not set(references) > {VOCALS} or ACCOMPANIMENT in references:
         return references, estimates
     whole = set(estimates) >= set(references)
@@ -205,12 +205,12 @@ def _groups(targets: Sequence[str]) -> list[list[str]]:
 def to_json(scores: TrackScores, *, scoring: Scoring, inputs: str) -> str:
     """A track's scores in museval's own JSON, which its EvalStore loads.
 
-    What museval has no place for stands under "stemforge", where museval does not look.
+    Everything that museval's format cannot hold is under "stemforge", which museval ignores.
 
     Args:
         scores: of the track.
-        scoring: how they were made.
-        inputs: a checksum of what they were made from.
+        scoring: how they were computed.
+        inputs: a checksum of the files they were computed from.
     """
     data: dict[str, Any] = {
         "targets": [
@@ -244,12 +244,12 @@ def _frames(metrics: Mapping[str, Sequence[float]], scoring: Scoring) -> list[di
 
 
 def _rounded(value: float) -> float:
-    """As museval writes a score: five decimals, half to even; what is infinite is no number."""
+    """As museval writes a score: five decimals, half to even; an infinite value becomes NaN."""
     return math.nan if math.isinf(value) else float(Decimal(value).quantize(Decimal("0.00001")))
 
 
 def read_inputs(text: str) -> str | None:
-    """The checksum that `to_json` was given; None where the text is none of ours."""
+    """The checksum that `to_json` was given; None where stemforge did not write the text."""
     try:
         return str(json.loads(text)[OURS]["inputs"])
     except (ValueError, KeyError, TypeError):
@@ -257,7 +257,7 @@ def read_inputs(text: str) -> str | None:
 
 
 def from_json(track: str, text: str) -> TrackScores:
-    """Scores from museval's JSON, ours or anyone's.
+    """Scores from museval's JSON, written by stemforge, museval or another program.
 
     Args:
         track: its name, which museval's JSON does not hold.

@@ -1,4 +1,4 @@
-"""Numbers of a whole track beside BSSEval's frames; over all samples and channels together."""
+"""Metrics of a whole track, over all samples and channels together, without BSSEval's frames."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Signal = NDArray[Any]  # float32 or float64 [samples, channels], full scale at 1
 # Mitsufuji et al., Music Demixing Challenge 2021 (Frontiers in Signal Processing, 2022).
 UTTERANCE_EPSILON = 1e-7
-# Schulze-Forster et al. (WASPAA 2019): -120 dB is what a silent estimate gets.
+# Schulze-Forster et al. (WASPAA 2019): a silent estimate has -120 dB.
 SILENCE_EPSILON = 1e-12
 
 
@@ -55,11 +55,11 @@ def si_sdr(reference: Signal, estimate: Signal) -> float:
 def predicted_energy_at_silence(
     reference: Signal, estimate: Signal, frames: Iterable[slice]
 ) -> float:
-    """PES: what an estimate leaves of the others where its stem is silent.
+    """PES: how much of the other stems an estimate holds where its own stem is silent.
 
-    The mean over frames with nothing but zeros in the reference of 10 log10(|e|^2 + 1e-12), e
-    being the frame of the estimate. Schulze-Forster, Doire, Richard, Badeau: Weakly informed
-    audio source separation (WASPAA 2019). Less is better; BSSEval says nothing there.
+    The mean of 10 log10(|e|^2 + 1e-12), where e is a frame of the estimate, over the frames in
+    which the reference is all zeros. Schulze-Forster, Doire, Richard, Badeau: Weakly informed
+    audio source separation (WASPAA 2019). Lower is better; BSSEval has no score there.
 
     Args:
         reference: float [samples, channels], full scale at 1.

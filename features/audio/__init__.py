@@ -1,7 +1,7 @@
-"""Files of sound, read and written.
+"""Reading and writing audio files.
 
 - files: reading and writing audio; WAV with the samples that musdb would read
-- codecs: writing the formats that people ask for
-- formats: the rate inside, and which formats are written
+- codecs: writing wav, flac, mp3, m4a, ogg and opus
+- formats: the sampling rate used inside, and names of the formats
 - ffmpeg: finding ffmpeg and decoding with it
 """

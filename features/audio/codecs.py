@@ -35,21 +35,23 @@ class AudioWriter(Protocol):
 
 
 def check_codec(codec: Codec, *, subtype: Subtype | None, bitrate: str | None) -> None:
-    """Refuses what a codec does not have.
+    """Refuses options that a codec does not support.
 
     Raises:
-        UserError: a subtype of a lossy codec, FLOAT in FLAC, a bitrate of another codec than
-            mp3, m4a or opus, or one that is no number with a k.
+        UserError: a subtype for a lossy codec, FLOAT for FLAC, a bitrate for a codec other than
+            mp3, m4a and opus, or a bitrate that is not a number followed by k.
     """
     if subtype is not None and codec not in LOSSLESS:
-        raise UserError(f"{codec} has no subtype: it belongs to wav and flac")
+        raise UserError(f"subtype {subtype}: not supported by {codec}; supported by wav and flac")
     if codec == "flac" and subtype == "FLOAT":
-        raise UserError("flac holds integers: use the subtype PCM_16 or PCM_24")
+        raise UserError("subtype FLOAT: not supported by flac; supported: PCM_16 and PCM_24")
     if bitrate is not None:
         if codec not in FFMPEG:
-            raise UserError(f"{codec} has no bitrate: it belongs to {', '.join(FFMPEG)}")
+            raise UserError(
+                f"bitrate {bitrate}: not supported by {codec}; supported by {', '.join(FFMPEG)}"
+            )
         if not (bitrate.endswith("k") and bitrate[:-1].isdigit() and int(bitrate[:-1]) > 0):
-            raise UserError(f"bitrate {bitrate}: must be such as 128k, in kbit/s")
+            raise UserError(f"bitrate {bitrate}: must be a number of kbit/s and a k, such as 128k")
 
 
 @contextmanager
@@ -62,23 +64,23 @@ def open_output(
     subtype: Subtype | None = None,
     bitrate: str | None = None,
 ) -> Iterator[AudioWriter]:
-    """Opens a new audio file; what is there is overwritten.
+    """Opens a new audio file; an existing file is overwritten.
 
     Args:
-        path: its place, whatever it is called.
+        path: where to write it; its ending does not matter.
         codec: "ogg" is Vorbis of quality 6; "m4a" is AAC.
         channels: number of channels.
-        sample_rate_hz: sampling rate; Opus plays at 48 kHz whatever it was.
+        sample_rate_hz: sampling rate; Opus always plays at 48 kHz.
         subtype: of wav and flac: "PCM_16", "PCM_24" or, in wav, "FLOAT"; None: "PCM_16".
         bitrate: of mp3, m4a and opus, such as "128k"; None: DEFAULT_BITRATE.
 
     Raises:
-        UserError: it cannot be written, or the codec does not have that rate.
+        UserError: it cannot be written, or the codec does not support the rate.
     """
     most_hz = MAX_RATE_HZ.get(codec)
     if most_hz is not None and sample_rate_hz > most_hz:
         raise UserError(
-            f"{codec} holds at most {most_hz} Hz, not {sample_rate_hz}: use wav or flac"
+            f"{codec}: {sample_rate_hz} Hz is not supported; at most {most_hz} Hz: use wav or flac"
         )
     if codec in FFMPEG:
         opened = _open_ffmpeg(path, codec, channels, sample_rate_hz, bitrate or DEFAULT_BITRATE)

@@ -30,7 +30,7 @@ class AudioError(UserError):
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a container says of one audio stream.
+    """What a container says about one audio stream.
 
     Attributes:
         samples: length in samples per channel.
@@ -44,10 +44,10 @@ class AudioInfo:
 
 
 def find_program(name: Program) -> str:
-    """The path of ffmpeg or ffprobe: on PATH, else of the `ffmpeg` extra.
+    """The path of ffmpeg or ffprobe: on PATH, else from the `ffmpeg` extra.
 
     Raises:
-        UserError: there is neither.
+        UserError: it is in neither place.
     """
     return shutil.which(name) or str(_static_build(name))
 
@@ -64,13 +64,13 @@ def _static_build(name: Program) -> Path:
 
 
 def put_ffmpeg_on_path() -> None:
-    """Changes PATH so that stempeg and musdb, which look nowhere else, find both programs.
+    """Changes PATH so that stempeg and musdb find both programs; they search only there.
 
     Where PATH has none, the static builds of the `ffmpeg` extra are linked under their usual
     names into the user's cache folder, and that folder is put first on PATH.
 
     Raises:
-        UserError: there are neither.
+        UserError: PATH and the extra both lack them.
     """
     if all(map(shutil.which, PROGRAMS)):
         return
@@ -105,7 +105,7 @@ def run_ffmpeg(program: Program, *arguments: str | Path) -> bytes:
 
 
 def probe_streams(path: Path) -> list[AudioInfo]:
-    """What ffprobe says of each audio stream of a file.
+    """What ffprobe says about each audio stream of a file.
 
     Raises:
         AudioError: the file is not a readable container.
@@ -128,7 +128,7 @@ def decode_stream(path: Path, stream: int, info: AudioInfo) -> Iterator[Waveform
     Args:
         path: any container that ffmpeg reads.
         stream: index among the file's audio streams.
-        info: what `probe_streams` said of the stream.
+        info: the result of `probe_streams` for the stream.
 
     Yields:
         float32 [CHUNK_SAMPLES or, the last, fewer, channels], full scale at 1; not clipped.
@@ -151,7 +151,7 @@ def decode_stream(path: Path, stream: int, info: AudioInfo) -> Iterator[Waveform
                 samples += len(waveform)
                 yield waveform
         finally:
-            process.stdout.close()  # ends ffmpeg where the caller has enough
+            process.stdout.close()  # ends ffmpeg where the caller stops reading
             process.wait()
         if process.returncode:
             errors.seek(0)
@@ -163,12 +163,12 @@ def decode_stream(path: Path, stream: int, info: AudioInfo) -> Iterator[Waveform
 
 
 def last_line(program: str, errors: bytes, code: int) -> str:
-    """What a failed program said last, for an error message."""
+    """The last line that a failed program printed, for an error message."""
     lines = errors.decode(errors="replace").strip().splitlines()
     return f"{program}: {lines[-1] if lines else f'exit {code}'}"
 
 
 def file_url(path: Path) -> str:
-    """A path as ffmpeg's programs take it."""
-    # A protocol and an absolute path: no name is taken for an option or another protocol.
+    """A path in the form that ffmpeg and ffprobe expect."""
+    # With a protocol and an absolute path no name looks like an option or another protocol.
     return f"file:{path.resolve()}"

@@ -73,7 +73,7 @@ def stream_song(path: Path) -> tuple[AudioInfo, Iterator[Waveform]]:
     """Opens a song of any format, through soundfile or else ffmpeg.
 
     Returns:
-        What its container says, and float32 [samples, channels] piece by piece, which raise
+        The container's own data, and an iterator of float32 [samples, channels], which raises
         AudioError where the file is damaged.
 
     Raises:
@@ -87,7 +87,7 @@ def stream_song(path: Path) -> tuple[AudioInfo, Iterator[Waveform]]:
         try:
             streams = ffmpeg.probe_streams(path)
             if not streams:
-                raise AudioError("it has no audio stream")
+                raise AudioError("no audio stream in it")
         except AudioError as error:
             raise UserError(f"{path}: not readable as audio: {error}") from None
         return streams[0], _stream_other(path, streams[0])
@@ -110,7 +110,7 @@ def _stream_other(path: Path, info: AudioInfo) -> Iterator[Waveform]:
 
 
 def cut(blocks: Iterable[Waveform], *, start: int, samples: int | None) -> Iterator[Waveform]:
-    """Part of a signal that comes block by block; nothing is read behind its end.
+    """Part of a signal that comes block by block; blocks after the part are not read.
 
     Args:
         blocks: [samples, channels] each.
@@ -143,7 +143,7 @@ def load_song(path: str | Path) -> tuple[Waveform, int]:
     info, blocks = stream_song(Path(path))
     found = list(blocks)
     if not found:
-        raise UserError(f"{path}: it holds no samples")
+        raise UserError(f"{path}: no samples in it")
     return np.concatenate(found), info.sample_rate_hz
 
 
@@ -158,7 +158,7 @@ def as_stereo(waveform: Waveform) -> Waveform:
     """
     channels = waveform.shape[1]
     if channels > 2:
-        raise UserError(f"{channels} channels: only mono and stereo can be separated")
+        raise UserError(f"{channels} channels: not supported; supported: mono and stereo")
     return np.repeat(waveform, 2, axis=1) if channels == 1 else waveform
 
 
@@ -200,10 +200,10 @@ class WavWriter:
 
 
 def clear_peak_time(path: Path) -> None:
-    """Takes the clock out of a WAV file: the same samples give the same bytes.
+    """Removes the time stamp from a WAV file, so that the same samples give the same bytes.
 
-    libsndfile notes in the PEAK chunk of float files (four bytes each of name, size, version,
-    time) when it was written.
+    libsndfile writes the current time into the PEAK chunk of float files (four bytes each of
+    name, size, version, time).
     """
     with path.open("r+b") as file:
         start = file.read(HEADER_BYTES).find(b"PEAK")
@@ -216,7 +216,7 @@ def clear_peak_time(path: Path) -> None:
 def open_wav(
     path: Path, *, channels: int, sample_rate_hz: int, subtype: Subtype
 ) -> Iterator[WavWriter]:
-    """A WAV file to write piece by piece, under a temporary name until it is whole.
+    """A WAV file to write piece by piece; it has a temporary name until it is complete.
 
     Args:
         path: the final name; its folder must exist.

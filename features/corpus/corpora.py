@@ -41,9 +41,9 @@ class CorpusTrack:
     Attributes:
         name: unique in the corpus.
         split: "train", "valid" or "test".
-        files: place per source; the same .stem.mp4 file for all of them, or a file each.
-        streams: audio stream per source inside a .stem.mp4; empty for files of their own.
-        is_complete: the stems are all there are, and should add up to the mixture.
+        files: path per source: the same .stem.mp4 file for all of them, or a file each.
+        streams: audio stream per source inside a .stem.mp4; empty where each source has a file.
+        is_complete: whether these are all stems, so that they should add up to the mixture.
     """
 
     name: str
@@ -72,7 +72,7 @@ def find_tracks(
         Tracks sorted by split and name; no file has been opened.
 
     Raises:
-        UserError: no such folder, or no tracks in it, or a stem that .stem.mp4 files lack.
+        UserError: no such folder, no tracks in it, or a stem that .stem.mp4 files do not have.
     """
     root_label = root_label or f"corpus.root={root}"
     if not storage.is_folder(root):
@@ -124,7 +124,7 @@ def read_csvs(csvs: Mapping[Split, str], *, root: str, stems: Sequence[str]) -> 
     named after the folder of its mixture, or after the file where that name is taken.
 
     Raises:
-        UserError: a file or a column is missing, or a file lists nothing.
+        UserError: a file or a column is missing, or a file has no rows.
     """
     if not storage.is_folder(root):
         raise UserError(f"corpus.root={root}: no such folder")
@@ -139,7 +139,7 @@ def read_csvs(csvs: Mapping[Split, str], *, root: str, stems: Sequence[str]) -> 
         for column in columns.values():
             if not rows or column not in rows[0]:
                 what = f"no column {column}" if rows else "no rows"
-                raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: {what}")
+                raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: {what} in it")
         for row in rows:
             files = {name: storage.join(root, row[column]) for name, column in columns.items()}
             tracks.append(CorpusTrack(_folder_name(files[MIXTURE]), split, files, {}, True))
@@ -166,7 +166,9 @@ def _checked(tracks: Iterable[CorpusTrack]) -> list[CorpusTrack]:
     for name, count in Counter(track.name for track in ordered).items():
         if count > 1:
             files = [t.files[MIXTURE] for t in ordered if t.name == name]
-            raise UserError(f"duplicate track name {name!r}: {' and '.join(files[:2])}: rename one")
+            raise UserError(
+                f"track {name!r}: two have this name: {' and '.join(files[:2])}: rename one"
+            )
     return ordered
 
 

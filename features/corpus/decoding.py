@@ -22,7 +22,7 @@ from stemforge.features.corpus.sources import MIXTURE
 
 
 class Unfit(UserError):
-    """Carries a track's reject out of the work on its sources."""
+    """Raised while the sources are read; it becomes the track's reject."""
 
     def __init__(self, reason: TrackReason, value: float | None, detail: str) -> None:
         super().__init__(detail)
@@ -32,7 +32,7 @@ class Unfit(UserError):
 
 @dataclass(frozen=True)
 class _Wav:
-    """A source as a local file, and what is known of where it came from."""
+    """A source as a local file, with data about the file that it came from."""
 
     local: Path
     path: str
@@ -41,14 +41,14 @@ class _Wav:
 
 
 def decode_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) -> Track | Reject:
-    """Decodes a track, or tells why it cannot be used.
+    """Decodes a track, or says why it cannot be used.
 
     The streams of a .stem.mp4 file become `out`/<split>/<track>/<source>.wav, with exactly
-    the samples that musdb returns at the subtype. Audio files of their own are measured
-    where they lie and not copied. Memory is bounded, whatever the song's length.
+    the samples that musdb returns at the subtype. Sources with a file each are measured in place
+    and not copied. Memory does not grow with the song's length.
 
     Args:
-        track: where its sources lie.
+        track: where its sources are.
         out: folder for the WAV files.
         root: folder of the corpus; paths of files that are not copied are relative to it.
         subtype: of the WAV files.
@@ -153,7 +153,7 @@ def _energy(waveform: Any) -> float:
 
 
 def _measure(track: CorpusTrack, wavs: Mapping[str, _Wav], *, ffmpeg_version: str) -> Track:
-    """Measures all sources side by side, and the mixture against the sum of the stems."""
+    """Measures all sources, and the difference of mixture and sum of the stems."""
     samples = audio.file_info(wavs[MIXTURE].local).samples
     for name, wav in wavs.items():
         length = audio.file_info(wav.local).samples

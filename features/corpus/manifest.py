@@ -1,4 +1,4 @@
-"""What a track is: where a corpus keeps it, and its row in the manifest tracks.parquet."""
+"""What a track is, its row in the manifest tracks.parquet, and the table of rejects."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ TrackReason = Literal[
     "sample_rate",
     "too_short",
     "inconsistent_mixture",
-    "failed",  # an error that nobody foresaw
+    "failed",  # an unexpected error
 ]
 BlockReason = Literal["non_finite", "silent_mixture", "silent_targets", "clipped"]
 Reason = TrackReason | BlockReason
@@ -85,14 +85,14 @@ class Track:
 
 @dataclass(frozen=True)
 class Reject:
-    """Why a track (block is None) or a block of it is not used.
+    """Why a track (block is None) or one of its blocks is not used.
 
     Attributes:
         track: its name.
         split: of the track.
         block: index of the block in the song, or None for the whole track.
         reason: one word of Reason.
-        value: the quantity that was judged, where the reason has one.
+        value: the quantity that was compared with a threshold, where the reason has one.
         detail: what a user needs to find the cause.
     """
 
@@ -123,7 +123,7 @@ class Manifest:
         return [track for track in self.tracks if track.split == split]
 
     def path(self, track: Track, source: str) -> Path:
-        """Where a source's WAV file lies."""
+        """The path of a source's WAV file."""
         return self.audio_root / track.source(source).path
 
 
@@ -233,7 +233,7 @@ def choose_valid(train: Sequence[str], *, share: float, official: Sequence[str])
 
     Returns:
         musdb's own tracks where the corpus holds all of them, else the
-        max(1, round(share n)) names of smallest sha256. None of a single track.
+        max(1, round(share n)) names of smallest sha256. Empty for a single track.
     """
     if set(official) <= set(train):
         return set(official)

@@ -1,4 +1,4 @@
-"""The sources of a track: what they are called, and sums of them."""
+"""The sources of a track: their names, and sums of them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ def accompaniment(stems: Mapping[str, "Waveform"]) -> "Waveform":
     """All stems but the vocals, as musdb's target of that name.
 
     Args:
-        stems: float32 [samples, channels] each, one of them besides the vocals at least.
+        stems: float32 [samples, channels] each; at least one besides the vocals.
     """
     others = [waveform for name, waveform in stems.items() if name != VOCALS]
     total = others[0].copy()

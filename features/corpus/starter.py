@@ -27,7 +27,7 @@ LEVEL_SPREAD_DB = 2.0
 
 @dataclass(frozen=True)
 class Palette:
-    """What the songs of one split may draw from."""
+    """What the songs of one split are composed from."""
 
     keys: tuple[int, ...]
     tempi_bpm: tuple[int, ...]
@@ -110,7 +110,7 @@ def generate_song(random: Generator, palette: Palette, *, duration_s: float) -> 
     """Composes and plays one song.
 
     Args:
-        random: the only source of chance.
+        random: generator of all random choices.
         palette: keys, tempi and patches to draw from.
         duration_s: length.
 

@@ -17,7 +17,7 @@ def write_stems(path: Path, streams: NDArray[np.float32], *, sources: Sequence[s
     """Writes a .stem.mp4 file with one AAC stream per source.
 
     Args:
-        path: the final name, which the file gets only when it is whole.
+        path: the final name, which the file gets when it is complete.
         streams: float32 [sources, samples, 2], the mixture first, at 44.1 kHz.
         sources: their names.
     """

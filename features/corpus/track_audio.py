@@ -1,4 +1,4 @@
-"""Where the feature job finds a track's audio: decoded WAV files, or the corpus itself."""
+"""The feature job's audio: from decoded WAV files, or from the corpus itself."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ class TrackAudio(Protocol):
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """What stage decode has written.
+    """The WAV files that stage decode wrote.
 
     Attributes:
         root: folder that the manifest's paths are relative to, local or a URL.
@@ -37,7 +37,7 @@ class DecodedAudio:
 
     @contextmanager
     def open(self, track: Track) -> Iterator[Files]:
-        """Files by source; copied for the while where they are not local."""
+        """Files by source; temporary copies where they are not local."""
         places = {source.name: storage.join(self.root, source.path) for source in track.sources}
         with _fetch(places) as files:
             yield files
@@ -57,14 +57,14 @@ class CorpusAudio:
 
     @contextmanager
     def open(self, track: Track) -> Iterator[Files]:
-        """Files by source, in a folder that goes away."""
+        """Files by source, in a temporary folder."""
         with open_corpus_track(self.tracks[track.name], self.subtype) as files:
             yield files
 
 
 @contextmanager
 def open_corpus_track(track: CorpusTrack, subtype: Subtype) -> Iterator[Files]:
-    """A corpus track's files by source; a .stem.mp4 is decoded into a folder that goes away."""
+    """A corpus track's files by source; a .stem.mp4 is decoded into a temporary folder."""
     if not track.streams:
         with _fetch(track.files) as files:
             yield files

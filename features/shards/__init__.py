@@ -1,7 +1,7 @@
-"""Features on disk, from a song's blocks to what training reads.
+"""The features folder: written from a song's blocks, read by training.
 
-- blocks: how songs are cut and dealt out to shards
-- validity: which tracks and blocks are fit for training
+- blocks: how songs are cut into blocks and assigned to shards
+- validity: which tracks and blocks are kept, and why not
 - encoding: how magnitudes and phases are stored
 - encoding_tf: decoding in a TensorFlow graph
 - examples: tf.train.Example and the framing of TFRecord files
@@ -9,5 +9,5 @@
 - writing: computing one shard
 - reading: a finished features folder, read by offset
 - beam: the feature job's transforms
-- verification: a features folder against its own account
+- verification: checks of a features folder against its info.json
 """

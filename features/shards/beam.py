@@ -1,4 +1,4 @@
-"""The feature job on Beam: wiring only; the work is in writing.py and corpus/decoding.py."""
+"""The feature job on Beam: only the pipeline; the work is in writing.py and corpus/decoding.py."""
 
 import dataclasses
 import io
@@ -36,11 +36,11 @@ COUNTERS = "stemforge"  # namespace of the job's metrics
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Which track goes where.
+    """Which track goes to which shard.
 
     Attributes:
         shards: the work.
-        rejects: tracks of the feature splits that are unfit as a whole.
+        rejects: tracks of the feature splits that are rejected as a whole.
     """
 
     shards: tuple[Shard, ...]
@@ -50,10 +50,10 @@ class Plan:
 def plan_shards(
     tracks: Iterable[Track | Reject], thresholds: Thresholds, framing: Framing, *, shards: int
 ) -> Plan:
-    """Deals the valid tracks of both splits out to shards.
+    """Assigns the valid tracks of both splits to shards.
 
     Args:
-        tracks: the measured corpus, in any order, with what was rejected on the way.
+        tracks: the measured corpus and its rejects, in any order.
         thresholds: limits of validity.
         framing: of the features, to weigh tracks by their frames.
         shards: number per split; at most one a track is made.
@@ -91,10 +91,10 @@ def plan_shards(
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where workers on this machine note each finished track.
+    """The file in which workers on this machine list finished tracks.
 
     Attributes:
-        path: file of lines, or None where nobody watches.
+        path: the file, or None where progress is not shown.
     """
 
     path: Path | None
@@ -112,7 +112,7 @@ class Progress:
 
 
 class MeasureTrack(beam.DoFn):  # type: ignore[misc]
-    """`decode_track` as a DoFn: what stage decode would say, without keeping the WAV files."""
+    """`decode_track` as a DoFn: the result of stage decode, without keeping the WAV files."""
 
     def __init__(self, root: str, subtype: Subtype) -> None:
         self._root = root
@@ -177,7 +177,7 @@ class WriteFeatures(beam.PTransform):  # type: ignore[misc]
         self._progress = progress
 
     def expand(self, tracks: beam.PCollection[Track | Reject]) -> beam.PCollection[dict[str, Any]]:
-        """Plan once, write shards anywhere, gather their reports, write info.json once."""
+        """Plans once, writes shards on any worker, collects the reports, writes info.json once."""
         config = self._config
         plan = (
             tracks
@@ -201,7 +201,7 @@ def write_info(
 ) -> dict[str, Any]:
     """Writes rejects.parquet and then info.json from all shards' reports.
 
-    What killed workers left unfinished goes first.
+    Unfinished files of killed workers are removed first.
 
     Raises:
         UserError: a split kept no block at all, or too many tracks failed.

@@ -30,12 +30,12 @@ def cut_blocks(frames: int, *, block_frames: int) -> list[Block]:
 
 
 def name_hash(name: str) -> str:
-    """sha256 of a song's name in hex: an order that no folder listing influences."""
+    """sha256 of a song's name in hex: an order that does not depend on folder listings."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 
 def assign_shards(frames_by_track: Mapping[str, int], *, shards: int) -> list[list[str]]:
-    """Deals songs out to shards of nearly equal length.
+    """Assigns songs to shards of nearly equal length.
 
     Songs go, in the order of their name's sha256, to the shard with the fewest frames so
     far (the lowest number on a tie), so that the result depends on names and lengths only.

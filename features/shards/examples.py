@@ -17,7 +17,7 @@ _Field = descriptor_pb2.FieldDescriptorProto
 
 
 def _example_class() -> Any:
-    """The Example message in a pool of its own, beside TensorFlow's where that is loaded."""
+    """The Example message in a separate pool, so that it does not clash with TensorFlow's."""
     file = descriptor_pb2.FileDescriptorProto(
         name="example.proto", package="tensorflow", syntax="proto3"
     )

@@ -1,4 +1,4 @@
-"""A finished features folder, and a reader of it that goes by offset."""
+"""A finished features folder, and a reader that reads it by offset."""
 
 import hashlib
 import io
@@ -32,8 +32,8 @@ class StoredWindows:
 
     Attributes:
         values: [windows, frames, bins, 2] of the encoding's type.
-        scales: float32 [windows, blocks, bins, 2], padded with zeros to the most that there
-            can be.
+        scales: float32 [windows, blocks, bins, 2], one per block that a window touches, padded
+            with zeros to the largest possible number.
         segments: int32 [windows, frames], index into `scales` of each frame.
     """
 
@@ -85,7 +85,9 @@ class FeatureSet:
         try:
             info: dict[str, Any] = json.loads(storage.read_bytes(path))
         except FileNotFoundError:
-            raise UserError(f"{root}: no {INFO} in it: not a finished features folder") from None
+            raise UserError(
+                f"{root}: no {INFO} in it: not a finished features folder: compute the features"
+            ) from None
         if info.get("version") != FEATURES_VERSION:
             raise UserError(
                 f"{path}: features version {info.get('version')} is not {FEATURES_VERSION}: "
@@ -119,7 +121,7 @@ class FeatureSet:
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of the whole folder: info.json names every file's sum."""
+        """sha256 of info.json, which holds every file's: the identity of the whole folder."""
         return hashlib.sha256(storage.read_bytes(storage.join(self.root, INFO))).hexdigest()
 
     def reader(self, split: Split) -> "SplitReader":
@@ -157,7 +159,7 @@ class SplitReader:
         return sorted(runs, key=lambda run: run.track)
 
     def blocks_per_window(self, frames: int) -> int:
-        """The most blocks that a window of so many frames can touch."""
+        """The most blocks that a window of this many frames can touch."""
         return (frames - 2) // int(self._features.info["block_frames"]) + 2
 
     def read_stored(
@@ -167,7 +169,7 @@ class SplitReader:
 
         Args:
             source: "mixture", a stem, or "mixture_phase".
-            places: where each window lies: a run, and its first frame counted from its start.
+            places: for each window a run, and its first frame counted from the run's start.
             frames: of a window.
 
         Raises:

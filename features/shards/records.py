@@ -78,7 +78,7 @@ class RecordFile:
         return Mark(self._size, self._sha256.copy())
 
     def go_back(self, mark: Mark) -> None:
-        """Takes back what was written since a mark."""
+        """Removes what was written since a mark."""
         self._file.flush()
         self._file.truncate(mark.size)
         self._file.seek(mark.size)

@@ -1,8 +1,8 @@
-"""Which tracks and blocks are fit for training; each reject has a reason of tracks.Reason.
+"""Which tracks and blocks are kept for training; each reject has a reason (manifest.Reason).
 
-Here tracks are found too_short or an inconsistent_mixture; other reasons for a track come up when
-it is decoded. All reasons for a block are judged here, in the order of tracks.BlockReason. A single
-silent stem is kept: a net must learn silence too.
+Tracks are rejected here as too_short or inconsistent_mixture; the other reasons for a track are
+found when it is decoded. All reasons for a block are checked here, in the order of
+manifest.BlockReason. A single silent stem is kept: a net must learn silence too.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from stemforge.features.corpus.manifest import BlockReason, Reject, Track
 from stemforge.features.shards.blocks import Block
 from stemforge.features.signal.stft import Waveform
 
-# A sample counts as clipped from one step of 16 bits below full scale on.
+# A sample counts as clipped at one 16-bit step below full scale or above.
 FULL_SCALE = 1.0 - 2.0**-15
 
 
@@ -24,8 +24,8 @@ class Thresholds:
 
     Attributes:
         min_duration_s: shorter tracks are too_short.
-        max_residual_db: tracks whose mixture differs more from the sum of their stems are
-            an inconsistent_mixture; energy ratio in dB, 0 is as loud as the mixture.
+        max_residual_db: tracks whose mixture differs more from the sum of the stems are
+            inconsistent_mixture; energy ratio in dB, 0 is as loud as the mixture.
         silence_db: blocks with an rms below this are silent; dB of full scale.
         max_clipped_ratio: blocks with a larger share of samples at full scale are clipped.
     """
@@ -43,7 +43,7 @@ def rms_db(waveform: Waveform) -> float:
 
 
 def reject_track(track: Track, thresholds: Thresholds) -> Reject | None:
-    """Judges a decoded track by its row in the manifest."""
+    """Checks a decoded track by its row in the manifest; None: it is kept."""
     if track.duration_s < thresholds.min_duration_s:
         detail = f"{track.duration_s:.2f} s is shorter than {thresholds.min_duration_s} s"
         return Reject(track.name, track.split, None, "too_short", track.duration_s, detail)
@@ -63,7 +63,7 @@ def reject_block(
     *,
     mixture: str,
 ) -> Reject | None:
-    """Judges the samples under one block.
+    """Checks the samples under one block.
 
     Args:
         track: which song, for the reject.

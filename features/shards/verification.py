@@ -1,4 +1,4 @@
-"""Checking a features folder against its own account, and against another folder."""
+"""Checking a features folder against its info.json, and against another folder."""
 
 import hashlib
 import io
@@ -18,14 +18,14 @@ CHUNK_BYTES = 2**22
 
 
 def find_damage(root: str, *, progress: Callable[[int], object]) -> Iterator[str]:
-    """Checks sizes, sha256 sums, records, indexes and the account of blocks.
+    """Checks sizes, sha256 sums, records, indexes and the numbers of blocks.
 
     Args:
         root: features folder, local or a URL.
         progress: called with the number of bytes that were just checked.
 
     Yields:
-        A line for each thing that is wrong.
+        A line for each problem.
 
     Raises:
         UserError: there is no finished features folder of this version.
@@ -58,13 +58,13 @@ def find_damage(root: str, *, progress: Callable[[int], object]) -> Iterator[str
 
 
 def differences(root: str, other: str) -> Iterator[str]:
-    """Files whose contents differ between two features folders, by their sums in info.json.
+    """Files whose contents differ between two features folders, by their sha256 in info.json.
 
     Yields:
         A line for each difference.
 
     Raises:
-        UserError: one of them is no finished features folder.
+        UserError: one of them is not a finished features folder.
     """
     ours, theirs = FeatureSet.open(root), FeatureSet.open(other)
     for split in sorted({*ours.info["splits"], *theirs.info["splits"]}):
@@ -94,7 +94,7 @@ def _sha256(place: str, progress: Callable[[int], object]) -> str:
 
 
 def _check_index(root: str, split: Split, shard: int, shards: int) -> Iterator[tuple[str, int]]:
-    """A line (empty where all is well) and a count of one for each row of an index."""
+    """For each row of an index: a line (empty if it is correct), and a count of one."""
     name = index_name(split, shard, shards)
     table = pq.read_table(io.BytesIO(storage.read_bytes(storage.join(root, name))))
     readers: dict[str, RangeReader] = {}

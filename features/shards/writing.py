@@ -31,13 +31,13 @@ from stemforge.features.shards.validity import Thresholds, reject_block
 from stemforge.features.signal.framing import Framing
 from stemforge.features.signal.stft import Spectrum, Waveform, magnitude_stft, stft
 
-# A full disk is no fault of the track being read: these end the job.
+# A full disk is not the track's fault: these errors end the job.
 FATAL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """What features are.
+    """The parameters of features.
 
     Attributes:
         stems: names of the targets.
@@ -47,7 +47,7 @@ class FeatureConfig:
         encoding: how magnitudes are stored.
         mixture_phase: how the mixture's phases are stored, or None for not at all.
         thresholds: limits of validity.
-        max_failed_tracks_ratio: share of tracks that may fail before the job does.
+        max_failed_tracks_ratio: the job fails if a larger share of tracks fails.
     """
 
     stems: tuple[str, ...]
@@ -120,8 +120,8 @@ def write_shard(
 ) -> ShardReport:
     """Computes a shard and writes its files under `root`.
 
-    Files get their final names only when the whole shard is done, so a run that was
-    killed leaves nothing that could be taken for a shard, and may simply run again.
+    Files get their final names only when the whole shard is done. So a killed run leaves
+    nothing that looks like a finished shard, and can simply be repeated.
 
     Args:
         shard: what to write.
@@ -194,7 +194,7 @@ def _write_files(
 def encode_track(
     track: Track, audio: TrackAudio, config: FeatureConfig
 ) -> Iterator[Reject | tuple[Block, dict[str, bytes]]]:
-    """Cuts a song into blocks, judges and encodes them; memory is that of one block.
+    """Cuts a song into blocks, checks and encodes them; it keeps one block in memory.
 
     Yields:
         A reject, or the block and its serialised example per file.
@@ -270,7 +270,7 @@ def _index_row(track: Track, block: Block, source: str, span: tuple[int, int]) -
 
 
 def _guarded(items: Iterator[Any]) -> Iterator[Any]:
-    """Passes items on; any failure to make one becomes a _TrackFailed."""
+    """Yields the items; any failure to make one becomes a _TrackFailed."""
     try:
         yield from items
     except OSError as error:

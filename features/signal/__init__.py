@@ -1,4 +1,4 @@
-"""The signal operations that more than one part needs.
+"""The signal operations that more than one package needs.
 
 - framing: which samples belong to which frame
 - stft: the STFT and its inverse

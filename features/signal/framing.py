@@ -34,7 +34,7 @@ class Framing:
     def cover(self, samples: Any) -> Any:
         """Frames of a separation, on Spleeter's grid.
 
-        One window of zeros stands in front, and a frame starts at every hop below the end.
+        One window of zeros comes first, and a frame starts at every hop before the end.
 
         Args:
             samples: length of the song: an int, or a TensorFlow integer in a graph.

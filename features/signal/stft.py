@@ -1,7 +1,7 @@
 """Short-time Fourier transform, as Spleeter frames it, and its inverse.
 
-Frames start at multiples of the hop; nothing is centred and nothing is
-padded here. Arrays are [frames, bins, channels].
+Frames start at multiples of the hop, without centring and without
+padding. Arrays are [frames, bins, channels].
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stemforge.features.signal.framing import Framing
 
-FRAMES_AT_ONCE = 32  # windows and spectra of so many frames stay in a core's cache
+FRAMES_AT_ONCE = 32  # windows and spectra of this many frames stay in a core's cache
 Waveform = NDArray[np.float32]
 Spectrum = NDArray[np.complex64]
 

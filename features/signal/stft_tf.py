@@ -1,4 +1,4 @@
-"""The TensorFlow twin of features.signal.stft, from operations that TFLite has as well.
+"""The TensorFlow twin of features.signal.stft, made of operations that TFLite has too.
 
 Spectra are pairs of real tensors, [frames, channels, bins], so that nothing but the FFT itself
 is complex.

@@ -1,17 +1,17 @@
-"""The `stemforge` command; a module adds its options and runs. Nobody imports them but main.
+"""The `stemforge` command: each module adds one command and runs it. Only main imports them.
 
-They read no params.yaml, but for features, train and release, which are run in a checkout.
+Only features, train, train_cluster, release and import-config read params.yaml.
 
 - main: the command line, and its entry point
 - separate: songs to stems
-- score: estimates against true stems, and a leaderboard
-- import_scores: others' scores into the comparison
+- score: scores of estimates, and a leaderboard
+- import_scores: adds the scores of other methods to the comparison
 - export: models to SavedModel and TFLite
-- spleeter: Deezer's checkpoints and configurations into ours
+- spleeter: converts Deezer's checkpoints and configurations
 - features: the feature job, also on Flink and Dataflow
 - train: one model, also as one of several workers
 - train_cluster: several workers on this machine
-- release: the stages' outputs by name and version
-- verify: a release or a features folder against its own account
-- info: what a model is
+- release: the stages' outputs as a release with a name and a version
+- verify: checks a release or a features folder
+- info: describes a model
 """

@@ -16,7 +16,7 @@ def add_to(commands: Any) -> None:
         "export",
         help="SavedModel and TFLite files of models",
         description="Writes a SavedModel and TFLite files of the models, golden vectors for ports "
-        "to other languages, and parity.json: how far each is from Keras on real music.",
+        "to other languages, and parity.json: how far each file is from Keras on real music.",
     )
     parser.add_argument(
         "models",

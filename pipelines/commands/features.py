@@ -24,7 +24,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--audio",
         metavar="ROOT",
-        help="where a copy of the manifest's audio lies, a folder or URL",
+        help="a copy of the manifest's audio, a folder or URL",
     )
     parser.add_argument(
         "--output",

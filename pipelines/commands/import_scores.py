@@ -1,4 +1,4 @@
-"""`stemforge import-scores`: anyone's museval JSON into the comparison."""
+"""`stemforge import-scores`: adds the scores of other methods to the comparison."""
 
 import argparse
 from pathlib import Path
@@ -15,14 +15,14 @@ def add_to(commands: Any) -> None:
     """Adds the command's parser."""
     parser = commands.add_parser(
         "import-scores",
-        help="bring others' museval JSON into the comparison",
+        help="add the scores of other methods (museval JSON) to the comparison",
         description="Checks a folder of museval's JSON files and copies them to "
-        "OUTPUT/NAME/test/TRACK.json, where the next `stemforge score` into that OUTPUT, or "
-        "`dvc repro`, finds them.",
+        "OUTPUT/NAME/test/TRACK.json. The next `stemforge score` with the same OUTPUT, or the "
+        "next `dvc repro`, reads them there.",
     )
-    parser.add_argument("name", metavar="NAME", help="of the method in the tables")
+    parser.add_argument("name", metavar="NAME", help="name of the method in the tables")
     parser.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="with TRACK.json or test/TRACK.json"
+        "folder", type=Path, metavar="FOLDER", help="folder with TRACK.json or test/TRACK.json"
     )
     parser.add_argument(
         "--output",
@@ -46,7 +46,9 @@ def import_scores(arguments: argparse.Namespace) -> None:
 
     check_method_name(arguments.name)
     if arguments.name in ORACLES:
-        raise UserError(f"{arguments.name}: that is an oracle of our own: choose another name")
+        raise UserError(
+            f"{arguments.name}: this name is reserved for an oracle: choose another name"
+        )
     folder: Path = arguments.folder
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -63,8 +65,10 @@ def import_scores(arguments: argparse.Namespace) -> None:
             broken.append(path)
             say(f"import-scores: {path}: {error}")
     if not texts:
-        what = f"{len(paths)} JSON files, none of them museval's" if paths else "no JSON file"
-        raise UserError(f"{folder}: {what}")
+        what = (
+            f"none of its {len(paths)} JSON files is museval's" if paths else "no JSON file in it"
+        )
+        raise UserError(f"{folder}: {what}: expected TRACK.json or {SCORED}/TRACK.json")
     out = str(arguments.output)
     for track, text in texts.items():
         storage.write_bytes(scores_place(out, arguments.name, SCORED, track), text.encode())

@@ -1,4 +1,4 @@
-"""`stemforge info`: what a model estimates, what it takes, how it was trained."""
+"""`stemforge info`: what a model estimates, what input it takes, how it was trained."""
 
 import argparse
 import json
@@ -11,9 +11,11 @@ def add_to(commands: Any) -> None:
     info = commands.add_parser(
         "info",
         help="describe a model directory",
-        description="Prints what a model estimates, what it takes and how it was trained.",
+        description="Prints what a model estimates, what input it takes and how it was trained.",
     )
-    info.add_argument("model", type=Path, metavar="MODEL_DIR", help="or a folder of them")
+    info.add_argument(
+        "model", type=Path, metavar="MODEL_DIR", help="a model directory, or a folder of them"
+    )
     info.set_defaults(run=print_info, extra="repro")
 
 

@@ -1,4 +1,4 @@
-"""`stemforge release`: the stages' outputs as a release of some name and version."""
+"""`stemforge release`: the stages' outputs as a release with a name and a version."""
 
 import argparse
 from pathlib import Path
@@ -11,19 +11,19 @@ def add_to(commands: Any) -> None:
     """Adds the command's parser."""
     command = commands.add_parser(
         "release",
-        help="put models, exports, scores and where they come from into one folder",
+        help="put models, exports, scores and their provenance into one folder",
         description="Writes a folder from what `dvc repro` made in this checkout. Run it where "
         "params.yaml is.",
     )
-    command.add_argument("--name", required=True, help="such as musdb18-unet")
-    command.add_argument("--version", required=True, help="such as 1.0.0")
+    command.add_argument("--name", required=True, help="name of the release, such as musdb18-unet")
+    command.add_argument("--version", required=True, help="its version, such as 1.0.0")
     command.add_argument(
         "--output", type=Path, metavar="DIR", help="new folder (default: releases/NAME-VERSION)"
     )
     command.add_argument(
         "--allow-dirty",
         action="store_true",
-        help="also from a tree with uncommitted changes, which the release then names",
+        help="accept a tree with uncommitted changes; the release lists the changed files",
     )
     command.set_defaults(run=make_release, extra="repro")
 
@@ -36,5 +36,5 @@ def make_release(arguments: argparse.Namespace) -> None:
     name, version = arguments.name, arguments.version
     out = arguments.output or Path("releases") / f"{name}-{version}"
     if out.exists():
-        raise UserError(f"{out}: that name is taken: choose another version, or remove it")
+        raise UserError(f"{out}: already exists: choose another version, or remove it")
     write_release(read_params(), out, name=name, version=version, allow_dirty=arguments.allow_dirty)

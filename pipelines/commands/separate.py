@@ -1,4 +1,4 @@
-"""`stemforge separate`: songs in, a file a stem out."""
+"""`stemforge separate`: songs in, one file per stem out."""
 
 import argparse
 import glob
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STDIN = "-"
 FILENAME_FORMAT = "{filename}/{instrument}.{codec}"
 MWF_WINDOW_FRAMES = 300
-# What is taken from a folder.
+# Endings of the files that are read from a folder.
 ENDINGS = frozenset(
     f".{ending}"
     for ending in (
@@ -72,98 +72,105 @@ def _add_net_options(option: Any) -> None:
     option(
         "--runtime",
         choices=get_args(Runtime),
-        help="what they run on: tensorflow runs model directories, litert .tflite files (default: "
-        "what MODEL is for; of a folder that holds both, tensorflow where it is installed)",
+        help="what runs the nets: tensorflow for model directories, litert for .tflite files "
+        "(default: chosen by what --model holds; if it holds both, tensorflow where installed)",
     )
     option(
         "--precision",
         choices=get_args(Precision),
         default="float32",
-        help="that TensorFlow computes in; bfloat16 only on a CPU that has instructions for it "
-        "(default: %(default)s)",
+        help="number format that TensorFlow computes in; bfloat16 is used only on a CPU with "
+        "instructions for it (default: %(default)s)",
     )
     option(
         "--force-precision",
         action="store_true",
-        help="compute in that precision on any CPU, even where it takes longer",
+        help="use the chosen --precision on any CPU, even where it is slower",
     )
     option(
         "--max-frequency-hz",
         type=float,
         metavar="HZ",
-        help="up to where they look (default: as they were trained)",
+        help="highest frequency that the nets process (default: as in training)",
     )
     option(
         "--overlap",
         type=int,
         default=0,
         metavar="FRAMES",
-        help="how far the parts of a song overlap that they see one by one, faded over from one "
-        "to the next: against audible seams (default: none)",
+        help="overlap of consecutive parts of a song, with a cross-fade, against audible seams "
+        "(default: none)",
     )
 
 
 def _add_mask_options(option: Any) -> None:
     option(
-        "--stems", metavar="A,B,...", help="only these, in this order (default: all of the models)"
+        "--stems", metavar="A,B,...", help="write only these stems, in this order (default: all)"
     )
     option(
         "--mask",
         choices=get_args(Mask),
-        help="ratio shares the mixture out among all models' stems, direct takes each net's own "
-        "mask (default: ratio, or direct for a single stem)",
+        help="ratio divides the mixture among all models' stems; direct uses each net's own mask "
+        "(default: ratio, or direct for a single stem)",
     )
     option(
         "--exponent",
         type=float,
         default=2.0,
-        help="of the estimates in a ratio mask (default: %(default)s)",
+        help="power of the estimates in a ratio mask (default: %(default)s)",
     )
     option(
         "--mask-extension",
         choices=get_args(MaskExtension),
         default="zeros",
-        help="what the mask is above the nets' highest frequency: nothing, or its average below "
+        help="the mask above the nets' highest frequency: zero, or the mask's average below it "
         "(default: %(default)s)",
     )
-    option("--mwf", action="store_true", help="a multichannel Wiener filter instead of the mask")
+    option(
+        "--mwf", action="store_true", help="use a multichannel Wiener filter instead of the mask"
+    )
     option(
         "--mwf-window",
         type=int,
         metavar="FRAMES",
-        help=f"length of the windows that the filter adapts to (default: {MWF_WINDOW_FRAMES})",
+        help=f"length of the windows of the Wiener filter (default: {MWF_WINDOW_FRAMES})",
     )
     option("--residual", action="store_true", help="also write the mixture minus all these stems")
     option("--instrumental", action="store_true", help="also write the mixture minus the vocals")
 
 
 def _add_file_options(option: Any) -> None:
-    option("--offset", type=float, default=0.0, metavar="S", help="seconds to leave out first")
+    option("--offset", type=float, default=0.0, metavar="S", help="seconds to skip at the start")
     option("--duration", type=float, metavar="S", help="seconds to separate (default: to the end)")
-    option("--codec", choices=CODECS, default="wav", help="of the results (default: %(default)s)")
+    option(
+        "--codec",
+        choices=CODECS,
+        default="wav",
+        help="format of the results (default: %(default)s)",
+    )
     option(
         "--subtype",
         choices=SUBTYPES,
         help="sample format of wav and flac (default: PCM_16)",
     )
-    option("--bitrate", metavar="128k", help="of mp3, m4a and opus (default: 192k)")
+    option("--bitrate", metavar="128k", help="bitrate of mp3, m4a and opus (default: 192k)")
     option(
         "--filename-format",
         default=FILENAME_FORMAT,
         metavar="TEXT",
-        help="where results go in OUTPUT; {filename} and {foldername} are the song's "
+        help="names of the results in OUTPUT; {filename} and {foldername} are the song's "
         "(default: %(default)s)",
     )
-    option("--overwrite", action="store_true", help="replace results that are there")
-    option("--json", action="store_true", help="print what was done as JSON")
+    option("--overwrite", action="store_true", help="replace existing results")
+    option("--json", action="store_true", help="print a summary as JSON")
 
 
 def separate_songs(arguments: argparse.Namespace) -> None:
     """`stemforge separate`.
 
     Raises:
-        UserError: an option does not fit; or songs could not be separated, after all others
-            were.
+        UserError: an option does not fit, or some songs could not be separated. All others
+            are separated before it is raised.
     """
     from stemforge.features.audio.codecs import check_codec
 
@@ -173,7 +180,7 @@ def separate_songs(arguments: argparse.Namespace) -> None:
     if arguments.duration is not None and not 0.0 < arguments.duration < math.inf:
         raise UserError(f"--duration {arguments.duration}: must be more than 0")
     if arguments.output.exists() and not arguments.output.is_dir():
-        raise UserError(f"--output {arguments.output}: it is a file, not a folder")
+        raise UserError(f"--output {arguments.output}: a file, not a folder: choose a folder")
     with ExitStack() as stack:
         songs = find_songs(arguments.songs, stack)
         separator = _load(arguments)
@@ -210,7 +217,7 @@ def find_songs(names: Sequence[str], stack: ExitStack) -> list[Path]:
         Each once, in the order of the names; sorted within folders and patterns.
 
     Raises:
-        UserError: nothing there, or nothing in it.
+        UserError: a name matches nothing, or a folder holds no audio file.
     """
     songs: list[Path] = []
     for name in names:
@@ -238,7 +245,7 @@ def find_songs(names: Sequence[str], stack: ExitStack) -> list[Path]:
 
 
 def _spool_stdin(stack: ExitStack) -> Path:
-    # A file, since containers such as MP4 are not read in one go.
+    # A file, because ffmpeg must seek in containers such as MP4.
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stemforge-")))
     path = folder / "stdin"
     with path.open("wb") as file:
@@ -251,7 +258,7 @@ def _spool_stdin(stack: ExitStack) -> Path:
 def _load(arguments: argparse.Namespace) -> "Separator":
     mwf_window = arguments.mwf_window
     if mwf_window is not None and not arguments.mwf:
-        raise UserError(f"--mwf-window {mwf_window}: it belongs to --mwf")
+        raise UserError(f"--mwf-window {mwf_window}: needs --mwf: add --mwf, or remove it")
     if mwf_window is None and arguments.mwf:
         mwf_window = MWF_WINDOW_FRAMES
     from stemforge.eval.separation.separator import Separator, find_models
@@ -273,11 +280,11 @@ def _load(arguments: argparse.Namespace) -> "Separator":
 
 
 def _precision(arguments: argparse.Namespace) -> Any:
-    """The precision that was asked for, unless this CPU would only be slower with it."""
+    """The chosen precision; float32 where bfloat16 would only be slower on this CPU."""
     if arguments.precision == "bfloat16" and not arguments.force_precision and not has_bfloat16():
         say(
-            "--precision bfloat16: this CPU has no instructions for it and would take several "
-            "times as long: using float32 (--force-precision uses bfloat16 all the same)"
+            "--precision bfloat16: this CPU has no instructions for it, so it would take several "
+            "times as long: using float32 instead (--force-precision keeps bfloat16)"
         )
         return "float32"
     return arguments.precision
@@ -302,8 +309,8 @@ def _targets(song: Path, stems: Sequence[str], arguments: argparse.Namespace) ->
         }
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise UserError(
-            f"--filename-format {text}: {error} is none of {{filename}}, {{foldername}}, "
-            "{instrument} and {codec}"
+            f"--filename-format {text}: {error} is not supported; supported: "
+            "{{filename}}, {{foldername}}, {{instrument}} and {{codec}}"
         ) from None
     return {stem: arguments.output / name for stem, name in names.items()}
 
@@ -317,9 +324,12 @@ def _check_targets(targets: dict[Path, dict[str, Path]], *, overwrite: bool) -> 
             what = f"{stem} of {song}"
             other = taken.setdefault(path.resolve(), what)
             if other != what:
-                raise UserError(f"{what} and {other} would both be {path}")
+                raise UserError(
+                    f"{path}: {what} and {other} would both be written there: "
+                    "change --filename-format"
+                )
             if path.exists() and not overwrite:
-                raise UserError(f"{path}: it is there already: --overwrite replaces it")
+                raise UserError(f"{path}: already exists: add --overwrite to replace it")
 
 
 def _separate_song(
@@ -334,7 +344,7 @@ def _separate_song(
     start = round(arguments.offset * rate_hz)
     length = info.samples if info.samples >= 0 else math.inf  # some containers do not say
     if start and start >= length:
-        raise UserError(f"--offset {arguments.offset}: it lasts {length / rate_hz:.2f} s")
+        raise UserError(f"--offset {arguments.offset}: the song has only {length / rate_hz:.2f} s")
     wanted = None if arguments.duration is None else max(1, round(arguments.duration * rate_hz))
     part = cut(blocks, start=start, samples=wanted)
     expected = min(length - start, math.inf if wanted is None else wanted) / rate_hz
@@ -363,7 +373,10 @@ def _separate_song(
     loud = {stem: count for stem, count in clipped.items() if count}
     if loud:
         counts = ", ".join(f"{count} of {stem}" for stem, count in loud.items())
-        say(f"{song.name}: clipped, being above full scale (--subtype FLOAT keeps it): {counts}")
+        say(
+            f"{song.name}: values above full scale were clipped ({counts}): "
+            "--subtype FLOAT keeps them"
+        )
     return {
         "song": str(song),
         "seconds": samples / rate_hz,

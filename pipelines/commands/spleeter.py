@@ -1,4 +1,4 @@
-"""`stemforge import-spleeter`, `convert-spleeter` and `import-config`: what Deezer published."""
+"""`stemforge import-spleeter`, `convert-spleeter` and `import-config`: Deezer's models."""
 
 import argparse
 import tempfile
@@ -43,7 +43,9 @@ def _add_import(commands: Any) -> None:
         "configuration; by default the official one with as many stems as the checkpoint",
     )
     command.add_argument(
-        "--stems", metavar="A,B,...", help="stems of another model, in the checkpoint's order"
+        "--stems",
+        metavar="A,B,...",
+        help="stems of a model that is not official, in the checkpoint's order",
     )
     command.add_argument(
         "--activation",
@@ -56,7 +58,7 @@ def _add_import(commands: Any) -> None:
 def _add_convert(commands: Any) -> None:
     convert = commands.add_parser(
         "convert-spleeter",
-        help="one of Deezer's checkpoints to models and exports",
+        help="turn one of Deezer's checkpoints into models and exports",
         description="Writes OUTPUT/models, as import-spleeter does, and OUTPUT/exports, as export "
         "does.",
     )
@@ -65,18 +67,18 @@ def _add_convert(commands: Any) -> None:
         nargs="?",
         type=Path,
         metavar="CHECKPOINT_DIR",
-        help="folder with a file `checkpoint`; or --download",
+        help="folder with a file `checkpoint`; instead of it, --download",
     )
     convert.add_argument(
         "--download",
         choices=tuple(OFFICIAL_STEMS),
-        help="fetch this model from Deezer's release, and check it by the release's checksums",
+        help="download this model from Deezer's release, and check it against its checksum",
     )
     convert.add_argument(
         "--base-url",
         default=RELEASE,
         metavar="URL",
-        help="where NAME.tar.gz and checksum.json lie (default: %(default)s)",
+        help="address of NAME.tar.gz and checksum.json (default: %(default)s)",
     )
     add_export_options(convert)
     convert.set_defaults(run=convert_spleeter, extra="export")
@@ -87,11 +89,13 @@ def _add_import_config(commands: Any) -> None:
         "import-config",
         help="turn Spleeter's JSON configuration into params.yaml",
         description="Writes a params.yaml that trains what a Spleeter configuration describes. A "
-        "key or value without an equal is an error that names it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "key or value that is not supported is an error that names it.",
     )
     command.add_argument(
-        "configuration", type=Path, metavar="JSON", help="such as musdb_config.json"
+        "configuration",
+        type=Path,
+        metavar="JSON",
+        help="Spleeter's configuration, such as musdb_config.json",
     )
     command.add_argument(
         "--output", required=True, type=Path, metavar="FILE", help="the params.yaml to write"
@@ -100,14 +104,15 @@ def _add_import_config(commands: Any) -> None:
         "--data",
         default=".",
         metavar="DIR",
-        help="folder that the CSV files' audio paths start at, as spleeter train's -d",
+        help="folder that the CSV files' audio paths are relative to, as spleeter train's -d "
+        "(default: %(default)s, the current folder)",
     )
     command.add_argument(
         "--base",
         default=Path("params.yaml"),
         type=Path,
         metavar="FILE",
-        help="where everything else is taken from",
+        help="params.yaml with the values of everything else (default: %(default)s)",
     )
     command.set_defaults(run=import_configuration, extra="train")
 
@@ -116,9 +121,11 @@ def import_spleeter(arguments: argparse.Namespace) -> None:
     """`stemforge import-spleeter`."""
     stems = arguments.stems.split(",") if arguments.stems else None
     if (stems is None) != (arguments.activation is None):
-        raise UserError("--stems and --activation go together")
+        raise UserError(
+            "--stems needs --activation, and --activation needs --stems: give both or neither"
+        )
     if stems and arguments.configuration:
-        raise UserError("--configuration names stems and activation: leave --stems out")
+        raise UserError("--configuration already names the stems: remove --stems and --activation")
 
     tensorflow.start()
     from stemforge.pipelines.running.spleeter_models import import_checkpoint
@@ -132,13 +139,13 @@ def import_spleeter(arguments: argparse.Namespace) -> None:
     )
     left = ", ".join(models[0].provenance["not_imported"])
     names = ", ".join(model.name for model in models)
-    say(f"{arguments.output}: {names}; not imported, as unused: {left}")
+    say(f"{arguments.output}: {names}; not imported, because unused: {left}")
 
 
 def convert_spleeter(arguments: argparse.Namespace) -> None:
     """`stemforge convert-spleeter`."""
     if (arguments.checkpoint is None) == (arguments.download is None):
-        raise UserError("either CHECKPOINT_DIR or --download: one of them, not both")
+        raise UserError("give either CHECKPOINT_DIR or --download, not both")
     with ExitStack() as stack:
         checkpoint: Path = arguments.checkpoint
         if arguments.download:

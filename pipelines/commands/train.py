@@ -28,8 +28,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--strategy",
         choices=STRATEGIES,
-        help="mirrored: all GPUs of this machine, or the logical CPUs of STEMFORGE_LOGICAL_CPUS, "
-        "share each batch; multi_worker: so do the machines that TF_CONFIG names "
+        help="mirrored: all GPUs of this machine share each batch, or as many logical CPUs as "
+        "STEMFORGE_LOGICAL_CPUS says; multi_worker: the machines in TF_CONFIG share each batch "
         f"(default: what {STRATEGY} says, else one device)",
     )
     parser.set_defaults(run=train, extra="train")

@@ -14,11 +14,10 @@ def add_to(commands: Any) -> None:
     """Adds the command to a parser's."""
     command = commands.add_parser(
         "train-cluster",
-        help="train one model by several workers on this machine",
+        help="train one model with several workers on this machine",
         description="Starts N processes of `stemforge train` that share each batch, and "
-        " starts all of them again from the last checkpoint when one dies or hangs. Run "
+        "restarts all of them from the last checkpoint when one dies or hangs. Run "
         "it where params.yaml is.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     command.add_argument(
         "--workers", required=True, type=int, metavar="N", help="processes, one of them the chief"
@@ -28,20 +27,20 @@ def add_to(commands: Any) -> None:
         type=int,
         default=5,
         metavar="N",
-        help="give up after so many in a row that got no further than the ones before",
+        help="give up after this many restarts in a row without progress (default: %(default)s)",
     )
     command.add_argument(
         "--heartbeat-timeout",
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="a worker that gives no sign of life for so long is taken for hung",
+        help="a worker without a heartbeat for this long counts as hung (default: %(default)s)",
     )
     command.add_argument(
         "train",
         nargs="+",
         metavar="-- ARGUMENT",
-        help="of `stemforge train`, such as -- --stem vocals",
+        help="arguments of `stemforge train`, such as -- --stem vocals",
     )
     command.set_defaults(run=train_cluster, extra="train")
 
@@ -56,7 +55,7 @@ def train_cluster(arguments: argparse.Namespace) -> None:
     parser.add_argument("--stem")
     stem = parser.parse_known_args(arguments.train)[0].stem
     if stem is None:
-        raise UserError("train-cluster: give the model's name after --, as in -- --stem vocals")
+        raise UserError("train-cluster: no --stem: give it after --, as in -- --stem vocals")
     supervisor = Supervisor(
         [sys.executable, "-m", "stemforge.pipelines.commands.main", "train", *arguments.train,
          "--strategy", "multi_worker"],

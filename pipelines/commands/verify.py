@@ -1,4 +1,4 @@
-"""`stemforge verify`: whether a release or a features folder is what it says."""
+"""`stemforge verify`: checks a release or a features folder."""
 
 import argparse
 from pathlib import Path
@@ -15,14 +15,17 @@ def add_to(commands: Any) -> None:
     verify = commands.add_parser(
         "verify",
         help="check a release or a features folder",
-        description="Checks every file of a release, runs its models and exports against its "
-        "golden vectors, and makes its scores' summary again (exit code 1 and the names of what "
-        "fails); or every file, record and index of a features folder (exit code 2).",
+        description="For a release: checks every file, runs its models and exports against its "
+        "golden vectors, and computes the summary of its scores again. For a features folder: "
+        "checks every file, record and index. It prints each problem; the exit code is then 1 "
+        "for a release and 2 for a features folder.",
     )
     verify.add_argument(
         "folder", metavar="FOLDER", help="release, or features folder, local or a URL (gs://...)"
     )
-    verify.add_argument("--compare", metavar="OTHER", help="also tell what differs from this one")
+    verify.add_argument(
+        "--compare", metavar="OTHER", help="also list what differs from this other folder"
+    )
     verify.set_defaults(run=verify_folder, extra="repro")
 
 
@@ -44,14 +47,14 @@ def verify_release(folder: Path, other: str | None) -> None:
         print(problem)
     if problems:
         raise IncompleteError(f"{folder}: {len(problems)} problems")
-    print(f"{folder}: whole, and computes what it says")
+    print(f"{folder}: complete, and its models, exports and scores check out")
     if other is not None:
         lines, close = compare(folder, Path(other))
         for line in lines:
             print(line)
         if not close:
             raise IncompleteError(f"{folder}: not close to {other}")
-        print(f"{folder}: {'close to' if lines else 'byte for byte'} {other}")
+        print(f"{folder}: {'close to' if lines else 'byte for byte the same as'} {other}")
 
 
 def verify_features(folder: str, other: str | None) -> None:
@@ -63,7 +66,7 @@ def verify_features(folder: str, other: str | None) -> None:
     if any(p and not storage.is_local(p) for p in (folder, other)):
         from stemforge.pipelines.running.beam import pipeline_options
 
-        pipeline_options([])  # tells Beam's filesystems of STEMFORGE_BEAM_ARGS
+        pipeline_options([])  # passes STEMFORGE_BEAM_ARGS to Beam's filesystems
     info = FeatureSet.open(folder).info
     size = sum(f["bytes"] for split in info["splits"].values() for f in split["files"].values())
     problems: list[str] = []
@@ -84,4 +87,4 @@ def verify_features(folder: str, other: str | None) -> None:
         raise UserError(f"{folder}: {len(problems)} differences")
     files = sum(len(split["files"]) for split in info["splits"].values())
     same = f", the same as {other}" if other else ""
-    print(f"{folder}: {files} files, {size / 1e6:.1f} MB: as info.json says{same}")
+    print(f"{folder}: {files} files, {size / 1e6:.1f} MB: all as info.json says{same}")

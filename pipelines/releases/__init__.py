@@ -2,7 +2,7 @@
 
 - files: the files of a release and their sums
 - writing: from the stages' outputs to a release
-- provenance: where it comes from: code, data, parameters, packages
-- model_card: what it says of itself; the texts are in templates/
-- verification: whether it is whole and computes what it says
+- provenance: code, data, parameters and packages that made it
+- model_card: its model card, licence and citation; the texts are in templates/
+- verification: checks of its files, models, exports and scores
 """

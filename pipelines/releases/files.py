@@ -1,4 +1,4 @@
-"""The files of a release and the sums that vouch for them."""
+"""The files of a release and their checksums."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,7 +38,7 @@ def listed(folder: Path) -> dict[str, str]:
 
 
 def wrong_sums(folder: Path, names: Mapping[str, str]) -> Iterator[str]:
-    """Lines that name the files that are not as SHA256SUMS says; `names` is from `listed`."""
+    """A line for each file that differs from SHA256SUMS; `names` is from `listed`."""
     there = set(files(folder))
     for name in sorted(there | set(names)):
         if name not in names:

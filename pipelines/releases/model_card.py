@@ -1,4 +1,4 @@
-"""What a release says of itself: card, licence, citation. Every figure is a measured file's."""
+"""A release's model card, licence and citation. Every figure comes from a measured file."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Where a release comes from: code, data, parameters, packages and machine, as one record."""
+"""The provenance of a release: code, data, parameters, packages and machine, as one record."""
 
 import importlib.metadata
 import json
@@ -18,7 +18,7 @@ from stemforge.pipelines.params import Params
 from stemforge.pipelines.running.extras import REPRO, requirements
 
 LOCK = Path("dvc.lock")
-# What decides which kernels run, and so how sums round.
+# CPU flags that decide which kernels run, and so how sums round.
 CPU_FLAGS = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16",
              "amx_int8", "asimd", "sve")  # fmt: skip
 
@@ -26,7 +26,7 @@ CPU_FLAGS = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf1
 def collect(
     params: Params, manifest: Manifest, corpus: Mapping[str, Any], *, tracks_sha256: str
 ) -> dict[str, Any]:
-    """All that is known of how the current outputs came about.
+    """Everything known about how the current outputs were made.
 
     Args:
         params: of the checkout.
@@ -35,10 +35,10 @@ def collect(
         tracks_sha256: of the manifest's file.
 
     Returns:
-        JSON values without a clock: the same from any clone of a commit on one machine.
+        JSON values without a time stamp: the same from any clone of a commit on one machine.
 
     Raises:
-        UserError: the checkout is no git repository with a commit, or was never reproduced.
+        UserError: the checkout has no git commit, or `dvc repro` was never run in it.
     """
     return {
         "git": git_state(),
@@ -59,7 +59,7 @@ def collect(
 
 
 def git_state() -> dict[str, Any]:
-    """The commit, and the files that differ from it (untracked ones too, but for ignored).
+    """The commit, and the files that differ from it (untracked ones too, ignored ones not).
 
     Raises:
         UserError: there is no commit.
@@ -68,7 +68,7 @@ def git_state() -> dict[str, Any]:
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise UserError(f"git {arguments[0]}: {done.stderr.strip()}: releases name a commit")
+            raise UserError(f"git {arguments[0]}: {done.stderr.strip()}: a release needs a commit")
         return done.stdout
 
     commit = git("rev-parse", "HEAD").strip()

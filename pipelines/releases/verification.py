@@ -1,4 +1,4 @@
-"""Whether a release is whole, and computes what it says: sums, golden vectors, parity, scores."""
+"""Checks of a release: checksums, golden vectors, parity, scores."""
 
 import json
 from collections.abc import Iterator
@@ -28,13 +28,13 @@ CLOSE_DB = 60.0  # SDR of one release's sound against another's that makes them 
 
 
 def find_problems(folder: Path) -> Iterator[str]:
-    """What is wrong with a release, a line each that names the file.
+    """Problems of a release: one line each, which names the file.
 
     Args:
         folder: of the release.
 
     Raises:
-        UserError: it is none.
+        UserError: the folder is not a release.
     """
     names = listed(folder)
     found = list(wrong_sums(folder, names))
@@ -163,16 +163,18 @@ def compare(ours: Path, theirs: Path) -> tuple[list[str], bool]:
         theirs: another.
 
     Returns:
-        Lines: files that differ, what is known to be another at their origins, both scores, and
-        how far apart they sound on ours' golden clip; and whether they are the same or close
-        (CLOSE_DB: the same weights, but for rounding).
+        Lines: files that differ, differences in provenance, both scores, and how far apart they
+        sound on our golden clip; and whether they are the same or close (CLOSE_DB: the same
+        weights, apart from rounding).
 
     Raises:
-        UserError: one of them is no release, or the other was changed.
+        UserError: one of them is not a release, or the other was changed.
     """
     here, there = listed(ours), listed(theirs)
     if wrong := next(wrong_sums(theirs, there), None):
-        raise UserError(f"{theirs}: {wrong}: a changed release is not compared")
+        raise UserError(
+            f"{theirs}: {wrong}: a changed release cannot be compared: use an unchanged copy"
+        )
     lines = [
         f"{name}: {'differs' if name in here and name in there else 'only in one'}"
         for name in sorted(set(here) | set(there))
@@ -207,7 +209,7 @@ def compare(ours: Path, theirs: Path) -> tuple[list[str], bool]:
 
 
 def _other_origins(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
-    """What two records of provenance say that differs, but for results."""
+    """Differences between two records of provenance, apart from results."""
     known = [
         {
             f"{place}.{key}": value
@@ -234,7 +236,7 @@ def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _other_scores(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
-    """Each stem's SDR, where it is another."""
+    """Each stem's SDR, where the two differ."""
     for stem, values in ours.get(MODEL, {}).items():
         one, other = values["SDR"], theirs.get(MODEL, {}).get(stem, {}).get("SDR")
         if one != other and other is not None:

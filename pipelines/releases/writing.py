@@ -1,7 +1,7 @@
 """Writing a release from the stages' outputs.
 
 The folder holds models, exports, scores and leaderboard, a model card, where all of it comes from
-(provenance.json), licence, citation, and SHA256SUMS of every other file. It has no clock in it.
+(provenance.json), licence, citation, and SHA256SUMS of every other file. It holds no time stamp.
 """
 
 import json
@@ -44,7 +44,7 @@ def write_release(
             or out of date, a model without a score, or an export without parity.
     """
     if not NAME.fullmatch(name):
-        raise UserError(f"--name {name}: letters, digits, '.', '_' and '-' only")
+        raise UserError(f"--name {name}: must hold only letters, digits, '.', '_' and '-'")
     if not VERSION.fullmatch(version):
         raise UserError(f"--version {version}: must be like 1.0.0 or 1.0.0-rc.1")
     for place in (CORPUS_CARD, TRACKS, MODELS, EXPORTS, SCORES, LEADERBOARD):
@@ -53,12 +53,12 @@ def write_release(
     record = {"name": name, "version": version, **_record(params)}
     if not record["git"]["clean"] and not allow_dirty:
         changed = ", ".join(record["git"]["changed"])
-        raise UserError(f"the tree has changes ({changed}): commit them, or give --allow-dirty")
+        raise UserError(f"uncommitted changes ({changed}): commit them, or add --allow-dirty")
     metrics = _read_json(LEADERBOARD / "metrics.json")
     parity = _read_json(EXPORTS / "parity.json")
     _check_complete(params, metrics, parity)
     if not by_dvc and (stale := provenance.stale_stages(but="release")):
-        raise UserError(f"{', '.join(stale)}: not what params.yaml and data give: run `dvc repro`")
+        raise UserError(f"out of date: {', '.join(stale)}: run `dvc repro` first")
     with work_folder("release", str(out)) as work:
         fresh = work / "release"
         shutil.rmtree(fresh, ignore_errors=True)
@@ -97,12 +97,14 @@ def _check_complete(params: Params, metrics: dict[str, Any], parity: dict[str, A
     ours = metrics.get(MODEL, {})
     for stem in params.corpus.stems:
         if ours.get(stem, {}).get("SDR") is None:
-            raise UserError(f"{LEADERBOARD}/metrics.json: no score of {stem}: nothing to release")
+            raise UserError(
+                f"{LEADERBOARD}/metrics.json: no score of {stem}: run `dvc repro` first"
+            )
     proven = {entry.split(",")[0] for entry, found in parity.items()
               if not any("refused" in values for values in found.values())}  # fmt: skip
     for path in sorted(EXPORTS.rglob("*.tflite")):
         if path.relative_to(EXPORTS).as_posix() not in proven:
-            raise UserError(f"{path}: without parity in {EXPORTS}/parity.json: run `dvc repro`")
+            raise UserError(f"{path}: no entry in {EXPORTS}/parity.json: run `dvc repro` first")
 
 
 def _read_json(path: Path) -> Any:

@@ -1,22 +1,22 @@
 """What stages and commands share: how work is planned, run and watched.
 
 - work: work in progress, and how it becomes an output
-- parallel: tracks side by side in processes
+- parallel: tracks in parallel processes
 - beam: running Beam pipelines: options, errors, metrics
 - corpora: the tracks that params.yaml or --corpus names
-- feature_job: the feature job, planned, run and accounted for
+- feature_job: the feature job, planned, run and summed up
 - launch: how a training run begins
 - training: one training run, from parameters to a published model
 - strategies: TensorFlow's distribution strategies by name
-- supervisor: several workers of one model, kept going
-- heartbeat: signs of life for the supervisor
-- monitor: TensorBoard and dvclive while training runs
+- supervisor: several workers of one model, restarted when one fails
+- heartbeat: tells the supervisor that a worker is alive
+- monitor: TensorBoard and dvclive during training
 - pictures: spectrograms and waveforms as images
-- estimates: separated stems to files
-- exporting: all exports of a set of models, with proof
-- timings: what exports cost on this machine
-- spleeter_models: an official checkpoint to models
-- spleeter_params: Spleeter's configuration to params.yaml
-- download: Deezer's archives, checked
+- estimates: writes separated stems to files
+- exporting: all exports of a set of models, with parity
+- timings: latency and memory of exports on this machine
+- spleeter_models: converts an official checkpoint to models
+- spleeter_params: converts Spleeter's configuration to params.yaml
+- download: Deezer's archives, checked by checksum
 - extras: which packages an extra installs
 """

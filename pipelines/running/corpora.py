@@ -35,7 +35,7 @@ def list_corpus(corpus: "Corpus") -> list[CorpusTrack]:
 
 
 def find_test_tracks(corpus: str, stems: Sequence[str]) -> list[CorpusTrack]:
-    """Lists the test tracks for a command; errors speak of its options.
+    """Lists the test tracks for a command; errors name its options, not those of params.yaml.
 
     Args:
         corpus: folder with test/ in it, local or a URL.

@@ -1,4 +1,4 @@
-"""Fetching Deezer's released checkpoints, checked by the checksums that lie beside them."""
+"""Downloads Deezer's checkpoints, and checks them against the published checksums."""
 
 import hashlib
 import json
@@ -21,13 +21,13 @@ def fetch_checkpoint(name: str, folder: Path, *, base_url: str) -> Path:
     Args:
         name: of the model, such as "2stems".
         folder: an existing folder for archive and contents.
-        base_url: where NAME.tar.gz and checksum.json lie.
+        base_url: address of NAME.tar.gz and checksum.json.
 
     Returns:
         The folder with the checkpoint.
 
     Raises:
-        UserError: it cannot be reached, is not what checksum.json says, or is no such archive.
+        UserError: it cannot be reached, its checksum differs, or it is not such an archive.
     """
     base = base_url.rstrip("/")
     try:
@@ -39,7 +39,7 @@ def fetch_checkpoint(name: str, folder: Path, *, base_url: str) -> Path:
     except OSError as error:  # URLError, HTTPError and timeouts among them
         raise _unreachable(f"{base}/{CHECKSUMS}", error, name) from None
     if not isinstance(expected, str):
-        raise UserError(f"{base}/{CHECKSUMS}: it has no checksum of {name}")
+        raise UserError(f"{base}/{CHECKSUMS}: no checksum of {name} in it")
     archive = folder / f"{name}.tar.gz"
     found = _download(f"{base}/{archive.name}", archive, name)
     if found != expected.lower():

@@ -1,4 +1,4 @@
-"""Writing separated stems, part by part, into files that get their names when all are whole."""
+"""Writes separated stems, part by part; the files get their names when all are complete."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -20,22 +20,22 @@ def write_estimates(
     subtype: Subtype | None = None,
     bitrate: str | None = None,
 ) -> dict[str, int]:
-    """Writes one file a stem.
+    """Writes one file per stem.
 
     Args:
         paths: their final names, by stem; folders are made as needed.
         estimates: parts of each stem, as Separator.separate_stream yields them.
-        codec: and the rest: see `open_output`.
+        codec: see `open_output`, also for the rest.
         channels: of the song.
         sample_rate_hz: of the song.
         subtype: of the samples.
         bitrate: of the stream.
 
     Returns:
-        How many values lay above full scale and were clipped, by stem.
+        How many values above full scale were clipped, by stem.
 
     Raises:
-        UserError: a file cannot be written, or what the parts raise; then nothing is left.
+        UserError: a file cannot be written, or what the parts raise; then no file is left.
     """
     temporary = {s: temporary_name(p, by_process=True) for s, p in paths.items()}
     made: list[Path] = []

@@ -1,4 +1,4 @@
-"""What stemforge's extras install, as its own metadata says."""
+"""The packages that stemforge's extras install, from its own metadata."""
 
 import importlib.metadata
 
@@ -8,10 +8,10 @@ REPRO = "repro"
 
 
 def requirements(*extras: str) -> list[Requirement]:
-    """What stemforge itself and some of its extras need on this machine.
+    """The packages that stemforge and some of its extras need on this machine.
 
     Args:
-        extras: their names; what they say of other extras is followed.
+        extras: their names; extras that they include are included.
 
     Returns:
         Sorted by name, each once.

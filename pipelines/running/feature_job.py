@@ -1,4 +1,4 @@
-"""The feature job: what it is made of, and how it is planned, run on Beam and accounted for."""
+"""The feature job: planned, run on Beam, and summed up in a table of tracks and blocks."""
 
 import json
 import shutil
@@ -84,7 +84,7 @@ def compute_features(
     output: str | None = None,
     beam_flags: Sequence[str] = (),
 ) -> None:
-    """Plans the job, runs it on Beam, prints the account of tracks and blocks.
+    """Plans the job, runs it on Beam, prints a table of kept and rejected tracks and blocks.
 
     Args:
         corpus: root of a corpus that the job decodes itself; None: what stage decode wrote.
@@ -121,7 +121,7 @@ def compute_features(
 
 
 def claim_output(place: str) -> None:
-    """Makes sure that only features are replaced, and that old ones vouch for nothing new.
+    """Refuses to replace anything but features, and removes the info.json of old ones.
 
     Raises:
         UserError: there is something else in the folder.
@@ -129,11 +129,11 @@ def claim_output(place: str) -> None:
     info = storage.join(place, INFO)
     if storage.size(info) is None and storage.list_files(place):
         raise UserError(
-            f"--output {place}: it holds files but no {INFO}, so it is no features folder that "
-            "may be replaced: choose an empty one"
+            f"--output {place}: holds other files but no {INFO}, so it is not a features folder "
+            "and is not replaced: choose an empty folder"
         )
     if not storage.is_local(place):
-        storage.remove(info)  # shards are replaced one by one there
+        storage.remove(info)  # shards are replaced one by one there, so the old one would be wrong
 
 
 def decoded_job(features: Features, *, audio_root: str | None) -> Job:
@@ -188,7 +188,7 @@ def feature_bytes(job: Job) -> int:
 
 
 def run(job: Job, options: Any, out: str, notes: Path) -> None:
-    """Runs the job with a progress bar and prints its account."""
+    """Runs the job with a progress bar and prints its table."""
     tracks = [t for t in (job.measured or job.corpus) if t.split in FEATURE_SPLITS]
     tracks = [t for t in tracks if not isinstance(t, Reject)]
     sources = 1 + len(job.config.stems)
@@ -222,7 +222,7 @@ def show_tracks(tracks: int, notes: Path) -> Iterator[Any]:
 
 
 def print_account(info: dict[str, Any]) -> None:
-    """Prints what became of the tracks and blocks of each split, reason by reason."""
+    """Prints how many tracks and blocks of each split were kept, and rejected for which reason."""
     say("features: split   unit    total    kept  rejected")
     for split, part in info["splits"].items():
         tracks, blocks = part["tracks_rejected"], part["blocks_rejected"]

@@ -1,4 +1,4 @@
-"""Signs of life for the process that supervises this one.
+"""The heartbeat of this process, for the process that supervises it.
 
 From `heart.start()` on, a thread writes the number of the last step to the file that
 STEMFORGE_HEARTBEAT names, every second. A process that is stopped, or waits forever inside an
@@ -27,7 +27,7 @@ class _Heart:
         self.step = -1
 
     def start(self) -> None:
-        """Begins to beat, where somebody listens; before TensorFlow loads, which takes seconds."""
+        """Starts the heartbeat where it is asked for; call it before TensorFlow loads."""
         if HEARTBEAT in os.environ:
             end_with_parent()
             threading.Thread(

@@ -1,4 +1,4 @@
-"""How a training run begins: signs of life first, then TensorFlow, then the run."""
+"""How a training run begins: the heartbeat first, then TensorFlow, then the run."""
 
 import os
 
@@ -22,7 +22,7 @@ def launch_training(
         strategy: see strategies.make_cluster; None: what STEMFORGE_STRATEGY says.
     """
     heart.start()
-    # A strategy of several workers has to do TensorFlow's first operation itself.
+    # A multi-worker strategy must run TensorFlow's first operation itself.
     tensorflow.start(logical_cpus=count_of(LOGICAL_CPUS), find_devices=TF_CONFIG not in os.environ)
     from stemforge.pipelines.running import training
 

@@ -1,4 +1,4 @@
-"""What can be seen of a training run while it lasts: TensorBoard and dvclive, in runs/<model>/.
+"""What shows a training run while it runs: TensorBoard and dvclive, in runs/<model>/.
 
 It holds wall-clock times, changes no result, and no stage depends on it.
 """
@@ -36,7 +36,7 @@ class RunMonitor:
         trainer: whose run it is; its history so far is written first.
         dataset: whose first validation windows are shown.
         config: what is written.
-        folder: where; made if need be.
+        folder: where; created if needed.
     """
 
     def __init__(self, trainer: Trainer, dataset: Dataset, config: Monitor, folder: Path) -> None:
@@ -54,7 +54,7 @@ class RunMonitor:
             self._closing.callback(self._writer.close)
         if self._config.dvclive:
             _refuse_empty_repository()
-            # Anew each time: a killed run's files may hold rows that will come again.
+            # From scratch each time: a killed run's files may hold rows that are repeated.
             place = str(self._folder / "dvclive")
             self._live = Live(place, save_dvc_exp=False, dvcyaml=False)
             self._closing.callback(self._live.end)

@@ -19,13 +19,13 @@ Jobs = Sequence[tuple[str, tuple[Any, ...]]]
 def map_tracks(
     work: Callable[..., Result], jobs: Jobs, *, label: str, processes: int | None = None
 ) -> list[Result]:
-    """Calls `work(*arguments)` for each job: in processes of their own, or here for one process.
+    """Calls `work(*arguments)` for each job, in several processes or, with one, in this process.
 
     Args:
         work: a function of a module, so that it can be sent to a process.
         jobs: name (for the bar) and arguments of each call.
         label: of the progress bar.
-        processes: how many; unless given, what STEMFORGE_PROCESSES says, else one a CPU.
+        processes: how many; default: what STEMFORGE_PROCESSES says, else one per CPU.
 
     Returns:
         Results in the order of the jobs. The first exception ends the others.

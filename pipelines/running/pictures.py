@@ -1,4 +1,4 @@
-"""Pictures of magnitudes and waveforms for people to look at, and estimates made audible."""
+"""Pictures of magnitudes and waveforms, and estimates made audible."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ def spectrogram(magnitudes: NDArray[np.float32], *, reference: float, rows: int)
 
 
 def waveform(samples: Waveform, *, rows: int, columns: int) -> Image:
-    """A picture of a waveform: what it reaches in each column, full scale at the edges.
+    """A picture of a waveform: its range in each column, full scale at the edges.
 
     Args:
         samples: float32 [samples, channels].

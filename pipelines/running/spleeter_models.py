@@ -25,13 +25,13 @@ def import_checkpoint(
     stems: Sequence[str] | None,
     activation: str | None,
 ) -> list[Model]:
-    """Writes `output`/<stem>, or `output`/joint where stems share a softmax, all or nothing.
+    """Writes `output`/<stem>, or `output`/joint where stems share a softmax: all or none.
 
     Args:
         checkpoint: folder with a TensorFlow 1 checkpoint.
         output: folder for the models.
         configuration: an official model's name, or a file with Spleeter's JSON.
-        stems: of a model with neither, with `activation`.
+        stems: of a model that has neither; needs `activation`.
         activation: "elu", or "leaky_relu" with relu in the decoder.
 
     Raises:
@@ -54,7 +54,7 @@ def import_checkpoint(
             raise UserError(f"{configuration}: {error}") from None
     for stem in chosen.stems:
         if chosen.stems.count(stem) > 1 or Path(stem).name != stem:
-            raise UserError(f"stem {stem!r}: each needs a name of its own that can name a folder")
+            raise UserError(f"stem {stem!r}: not a unique folder name: rename it")
     files = sorted(path for path in checkpoint.glob("*") if ".data-" in path.name)
     provenance = {
         "imported_from": "Spleeter checkpoint",
@@ -63,7 +63,7 @@ def import_checkpoint(
     models = spleeter.import_models(values, chosen, provenance=provenance)
     taken = [model.name for model in models if (output / model.name).exists()]
     if taken:
-        raise UserError(f"{output / taken[0]}: already there: choose another --output")
+        raise UserError(f"{output / taken[0]}: already exists: choose another --output")
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".import-") as scratch:
         for model in models:

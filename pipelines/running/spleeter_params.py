@@ -17,7 +17,7 @@ from stemforge.unfinished import finishing
 def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[str]:
     """Writes a params.yaml that means what a Spleeter configuration says.
 
-    What a configuration does not speak of stays as it is in `base`, comments included.
+    Parameters that a configuration does not mention stay as in `base`, comments included.
 
     Args:
         config: Spleeter's JSON file.
@@ -33,7 +33,7 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
         UserError: a file is unreadable or in the way, or a key or value is not supported.
     """
     if output.exists():
-        raise UserError(f"{output}: already there: choose another --output or remove it")
+        raise UserError(f"{output}: already exists: choose another --output, or remove it")
     read_params(base)
     try:
         sections, remarks = training_parameters(read_json(config))

@@ -1,4 +1,4 @@
-"""TensorFlow's distribution strategies by name; the choice is a machine's, not params.yaml's."""
+"""TensorFlow's distribution strategies by name; they change no result, so not in params.yaml."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def make_cluster(name: str) -> Cluster:
             TF_CONFIG is missing or wrong.
     """
     if name not in STRATEGIES:
-        raise UserError(f"{STRATEGY}={name}: none of {', '.join(STRATEGIES)}")
+        raise UserError(f"{STRATEGY}={name}: not supported; supported: {', '.join(STRATEGIES)}")
     if name == "multi_worker":
         return _all_workers()
     if name == "default":
@@ -45,7 +45,7 @@ def _all_workers() -> Cluster:
             cluster = Cluster(tf.distribute.MultiWorkerMirroredStrategy())
     except tf.errors.OpError as error:
         raise UserError(
-            f"{TF_CONFIG}: the cluster of {', '.join(addresses)} does not come about: "
+            f"{TF_CONFIG}: cannot start the cluster of {', '.join(addresses)}: "
             f"{error.message.splitlines()[0]}"
         ) from None
     say(f"train: worker {cluster.worker} of {cluster.workers}, {cluster.replicas} replicas in all")

@@ -1,4 +1,4 @@
-"""Several workers of one model on this machine, kept going.
+"""Several workers of one model on this machine, restarted when one fails.
 
 The supervisor starts the processes, watches them, and starts all of them again from the last
 checkpoint when one dies or does not answer.
@@ -27,7 +27,7 @@ POLL_S = 0.2
 SETTLE_S = 1.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 STOPPING_S = 300.0  # until the last step, its validation and the checkpoint are done
-ALONE_S = 20.0  # so long may a worker outlive the first that ended
+ALONE_S = 20.0  # a worker may run this long after the first one ended
 THREADS = "TF_NUM_INTRAOP_THREADS"
 
 
@@ -38,7 +38,7 @@ class Worker:
     Attributes:
         number: 0 is the chief.
         process: running or ended.
-        beat: its file with signs of life.
+        beat: the file with its heartbeat.
         log: what it prints.
         started_s: when, on the monotonic clock.
     """
@@ -50,7 +50,7 @@ class Worker:
     started_s: float
 
     def silent_s(self) -> float:
-        """Time since its last sign of life."""
+        """Time since its last heartbeat."""
         age_s = time.monotonic() - self.started_s
         try:
             return min(age_s, time.time() - self.beat.stat().st_mtime)
@@ -77,9 +77,9 @@ class Supervisor:
         command: of each worker.
         workers: how many.
         logs: folder for what each prints.
-        beats: folder for their signs of life.
-        heartbeat_timeout_s: silence that makes a worker hung.
-        restarts: in a row without progress, before it gives up.
+        beats: folder for their heartbeats.
+        heartbeat_timeout_s: a worker without a heartbeat for this long counts as hung.
+        restarts: it gives up after this many in a row without progress.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Supervisor:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """While it lasts, the first SIGINT or SIGTERM ends the workers with a checkpoint."""
+        """Inside, the first SIGINT or SIGTERM ends the workers with a checkpoint."""
 
         def note(number: int, frame: object) -> None:
             self._signals.append(number)
@@ -137,11 +137,11 @@ class Supervisor:
                 furthest = max(furthest, step)
                 if failures > self._restarts:
                     raise IncompleteError(
-                        f"train-cluster: {problem}; it is restart {failures} that would get no "
-                        f"further: see {self._logs}; the next run goes on from the last checkpoint"
+                        f"train-cluster: {problem}; no progress after {self._restarts} restarts: "
+                        f"see {self._logs}; the next run resumes from the last checkpoint"
                     )
                 pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (failures - 1))
-                say(f"train-cluster: {problem}: all start again in {pause_s:.0f} s")
+                say(f"train-cluster: {problem}: all restart in {pause_s:.0f} s")
                 self._sleep(pause_s)
         finally:
             self._kill()
@@ -185,7 +185,9 @@ class Supervisor:
         while True:
             self._sleep(POLL_S)
             if any(self._codes().values()):
-                self._sleep(SETTLE_S)  # one takes others with it, and should be named
+                self._sleep(
+                    SETTLE_S
+                )  # the first to fail makes others fail; wait to find out which it was
                 return self._blame()
             for worker in self._workers:
                 silent_s = worker.silent_s()
@@ -209,12 +211,12 @@ class Supervisor:
         for number, code in failed.items():
             if code == EXIT_USER_ERROR:
                 raise UserError(f"worker {number}: {self._workers[number].last_error()}")
-        # Killed ones before those that say that another is gone.
+        # Killed workers first: the others only report that a worker is missing.
         number, code = min(failed.items(), key=lambda entry: entry[1])
         if code < 0:
             return f"worker {number} was ended by {signal.Signals(-code).name}"
         said = self._workers[number].last_error()
-        return f"worker {number} ended with exit code {code}: {said}"
+        return f"worker {number} ended with exit code {code}{f': {said}' if said else ''}"
 
     def _sleep(self, seconds: float) -> None:
         """Sleeps unless a signal has come or comes.
@@ -243,11 +245,11 @@ class Supervisor:
             running = [worker.process.poll() is None for worker in self._workers]
             if not any(running):
                 break
-            if not all(running):  # the others cannot go on alone for long
+            if not all(running):  # the others cannot continue alone for long
                 deadline_s = min(deadline_s, time.monotonic() + ALONE_S)
             time.sleep(POLL_S)
         self._kill()
-        raise Interrupted("train-cluster: stopped; the next run goes on from the last checkpoint",
+        raise Interrupted("train-cluster: stopped; the next run resumes from the last checkpoint",
                           number)  # fmt: skip
 
     def _kill(self) -> None:
@@ -259,7 +261,7 @@ class Supervisor:
 
 
 def _show(stream: IO[bytes], log: Path) -> None:
-    """Passes the chief's words on to the terminal, but for its last, and into its log."""
+    """Copies the chief's output to its log, and all but its last line to the terminal."""
     with stream, log.open("ab") as file:
         for line in stream:
             file.write(line)
@@ -270,7 +272,7 @@ def _show(stream: IO[bytes], log: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
+    """Ports of 127.0.0.1 that are free now."""
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))

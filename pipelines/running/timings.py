@@ -1,6 +1,6 @@
 """What exports cost on this machine: size, start-up, latency by threads, peak memory.
 
-Each file is measured in processes of its own, which run this module with the file and a number
+Each file is measured in separate processes, which run this module with the file and a number
 of threads, and load nothing but what runs the file.
 """
 
@@ -27,7 +27,7 @@ def write_timings(root: Path, out: Path) -> None:
     """Measures all TFLite files and SavedModels in a folder.
 
     By name: size_mb; start_up_s, from opening it to the first result; latency_1_s and latency_2_s,
-    medians of one segment, which is what the file takes at once, with so many threads; and
+    medians for one segment (what the file processes at once) with 1 and 2 threads; and
     peak_memory_mb of the whole process.
 
     Args:
@@ -53,7 +53,7 @@ def write_timings(root: Path, out: Path) -> None:
                 ]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
-                    raise UserError(f"{path}: cannot be timed: {done.stderr.strip()[-200:]}")
+                    raise UserError(f"{path}: its timing failed: {done.stderr.strip()[-200:]}")
                 run = json.loads(done.stdout)
                 values[f"latency_{threads}_s"] = run["latency_s"]
                 values |= {name: run[name] for name in ("start_up_s", "peak_memory_mb")}
@@ -65,7 +65,7 @@ def write_timings(root: Path, out: Path) -> None:
 
 
 def main(path: Path, threads: int) -> None:
-    """Measures one file with so many threads, and prints JSON."""
+    """Measures one file with this many threads, and prints JSON."""
     started = time.perf_counter()
     run = _saved_model(path, threads) if path.is_dir() else _tflite(path, threads)
     run()
@@ -104,12 +104,12 @@ def _saved_model(path: Path, threads: int) -> Callable[[], Any]:
 
 
 def noise(shape: Iterable[int]) -> Any:
-    """Input that is neither silent nor, like random numbers by the million, slow to make."""
+    """Input that is not silent, and faster to make than random numbers."""
     return np.resize(np.linspace(0.01, 1.0, 997, dtype=np.float32), tuple(shape))
 
 
 def peak_memory_mb() -> float:
-    """Of this process; Linux' own count, which begins anew with the program."""
+    """Of this process; Linux counts it from the start of the program."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="utf-8").splitlines():

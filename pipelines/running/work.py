@@ -1,8 +1,9 @@
-"""Work in progress: where it lies, who may touch it, and how it becomes a stage's output.
+"""Work in progress: where it is kept, its lock, and how it becomes a stage's output.
 
-`dvc repro` deletes a stage's outputs before it runs the stage, so what a killed stage had
-done lies in .work/<stage>/<hash of its parameters and inputs>/ and is renamed into the
-output when it is whole. A changed parameter or input has another hash.
+`dvc repro` deletes a stage's outputs before it runs the stage. So a stage works in
+.work/<stage>/<hash of its parameters and inputs>/, where a killed run can be resumed, and
+renames the result into the output when it is complete. A changed parameter or input gives
+another hash.
 """
 
 import fcntl
@@ -31,9 +32,9 @@ PARENT_CHECK_S = 0.5
 def work_folder(stage: str, *identity: Any, keep: bool = False) -> Iterator[Path]:
     """The folder for this stage's work in progress, locked for this process.
 
-    Folders of the stage with another identity are removed: they can never be resumed by
-    the current parameters and inputs. So is the folder itself once the work is done, unless
-    `keep` says that later work may go on from it.
+    Folders of the stage with another identity are removed: the current parameters and inputs
+    can never resume them. The folder itself is removed when the work is done, unless `keep`
+    is true because a later run may resume it.
 
     Args:
         stage: name of the stage.
@@ -44,7 +45,7 @@ def work_folder(stage: str, *identity: Any, keep: bool = False) -> Iterator[Path
         An existing folder, perhaps with what an earlier run left.
 
     Raises:
-        UserError: another process is at work on this stage.
+        UserError: another process is running this stage.
     """
     text = json.dumps(identity, sort_keys=True, default=str)
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -56,8 +57,8 @@ def work_folder(stage: str, *identity: Any, keep: bool = False) -> Iterator[Path
         except BlockingIOError:
             lock.seek(0)
             raise UserError(
-                f"{root}: another run of this stage (process {lock.read().strip()}) is at work: "
-                "wait for it to end, or end it"
+                f"{root}: another process ({lock.read().strip()}) is running this stage: "
+                "wait for it to end, or stop it"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -70,7 +71,7 @@ def work_folder(stage: str, *identity: Any, keep: bool = False) -> Iterator[Path
         folder = root / name
         folder.mkdir(exist_ok=True)
         yield folder
-        if not keep:  # what was finished is published, and notes of it would mislead
+        if not keep:  # the result is published, and leftovers would mislead
             shutil.rmtree(folder)
 
 
@@ -88,7 +89,7 @@ def models_identity(folders: list[Path]) -> list[str]:
 
 
 def publish(finished: Path, out: Path) -> None:
-    """Renames a finished file or folder into a stage's output, replacing what is there.
+    """Renames a finished file or folder into a stage's output, replacing an existing one.
 
     Half-written files of a killed run are left out.
     """
@@ -101,13 +102,13 @@ def publish(finished: Path, out: Path) -> None:
 
 @contextmanager
 def new_folder(output: Path) -> Iterator[Path]:
-    """A folder for results that gets its name when all that goes into it is there.
+    """A folder for results; it gets its final name when it is complete.
 
     Raises:
-        UserError: there is something of that name, and not an empty folder.
+        UserError: `output` exists and is not an empty folder.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"--output {output}: it is there already, and not an empty folder")
+        raise UserError(f"--output {output}: already exists and is not empty: choose another")
     with finishing(output) as fresh:
         fresh.mkdir(parents=True)
         yield fresh
@@ -124,7 +125,7 @@ def check_free_space(folder: Path, needed_bytes: int, *, what: str) -> None:
     if free < needed_bytes + SPARE_BYTES:
         raise UserError(
             f"{folder}: {what} needs {needed_bytes / 1e9:.2f} GB and {free / 1e9:.2f} GB is "
-            "free: make room or put the checkout on another disk"
+            "free: free some space, or use another disk"
         )
 
 
@@ -134,9 +135,9 @@ def explain_empty(folder: Path, text: str) -> None:
 
 
 def end_with_parent() -> None:
-    """Ends this process soon after its parent is gone.
+    """Ends this process soon after its parent has ended.
 
-    A killed `dvc repro` cannot end its stage, which would then work beside the next one.
+    A killed `dvc repro` cannot end its stage, which would then run beside the next one.
     """
     parent = os.getppid()
 

@@ -1,7 +1,7 @@
 """The stages of dvc.yaml, in its order; nobody imports them.
 
-Each reads params.yaml, works in .work/ (pipelines.running.work) and renames what is whole to where
-pipelines.paths says. `dvc repro` alone calls them; people have the commands.
+Each reads params.yaml, works in .work/ (pipelines.running.work) and renames the complete result to
+its place in pipelines.paths. Only `dvc repro` calls them; people use the commands.
 
 - corpus: the generated smoke corpus, where corpus.root names it
 - decode: stems to WAV files and the manifest

@@ -1,4 +1,4 @@
-"""Stage corpus: makes the starter corpus where corpus.root names it, and says what it is."""
+"""Stage corpus: makes the starter corpus where corpus.root names it, and describes the corpus."""
 
 import json
 import shutil

@@ -67,12 +67,14 @@ def main() -> None:
 def _same_kind(tracks: Sequence[CorpusTrack], root: str) -> bool:
     kinds = {bool(track.streams) for track in tracks}
     if len(kinds) > 1:
-        raise UserError(f"corpus.root={root}: .stem.mp4 files and folders of WAVs: use one kind")
+        raise UserError(
+            f"corpus.root={root}: holds .stem.mp4 files and folders of WAVs: keep one kind"
+        )
     return kinds.pop()
 
 
 def _stamps(tracks: Sequence[CorpusTrack]) -> list[tuple[str, str, int, int]]:
-    """What tells that a file has changed, without reading it."""
+    """Size and time of each file: they show a change without reading the file."""
     files = {(track.split, Path(p)) for track in tracks for p in track.files.values()}
     return [
         (split, str(path), path.stat().st_size, path.stat().st_mtime_ns)

@@ -29,7 +29,9 @@ def main() -> None:
         found = read_scores(str(out), [MODEL, *METHODS])
         problems = say_remarks(found, label="evaluate")
         if problems and config.strict:
-            raise UserError(f"evaluate.strict=true: {problems} estimates are not as they should be")
+            raise UserError(
+                f"evaluate.strict=true: {problems} estimates have problems, named above"
+            )
         write_tables(str(out), found)
         publish(out, SCORES)
 

@@ -22,7 +22,7 @@ def main() -> None:
     manifest = read_manifest(TRACKS)
     tracks = manifest.split("test")
     if not tracks:
-        raise UserError(f"{TRACKS}: no test track to prove the exports on")
+        raise UserError(f"{TRACKS}: no test track: put some into the corpus' test/ folder")
     folders = [MODELS / name for name in params.train.models]
     identity = (params.export.model_dump(), models_identity(folders), storage.file_sha256(TRACKS))
     with work_folder("export", *identity) as work:

@@ -53,7 +53,7 @@ def read_comparisons(tracks: set[str], *, taken: Sequence[str]) -> score_files.S
     """
     methods = score_files.read_methods(str(COMPARISONS))
     if clash := set(methods) & set(taken):
-        raise UserError(f"{COMPARISONS}/{min(clash)}: that name is taken: rename the folder")
+        raise UserError(f"{COMPARISONS}/{min(clash)}: this name is reserved: rename the folder")
     found = score_files.read_scores(str(COMPARISONS), methods)
     unknown = {(method, scores.track) for method, scores in found if scores.track not in tracks}
     for method, track in sorted(unknown):

@@ -1,4 +1,4 @@
-"""Stage release: all outputs -> release/, also from a tree with changes, which it then names."""
+"""Stage release: all outputs -> release/; it lists the files with uncommitted changes, if any."""
 
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params

@@ -47,7 +47,7 @@ def assert_same(project: Path, other: Path) -> None:
 def test_only_features_are_replaced(project: Path, tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     failed = stemforge(project, "features", "--output", str(tmp_path), code=2)
-    assert "it holds files but no info.json" in failed.stderr
+    assert "holds other files but no info.json" in failed.stderr
     assert (tmp_path / "precious").exists()
 
 

@@ -122,7 +122,7 @@ def test_killed_and_stopped_workers_are_started_again(project: Path, original: P
         workers(process)[0].send_signal(signal.SIGSTOP)
         _, printed = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, printed
-    assert "worker 1 was ended by SIGKILL: all start again in 1 s" in printed
+    assert "worker 1 was ended by SIGKILL: all restart in 1 s" in printed
     assert "worker 0 has not answered for " in printed
     assert_same_model(project, original)
     assert not list(project.glob(".work/cluster-*"))
@@ -161,7 +161,7 @@ def test_five_random_failures_change_nothing(project: Path, longer: Path, seed: 
                 time.sleep(0.05)  # until all are started again
         _, printed = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, printed
-    assert printed.count("all start again") >= 5
+    assert printed.count("all restart") >= 5
     assert_same_model(project, longer)
 
 
@@ -175,7 +175,7 @@ def test_a_signal_ends_all_after_a_checkpoint(
         process.send_signal(number)
         _, printed = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 128 + number, printed
-    assert "train-cluster: stopped; the next run goes on from the last checkpoint" in printed
+    assert "train-cluster: stopped; the next run resumes from the last checkpoint" in printed
     assert not any(worker.is_running() for worker in them)
     (line,) = (x for x in printed.splitlines() if "train@drums: stopped at step" in x)
     step = int(line.split("stopped at step ")[1].split()[0])
@@ -202,9 +202,9 @@ def test_it_gives_up_where_nothing_gets_further(project: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(project))
         printed = train_cluster(project, "--restarts", "1", code=1)
-    assert printed.count("all start again in") == 1
+    assert printed.count("all restart in") == 1
     assert "worker 0 ended with exit code 7" in printed
-    assert "the next run goes on from the last checkpoint" in printed.splitlines()[-1]
+    assert "the next run resumes from the last checkpoint" in printed.splitlines()[-1]
 
 
 def test_features_on_google_storage_are_read_by_every_worker(
@@ -297,7 +297,7 @@ def test_a_worker_without_features_is_refused(project: Path, other: Path) -> Non
     ("arguments", "problem"),
     [
         (["--workers", "0", *TRAIN], "--workers 0: must be 1 or more"),
-        (["--workers", "2", "--", "--features", "x"], "give the model's name after --"),
+        (["--workers", "2", "--", "--features", "x"], "no --stem: give it after --"),
         (["--workers", "2", "--", "--stem", "horn"], "worker 0: --stem horn: train.models has"),
         (["--workers", "3", *TRAIN], "worker 0: train.batch_size=4: 3 replicas cannot share"),
     ],

@@ -173,6 +173,9 @@ def test_what_cannot_be_shared_is_refused(project: Path) -> None:
     done = stemforge(*train, "--strategy", "mirrored", code=2, STEMFORGE_LOGICAL_CPUS="3")
     assert "train.batch_size=4: 3 replicas cannot share it equally" in done.stderr
     done = stemforge(*train, code=2, STEMFORGE_LOGICAL_CPUS="two")
-    assert done.stderr == "stemforge: error: STEMFORGE_LOGICAL_CPUS=two: must be 1, 2, ...\n"
+    assert (
+        done.stderr
+        == "stemforge: error: STEMFORGE_LOGICAL_CPUS=two: must be a whole number from 1 on\n"
+    )
     done = stemforge(*train, code=2, STEMFORGE_STRATEGY="many")
     assert "STEMFORGE_STRATEGY=many: none of default, mirrored, multi_worker" in done.stderr

@@ -5,12 +5,12 @@ import java.util.Arrays;
 /**
  * Separates a stereo song at 44.1 kHz that comes block by block; memory does not grow with it.
  *
- * <p>One window of zeros stands in front of the song, a frame starts at every hop that begins
- * before its end, and the nets see them T at a time, the last ones filled up with zeros. How the
- * blocks are cut changes nothing.
+ * <p>One window of zeros comes before the song. A frame starts at every hop before the song's end.
+ * The nets process T frames at a time; the last part is padded with zeros. The size of the blocks
+ * does not change the result.
  */
 public final class StemSeparator {
-  /** The nets: on Android an interpreter of the stems' .tflite files. */
+  /** The nets: on Android, interpreters of the stems' .tflite files. */
   public interface Nets {
     /**
      * @param magnitudes [frames][bins][2], flat
@@ -34,11 +34,11 @@ public final class StemSeparator {
   private long ready; // out, counted from the window of zeros on
 
   /**
-   * @param nets of all stems
-   * @param stems how many
-   * @param frames that the nets see at once, T
-   * @param bins lowest bins that they see, F
-   * @param stft 4096 and 1024
+   * @param nets the nets of all stems
+   * @param stems number of stems
+   * @param frames number of frames that the nets process at once, T
+   * @param bins number of lowest bins that they use, F
+   * @param stft the STFT, of 4096 and 1024 samples
    */
   public StemSeparator(Nets nets, int stems, int frames, int bins, Stft stft) {
     this.nets = nets;
@@ -54,7 +54,7 @@ public final class StemSeparator {
 
   /**
    * @param block interleaved stereo, full scale at 1
-   * @return what is ready of each stem, interleaved; may be empty
+   * @return the finished samples of each stem, interleaved; may be empty
    */
   public float[][] push(float[] block) {
     int count = block.length / CHANNELS;
@@ -76,7 +76,7 @@ public final class StemSeparator {
     return out;
   }
 
-  /** The rest of each stem: all together are as long as what was pushed. */
+  /** The rest of each stem: with all results before, it is as long as the song. */
   public float[][] finish() {
     long wanted = stft.length + samples;
     float[][] out = new float[stems][0];
