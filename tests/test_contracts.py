@@ -9,7 +9,6 @@ import ai_edge_quantizer.algorithm_manager
 import keras
 import numpy as np
 import pytest
-from apache_beam.internal.gcp import auth
 from apache_beam.options import pipeline_options
 from packaging.requirements import Requirement
 from tensorflow.core.protobuf import fingerprint_pb2
@@ -31,8 +30,6 @@ TOUCHED: dict[str, tuple[str, Callable[[], Any]]] = {
     "_velocities": ("keras", adam),
     "_BeamArgumentParser": ("apache-beam", lambda: pipeline_options),
     "_add_argparse_args": ("apache-beam", lambda: pipeline_options.PipelineOptions),
-    "_Credentials": ("apache-beam", lambda: auth),
-    "_credentials_init": ("apache-beam", lambda: auth._Credentials),
     # Not private by name, but not documented either.
     "FingerprintDef": ("tensorflow", lambda: fingerprint_pb2),
     "AlgorithmName": ("ai-edge-quantizer", lambda: ai_edge_quantizer.algorithm_manager),

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import (
     DirectOptions,
@@ -53,8 +52,8 @@ def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> Pipel
         audio_s: music to work on; from an hour on, the default is a process per CPU.
 
     Returns:
-        Options, also handed to Beam's filesystems. Remote runners get what their workers
-        need: this checkout's package and the packages of its `features` and `ffmpeg` extras.
+        Options. Remote runners get what their workers need: this checkout's package and the
+        packages of its `features`, `ffmpeg` and `gcp` extras.
 
     Raises:
         UserError: a flag that nobody knows, a runner that loses data, or a remote one
@@ -72,7 +71,6 @@ def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> Pipel
             options.view_as(DirectOptions).direct_num_workers = os.cpu_count() or 1
     if is_remote(options):
         _stage_package(options.view_as(SetupOptions))
-    FileSystems.set_options(options)
     return options
 
 
@@ -110,13 +108,13 @@ def _stage_package(setup: SetupOptions) -> None:
 
 
 def worker_requirements() -> list[str]:
-    """What workers install beside our package: the `features` and `ffmpeg` extras.
+    """What workers install beside our package: the `features`, `ffmpeg` and `gcp` extras.
 
     In the versions of this machine, so that they compute the same bytes; what is not installed
     here, as the static ffmpeg beside a system's, in any that fits.
     """
     pins = []
-    for requirement in requirements("features", "ffmpeg"):
+    for requirement in requirements("features", "ffmpeg", "gcp"):
         try:
             pins.append(f"{requirement.name}=={importlib.metadata.version(requirement.name)}")
         except importlib.metadata.PackageNotFoundError:
