@@ -1,7 +1,6 @@
 """Computing one shard of features: read, transform, judge, encode, write, as a stream."""
 
 import contextlib
-import errno
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,9 +29,6 @@ from stemforge.features.shards.records import PHASE, RecordFile, index_name, sha
 from stemforge.features.shards.validity import Thresholds, reject_block
 from stemforge.features.signal.framing import Framing
 from stemforge.features.signal.stft import Spectrum, Waveform, magnitude_stft, stft
-
-# A full disk is not the track's fault: these errors end the job.
-FATAL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -274,7 +270,7 @@ def _guarded(items: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from items
     except OSError as error:
-        if error.errno in FATAL_ERRORS:
+        if error.errno in storage.DISK_ERRORS:  # no fault of the track being read: ends the job
             raise
         raise _TrackFailed from error
     except Exception as error:

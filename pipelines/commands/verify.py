@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stemforge import storage, tensorflow
+from stemforge import tensorflow
 from stemforge.errors import IncompleteError, UserError, needs
 from stemforge.pipelines.console import progress
 from stemforge.pipelines.releases.files import SUMS
@@ -63,10 +63,6 @@ def verify_features(folder: str, other: str | None) -> None:
         from stemforge.features.shards.reading import FeatureSet
         from stemforge.features.shards.verification import differences, find_damage
 
-    if any(p and not storage.is_local(p) for p in (folder, other)):
-        from stemforge.pipelines.running.beam import pipeline_options
-
-        pipeline_options([])  # passes STEMFORGE_BEAM_ARGS to Beam's filesystems
     info = FeatureSet.open(folder).info
     size = sum(f["bytes"] for split in info["splits"].values() for f in split["files"].values())
     problems: list[str] = []

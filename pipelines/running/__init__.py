@@ -3,6 +3,7 @@
 - work: work in progress, and how it becomes an output
 - parallel: tracks in parallel processes
 - beam: running Beam pipelines: options, errors, metrics
+- beam_workers: the end of a Beam job whose worker process died
 - corpora: the tracks that params.yaml or --corpus names
 - feature_job: the feature job, planned, run and summed up
 - launch: how a training run begins

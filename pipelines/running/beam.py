@@ -1,31 +1,28 @@
 """Running the feature job: Beam's options and their defaults, its errors, its metrics."""
 
+import argparse
 import importlib.metadata
 import os
 import re
 import shlex
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import (
     DirectOptions,
     PipelineOptions,
     SetupOptions,
     StandardOptions,
-    _BeamArgumentParser,
 )
 from apache_beam.runners.runner import PipelineState
 
 from stemforge.errors import UserError
-from stemforge.pipelines.console import fail
+from stemforge.pipelines.running.beam_workers import SAID_BY_JOB, WORKER_DIED, end_with_workers
 from stemforge.pipelines.running.extras import requirements
 from stemforge.pipelines.running.parallel import BEAM_ARGS
 
@@ -34,11 +31,6 @@ LOCAL_RUNNER = "FnApiRunner"
 # Starting worker processes takes five seconds, which an hour of music is worth.
 PARALLEL_FROM_S = 3600.0
 METRICS_POLL_S = 10.0
-WORKER_GRACE_S = 10.0
-WORKER_DIED = (
-    "a Beam worker ended before its work was done: killed, or out of memory; "
-    "nothing was published: run it again"
-)
 # Beam wraps an error of a worker in text: "module.Class: message [while running 'Step']".
 _USER_ERROR = re.compile(r"(?:UserError|AudioError): (.*?)(?: \[while running|$)", re.MULTILINE)
 _SYSTEM_ERROR = re.compile(r"OSError: (\[Errno \d+\].*?)(?: \[while running|$)", re.MULTILINE)
@@ -53,8 +45,8 @@ def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> Pipel
         audio_s: music to work on; from an hour on, the default is a process per CPU.
 
     Returns:
-        Options, also handed to Beam's filesystems. Remote runners get what their workers
-        need: this checkout's package and the packages of its `features` and `ffmpeg` extras.
+        Options. Remote runners get what their workers need: this checkout's package and the
+        packages of its `features`, `ffmpeg` and `gcp` extras.
 
     Raises:
         UserError: a flag that nobody knows, a runner that loses data, or a remote one
@@ -72,7 +64,6 @@ def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> Pipel
             options.view_as(DirectOptions).direct_num_workers = os.cpu_count() or 1
     if is_remote(options):
         _stage_package(options.view_as(SetupOptions))
-    FileSystems.set_options(options)
     return options
 
 
@@ -80,12 +71,13 @@ def _refuse_unknown(options: PipelineOptions, flags: Sequence[str]) -> None:
     """Beam ignores flags that it does not know, misspelt ones among them."""
     if "Portable" in str(options.view_as(StandardOptions).runner):
         return  # the job service may know flags of its own
-    parser = _BeamArgumentParser(allow_abbrev=False, conflict_handler="resolve", add_help=False)
-    for kind in PipelineOptions.__subclasses__():
-        kind._add_argparse_args(parser)
-    _, unknown = parser.parse_known_args(flags)
-    if unknown:
-        raise UserError(f"{unknown[0]}: neither a flag of this command nor one of Beam's")
+
+    def refuse(parser: argparse.ArgumentParser) -> None:
+        _, unknown = parser.parse_known_args(flags)
+        if unknown:
+            raise UserError(f"{unknown[0]}: neither a flag of this command nor one of Beam's")
+
+    options.get_all_options(add_extra_args_fn=refuse)  # called with the parser of all flags
 
 
 def is_remote(options: PipelineOptions) -> bool:
@@ -110,13 +102,13 @@ def _stage_package(setup: SetupOptions) -> None:
 
 
 def worker_requirements() -> list[str]:
-    """What workers install beside our package: the `features` and `ffmpeg` extras.
+    """What workers install beside our package: the `features`, `ffmpeg` and `gcp` extras.
 
     In the versions of this machine, so that they compute the same bytes; what is not installed
     here, as the static ffmpeg beside a system's, in any that fits.
     """
     pins = []
-    for requirement in requirements("features", "ffmpeg"):
+    for requirement in requirements("features", "ffmpeg", "gcp"):
         try:
             pins.append(f"{requirement.name}=={importlib.metadata.version(requirement.name)}")
         except importlib.metadata.PackageNotFoundError:
@@ -136,7 +128,7 @@ def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], o
         UserError: the job failed, with the worker's own words where it had any for a user.
     """
     try:
-        with _end_with_workers():
+        with end_with_workers():
             result = pipeline.run()
         while not PipelineState.is_terminal(result.state):
             time.sleep(METRICS_POLL_S)
@@ -149,34 +141,9 @@ def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], o
         for pattern in (_USER_ERROR, _SYSTEM_ERROR):
             if said := pattern.findall(text):
                 raise UserError(said[-1]) from error
-        if "Channel closed prematurely" in text:
+        if SAID_BY_JOB in text:
             raise UserError(WORKER_DIED) from error
         raise
-
-
-@contextmanager
-def _end_with_workers() -> Iterator[None]:
-    """Ends this process if a worker process dies and Beam does not notice.
-
-    Beam's thread that waits for a worker then raises, which reaches nobody; whether the
-    job fails or waits forever depends on what the worker was doing.
-    """
-    timer = threading.Timer(WORKER_GRACE_S, lambda: os._exit(fail(WORKER_DIED)))
-    timer.daemon = True
-    before = threading.excepthook
-
-    def hook(arguments: threading.ExceptHookArgs) -> None:
-        if "Worker subprocess exited" not in str(arguments.exc_value):
-            before(arguments)
-        elif not timer.is_alive():
-            timer.start()
-
-    threading.excepthook = hook
-    try:
-        yield
-    finally:
-        threading.excepthook = before
-        timer.cancel()
 
 
 def counters(result: Any) -> dict[str, int]:

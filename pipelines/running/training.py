@@ -194,10 +194,6 @@ def open_features(folder: str, params: Params) -> FeatureSet:
     Raises:
         UserError: it is no finished one, or it was made with other parameters.
     """
-    if not storage.is_local(folder):
-        from stemforge.pipelines.running.beam import pipeline_options
-
-        pipeline_options([])  # hands STEMFORGE_BEAM_ARGS to Beam's filesystems
     features = FeatureSet.open(folder)
     wanted, info = params.features, features.info
     for what, ours, theirs in (

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from stemforge import storage
 from tests.factories import STEMS
 from tests.processes import CLI, LIMIT_S, environment, free_port, google_storage, server, stemforge
 
@@ -130,11 +130,9 @@ def test_decoding_inside_the_job_makes_the_same_bytes(
     assert "features: train   tracks      2       2  -" in done.stderr
 
 
-def test_from_gs_to_gs_and_into_training(
+def test_from_gs_to_gs(
     project: Path, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stemforge import storage
-
     with google_storage(monkeypatch):
         for path in tiny_corpus.rglob("*.stem.mp4"):
             name = path.relative_to(tiny_corpus).as_posix()
@@ -150,8 +148,6 @@ def test_from_gs_to_gs_and_into_training(
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 (copy / name).write_bytes(storage.read_bytes(f"{features}/{name}"))
             assert_same(project, copy)
-        stemforge(project, "train", "--stem", "drums", "--features", features)
-        remote = np.load(project / "models" / "drums" / "weights.npz")
         nowhere = stemforge(
             project, "features", "--corpus", "gs://bucket/nowhere", "--output", features,
             code=2,
@@ -161,11 +157,9 @@ def test_from_gs_to_gs_and_into_training(
             code=2,
         )  # fmt: skip
     assert nowhere.stderr.strip().endswith("corpus.root=gs://bucket/nowhere: no such folder")
-    assert "stemforge: error: gs://none/corpus: cannot be reached or read: 404" in no_bucket.stderr
-    stemforge(project, "train", "--stem", "drums")
-    local = np.load(project / "models" / "drums" / "weights.npz")
-    for name in local.files:
-        np.testing.assert_array_equal(local[name], remote[name])
+    assert no_bucket.stderr.endswith(
+        "stemforge: error: gs://none/corpus: cannot be reached or read: no such bucket\n"
+    )
 
 
 def workers(process: int) -> list[int]:

