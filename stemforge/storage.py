@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from stemforge.errors import UserError, needs
+from stemforge.unfinished import finishing
 
 CHUNK_BYTES = 2**20
 EMULATOR = "STORAGE_EMULATOR_HOST"  # where Google's clients find a local gs://
@@ -119,12 +120,8 @@ def write_bytes(place: str, data: bytes) -> None:
     if is_local(place):
         file = Path(place)
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.tmp")
-        try:
+        with finishing(file) as temporary:
             temporary.write_bytes(data)
-            temporary.rename(file)
-        finally:
-            temporary.unlink(missing_ok=True)
         return
     with _remote(place) as (file_system, path):
         file_system.makedirs(parent(path), exist_ok=True)

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: whole or not there, whatever ends the process."""
+"""Checkpoints of a training run: complete or absent, whatever ends the process."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.train.validation import Validations
+from stemforge.unfinished import finishing, remove_leftovers
 
 Values = Mapping[str, NDArray[Any]]
 
@@ -68,15 +69,13 @@ class Checkpoints:
         done = self._folder / f"checkpoint-{state.step:09d}"
         if done.exists():
             return
-        fresh = self._folder / ".checkpoint.tmp"
-        shutil.rmtree(fresh, ignore_errors=True)
+        remove_leftovers(self._folder)
         try:
-            fresh.mkdir()
-            _write_npz(fresh / "variables.npz", variables)
-            (fresh / "state.json").write_text(state.to_json(), encoding="utf-8")
-            fresh.rename(done)
+            with finishing(done) as fresh:
+                fresh.mkdir()
+                _write_npz(fresh / "variables.npz", variables)
+                (fresh / "state.json").write_text(state.to_json(), encoding="utf-8")
         except OSError as error:
-            shutil.rmtree(fresh, ignore_errors=True)
             raise self._unwritten(error) from None
         for old in sorted(self._folder.glob("checkpoint-*"))[:-1]:
             shutil.rmtree(old)
@@ -91,12 +90,10 @@ class Checkpoints:
         Raises:
             UserError: they cannot be written; the last checkpoint is kept.
         """
-        fresh = self._folder / ".best.tmp"
         try:
-            _write_npz(fresh, weights)
-            fresh.rename(self._folder / _best_name(step))
+            with finishing(self._folder / _best_name(step)) as fresh:
+                _write_npz(fresh, weights)
         except OSError as error:
-            fresh.unlink(missing_ok=True)
             raise self._unwritten(error) from None
 
     def latest(self) -> State | None:

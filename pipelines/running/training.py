@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ from stemforge.train.model_files import JOINT
 from stemforge.train.nets.protocol import Net
 from stemforge.train.spleeter.configuration import PRESET
 from stemforge.train.trainer import Report, Trainer, history_csv, is_finished
+from stemforge.unfinished import finishing
 
 PUBLISHED = "published"  # in a work folder: its last result is a stage's output
 
@@ -349,9 +351,9 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
 def export_moment(model: Model, step: int) -> None:
     """Writes runs/<model>/saved_model-<step>/."""
     out = RUNS / model.name / f"saved_model-{step:09d}"
-    fresh = out.with_name(f".{out.name}.tmp")
-    write_saved_model([model], fresh)
-    publish(fresh, out)
+    shutil.rmtree(out, ignore_errors=True)  # of a killed run, which may have been ahead
+    with finishing(out) as fresh:
+        write_saved_model([model], fresh)
 
 
 def publish_model(

@@ -56,7 +56,7 @@ def run_until(features: FeatureSet, work: Path, moment: Moment) -> bool:
 
 def in_a_checkpoint(after: int) -> Moment:
     """While a checkpoint is being written, after so many steps."""
-    return lambda step, work: step >= after and (work / ".checkpoint.tmp").exists()
+    return lambda step, work: step >= after and any(work.glob(".checkpoint-*.tmp"))
 
 
 def at_step(after: int) -> Moment:
