@@ -21,7 +21,11 @@ from stemforge.pipelines.commands import (
 )
 from stemforge.pipelines.console import run_main
 
-# Heavy imports wait until a command runs: help answers within a second.
+# In the order of the help. Heavy imports wait until a command runs: help answers within a second.
+COMMANDS = (
+    *(separate, score, import_scores, export, spleeter),
+    *(features, train, train_cluster, release, info, verify),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,9 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"stemforge {version}")
     parser.set_defaults(takes_flags=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (separate, score, import_scores, export, features, train, train_cluster):
-        command.add_to(commands)
-    for command in (release, info, verify, spleeter):
+    for command in COMMANDS:
         command.add_to(commands)
     return parser
 
