@@ -119,8 +119,8 @@ class Leaderboard:
         ours = self.tracks[self.tracks["frames"].notna()]
         level = tables.SIGNIFICANCE_LEVEL
         notes = [
-            f"{ours['track'].nunique()} test tracks. BSSEval v4 as museval has it, "
-            f"{how.statement}. Best in bold, but for oracles and mixture; * differs from "
+            f"{ours['track'].nunique()} test tracks. BSSEval v4, the same numbers as museval's, "
+            f"{how.statement}. The best is bold, without oracles and mixture; * differs from "
             f"{how.baseline} (Wilcoxon's signed-rank test over tracks, p < {level} after Holm's "
             f"correction). Intervals: {how.confidence:.0%}, bootstrap over tracks. uSDR, SI-SDR "
             "and PES are of whole tracks, their means."

@@ -46,7 +46,7 @@ def to_markdown(
     lines += _markdown_rows(sdr_rows(table, targets, bold="**{}**".format, mark=r"\*"))
     lines += ["", *_markdown_rows(detail_rows(table, targets))]
     if len(problems) > 1:
-        lines += ["", "## Not scored, or not as it came", "", *_markdown_rows(problems)]
+        lines += ["", "## Not scored, or scored with changes", "", *_markdown_rows(problems)]
     return "\n".join(lines) + "\n"
 
 
