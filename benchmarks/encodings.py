@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import common
 from stemforge.features.audio import ffmpeg
-from stemforge.features.corpus.corpora import MUSDB_STREAMS
+from stemforge.features.corpus.sources import MUSDB_STREAMS
 from stemforge.features.shards import encoding
 from stemforge.features.shards.encoding import Encoding
 from stemforge.features.signal.framing import Framing

@@ -20,6 +20,7 @@ from ruamel.yaml.error import YAMLError
 from stemforge.errors import UserError
 from stemforge.eval.config import Average, NanPolicy
 from stemforge.features.audio.formats import Subtype
+from stemforge.features.corpus.sources import MIXTURE
 from stemforge.features.shards.encoding import Encoding, PhaseEncoding
 from stemforge.pipelines.console import run_main
 from stemforge.train.config import LossName, OptimizerName, Precision, Schedule
@@ -76,7 +77,7 @@ class Corpus(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Corpus":
-        if len(set(self.stems)) < len(self.stems) or {"mixture", JOINT} & set(self.stems):
+        if len(set(self.stems)) < len(self.stems) or {MIXTURE, JOINT} & set(self.stems):
             raise ValueError(f"stems={self.stems} must be distinct, and none mixture or {JOINT}")
         if self.train_csv is None and (self.validation_csv or self.test_csv):
             raise ValueError("train_csv=null, but validation_csv or test_csv is set")

@@ -9,7 +9,6 @@ import soundfile
 from stemforge.errors import UserError
 from stemforge.features.audio import ffmpeg
 from stemforge.features.corpus.corpora import (
-    MUSDB_STREAMS,
     MUSDB_VALIDATION_TRACKS,
     find_tracks,
     hold_out_valid,
@@ -24,6 +23,7 @@ from stemforge.features.corpus.manifest import (
     read_manifest,
     write_manifest,
 )
+from stemforge.features.corpus.sources import MUSDB_STREAMS
 from tests.conftest import RATE_HZ
 
 STEMS = ("vocals", "drums", "bass", "other")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stemforge.features.audio import ffmpeg
-from stemforge.features.corpus.corpora import MUSDB_STREAMS
+from stemforge.features.corpus.sources import MUSDB_STREAMS
 from stemforge.features.shards import encoding, encoding_tf
 from stemforge.features.shards.encoding import Encoding
 from stemforge.features.signal.framing import Framing

@@ -8,6 +8,8 @@ from stemforge.errors import UserError
 if TYPE_CHECKING:
     from stemforge.eval.exports.parity import Parity
 
+PARITY = "parity.json"  # among exports: what was measured, by file and stem
+
 
 @dataclass(frozen=True)
 class Bounds:

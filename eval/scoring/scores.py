@@ -23,6 +23,7 @@ MUSEVAL_VERSION = "0.4.1"  # whose numbers and JSON ours equal
 MUSEVAL_ORDER = ("SDR", "SIR", "SAR", "ISR")  # in its JSON
 TRACK_METRICS = ("uSDR", "SI_SDR", "PES")  # a value a track: eval.scoring.track_metrics
 FRAME_COLUMNS = ("method", "track", "target", "frame", *METRICS, "reason", "note")
+FRAME_TABLE, WHOLE_TABLE = "scores.parquet", "whole.parquet"  # in a folder of scores
 OURS = "stemforge"  # key in the JSON of everything that museval's format cannot hold
 
 # Why a target or a whole track is not scored, or scored only after a change. The maker of an

@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Split, choose_valid
-from stemforge.features.corpus.sources import MIXTURE
+from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS
 
 STEM_SUFFIX = ".stem.mp4"
-# Order of the streams in a MUSDB .stem.mp4 file (musdb's configs/mus.yaml, stem_ids).
-MUSDB_STREAMS = {MIXTURE: 0, "drums": 1, "bass": 2, "other": 3, "vocals": 4}
 
 # The training songs that musdb holds out for validation (configs/mus.yaml, validation_tracks).
 MUSDB_VALIDATION_TRACKS = (

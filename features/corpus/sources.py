@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 MIXTURE = "mixture"
 VOCALS = "vocals"
 ACCOMPANIMENT = "accompaniment"  # all stems but the vocals, as in musdb
-STEMS = ("vocals", "drums", "bass", "other")  # MUSDB18's, in the order of the tables
+# Order of the streams in a MUSDB .stem.mp4 file (musdb's configs/mus.yaml, stem_ids).
+MUSDB_STREAMS = {MIXTURE: 0, "drums": 1, "bass": 2, "other": 3, VOCALS: 4}
+STEMS = (VOCALS, "drums", "bass", "other")  # MUSDB18's, in the order of the tables
 
 
 def accompaniment(stems: Mapping[str, "Waveform"]) -> "Waveform":

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
 from stemforge.features.corpus import instruments
 from stemforge.features.corpus.instruments import Kit, Patch, Voice
-from stemforge.features.corpus.sources import MIXTURE
+from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS
 from stemforge.features.signal.stft import Waveform
 
 Choice = TypeVar("Choice")
-STREAMS = ("drums", "bass", "other", "vocals")  # in the order of MUSDB's files
+STREAMS = tuple(name for name in MUSDB_STREAMS if name != MIXTURE)
 PEAK = 0.9  # of the loudest sample in the mixture
 # rms of each stem before the mix is normalised, dB, and how far a song may depart.
 LEVELS_DB = {"drums": -18.0, "bass": -20.0, "other": -21.0, "vocals": -18.0}

@@ -12,12 +12,13 @@ import pandas as pd
 from stemforge.errors import UserError
 from stemforge.eval.config import MODEL
 from stemforge.eval.exports import files, parity, proof
-from stemforge.eval.exports.bounds import Bounds
+from stemforge.eval.exports.bounds import PARITY, Bounds
 from stemforge.eval.exports.parity import Clip
 from stemforge.eval.exports.vectors import VECTORS
 from stemforge.eval.leaderboard import tables as leaderboard
 from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.runtimes.tensorflow import load_nets
+from stemforge.eval.scoring.scores import FRAME_TABLE, WHOLE_TABLE
 from stemforge.eval.scoring.track_metrics import utterance_sdr
 from stemforge.eval.separation.separator import Nets
 from stemforge.pipelines.console import progress
@@ -50,9 +51,7 @@ def _wrong_scores(folder: Path, record: dict[str, Any]) -> Iterator[str]:
     """Makes metrics.json again from scores.parquet."""
     config = {k: v for k, v in record["parameters"]["leaderboard"].items() if k != "context"}
     aggregation = Aggregation(**config)
-    tables = (
-        pd.read_parquet(folder / "scores" / f"{name}.parquet") for name in ("scores", "whole")
-    )
+    tables = (pd.read_parquet(folder / "scores" / name) for name in (FRAME_TABLE, WHOLE_TABLE))
     tracks = leaderboard.track_table(*tables, frames=aggregation.frames)
     place = folder / "leaderboard" / "metrics.json"
     published = json.loads(place.read_text(encoding="utf-8"))
@@ -125,7 +124,7 @@ def _wrong_outputs(folder: Path, record: dict[str, Any]) -> Iterator[str]:
 
 
 def _missing_exports(exports: Path) -> Iterator[str]:
-    parity = json.loads((exports / "parity.json").read_text(encoding="utf-8"))
+    parity = json.loads((exports / PARITY).read_text(encoding="utf-8"))
     for name, stems in parity.items():
         refused = any("refused" in values for values in stems.values())
         if not refused and not (exports / name.split(",")[0]).exists():

@@ -13,6 +13,8 @@ from typing import Any
 from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.eval.config import MODEL
+from stemforge.eval.exports.bounds import PARITY
+from stemforge.eval.scoring.scores import FRAME_TABLE, WHOLE_TABLE
 from stemforge.features.corpus.manifest import read_manifest
 from stemforge.pipelines.console import say
 from stemforge.pipelines.params import Params
@@ -21,7 +23,6 @@ from stemforge.pipelines.releases import model_card, provenance
 from stemforge.pipelines.releases.files import PROVENANCE, SUMS, files, sums
 from stemforge.pipelines.running.work import publish, work_folder
 
-SCORE_TABLES = ("scores.parquet", "whole.parquet")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 VERSION = re.compile(r"\d+\.\d+\.\d+([.-][A-Za-z0-9.-]+)?")  # semantic versions
 
@@ -55,7 +56,7 @@ def write_release(
         changed = ", ".join(record["git"]["changed"])
         raise UserError(f"uncommitted changes ({changed}): commit them, or add --allow-dirty")
     metrics = _read_json(LEADERBOARD / "metrics.json")
-    parity = _read_json(EXPORTS / "parity.json")
+    parity = _read_json(EXPORTS / PARITY)
     _check_complete(params, metrics, parity)
     if not by_dvc and (stale := provenance.stale_stages(but="release")):
         raise UserError(f"out of date: {', '.join(stale)}: run `dvc repro` first")
@@ -68,7 +69,7 @@ def write_release(
         shutil.copytree(EXPORTS, fresh / "exports")
         shutil.copytree(LEADERBOARD, fresh / "leaderboard")
         (fresh / "scores").mkdir()
-        for table in SCORE_TABLES:
+        for table in (FRAME_TABLE, WHOLE_TABLE):
             shutil.copy(SCORES / table, fresh / "scores")
         (fresh / PROVENANCE).write_text(provenance.to_json(record), encoding="utf-8")
         corpus = _read_json(CORPUS_CARD)
@@ -104,7 +105,7 @@ def _check_complete(params: Params, metrics: dict[str, Any], parity: dict[str, A
               if not any("refused" in values for values in found.values())}  # fmt: skip
     for path in sorted(EXPORTS.rglob("*.tflite")):
         if path.relative_to(EXPORTS).as_posix() not in proven:
-            raise UserError(f"{path}: no entry in {EXPORTS}/parity.json: run `dvc repro` first")
+            raise UserError(f"{path}: no entry in {EXPORTS}/{PARITY}: run `dvc repro` first")
 
 
 def _read_json(path: Path) -> Any:

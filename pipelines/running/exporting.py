@@ -9,15 +9,15 @@ from typing import Any
 
 from stemforge.errors import UserError
 from stemforge.eval.exports import files, proof
-from stemforge.eval.exports.bounds import Bounds
+from stemforge.eval.exports.bounds import PARITY, Bounds
 from stemforge.eval.exports.parity import Clip, KerasNets
 from stemforge.eval.exports.vectors import VECTORS, write_vectors
 from stemforge.eval.runtimes.tensorflow import load_nets
 from stemforge.eval.separation.separator import common_interface
 from stemforge.features.audio import ffmpeg
 from stemforge.features.audio import files as audio
-from stemforge.features.corpus.corpora import MUSDB_STREAMS, CorpusTrack
-from stemforge.features.corpus.sources import ACCOMPANIMENT, MIXTURE, accompaniment
+from stemforge.features.corpus.corpora import CorpusTrack
+from stemforge.features.corpus.sources import ACCOMPANIMENT, MIXTURE, MUSDB_STREAMS, accompaniment
 from stemforge.features.corpus.track_audio import open_corpus_track
 from stemforge.pipelines.console import progress, say
 from stemforge.pipelines.running.corpora import find_test_tracks
@@ -74,7 +74,7 @@ def export_all(
     rate_hz = models[0].sample_rate_hz
     write_vectors(out / VECTORS, clips[0].mixture[: round(VECTORS_S * rate_hz)], nets)
     text = json.dumps(found, indent=2, sort_keys=True) + "\n"
-    (out / "parity.json").write_text(text, encoding="utf-8")
+    (out / PARITY).write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True)

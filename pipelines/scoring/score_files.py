@@ -83,8 +83,8 @@ def read_scores(folder: str, methods: Iterable[str]) -> Scores:
 def write_tables(out: str, found: Scores) -> None:
     """Writes scores.parquet (frames) and whole.parquet (whole tracks) into a folder of scores."""
     for name, table in (
-        ("scores.parquet", scores.frame_table(found)),
-        ("whole.parquet", scores.whole_table(found)),
+        (scores.FRAME_TABLE, scores.frame_table(found)),
+        (scores.WHOLE_TABLE, scores.whole_table(found)),
     ):
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
