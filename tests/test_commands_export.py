@@ -89,7 +89,7 @@ def test_what_the_mixed_file_loses_is_said_and_the_file_left_out(
     assert "more than max_difference_tflite_int8_mixed=1.0e-09" in capfd.readouterr().err
     parity = json.loads(Path("out/parity.json").read_text())
     assert (
-        "differs from the trained nets"
+        "relative rms difference from the trained nets"
         in parity["drums/drums-int8-mixed.tflite"]["drums"]["refused"]
     )
 

@@ -27,7 +27,7 @@ def test_the_committed_file_is_valid() -> None:
         (r"bins: \d+", "bins: 1000", r"features.bins=1000: must be a multiple of 64"),
         (r"  frames: 128", "  frames: 100", r"train.net.frames=100: must be a multiple of 64"),
         (r"frames: \[512, 128\]", "frames: [512, 100]", r"export.frames=100: must be a multiple"),
-        (r"kind: unet", "kind: gan", r"train.net.kind=gan: no such kind of net: unet$"),
+        (r"kind: unet", "kind: gan", r"train.net.kind=gan: not supported; supported: unet$"),
         (r"    kind: unet.*", "", r"train.net.kind: missing: one of unet$"),
         (
             r"    width: \d+",

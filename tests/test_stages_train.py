@@ -238,7 +238,7 @@ def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> Non
             {"train__models": ["vocals"]},
             "train.models=['vocals']: must be one per stem, [vocals, drums]",
         ),
-        ({"train__net__frames": 4096}, "train.net.frames=4096: the longest stretch"),
+        ({"train__net__frames": 4096}, "train.net.frames=4096: the longest run"),
         ({"monitor__audio": True, "features__mixture_phase": None}, "set features.mixture_phase"),
         ({"monitor__tensorboard": False}, "images=true with tensorboard=false"),
         ({"train__schedule": "cosine"}, "cosine_end=None with schedule=cosine"),
@@ -265,9 +265,7 @@ def test_an_empty_split(project: Path, tiny_project: Path, train: Stage) -> None
     info = json.loads((project / "data" / "features" / "info.json").read_text())
     info["splits"]["train"].update({"shards": 0, "files": {}})
     (project / "data" / "features" / "info.json").write_text(json.dumps(info))
-    assert "the longest stretch of kept blocks in the train split has 0 frames" in train.error(
-        project
-    )
+    assert "the longest run of kept blocks in the train split has 0 frames" in train.error(project)
 
 
 def test_the_preset_says_what_it_sets(project: Path, train: Stage) -> None:
@@ -278,7 +276,7 @@ def test_the_preset_says_what_it_sets(project: Path, train: Stage) -> None:
         "preset spleeter: U-Net, 6 blocks, 16 filters in the first, elu and elu, norm affine"
         in failed
     )
-    assert "train.net.frames=512: the longest stretch" in failed
+    assert "train.net.frames=512: the longest run" in failed
 
 
 def test_dvclive_needs_a_commit_where_there_is_a_repository(project: Path, train: Stage) -> None:

@@ -254,7 +254,7 @@ def test_no_longest_stretch(features: FeatureSet, tmp_path: Path) -> None:
     data = Dataset(features, stems=VOCALS, window_frames=4096, batch_size=2)
     trainer = make(tmp_path, net=dataclasses.replace(NET, frames=4096))
     with pytest.raises(
-        UserError, match=r"train.net.frames=4096: the longest stretch .* has \d+ frames"
+        UserError, match=r"train.net.frames=4096: the longest run .* has \d+ frames"
     ):
         trainer.fit(data)
 
