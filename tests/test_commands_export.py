@@ -109,7 +109,7 @@ def test_what_users_get_wrong(models: Path, capsys: pytest.CaptureFixture[str]) 
     assert "group/vocals: no such folder: all stems share a softmax in group/joint" in said
     some = ("export", "models", "--output", "out", "--frames")
     assert "frames=12: must be a multiple of 8" in refused(*some, "12")
-    assert "--frames x: numbers, such as 512,128" in refused(*some, "x")
+    assert "--frames x: must be numbers, such as 512,128" in refused(*some, "x")
     Path("other").mkdir()
     Path("other/file").touch()
     run("export", "models", "--output", "other", code=2)

@@ -282,7 +282,7 @@ def test_what_misses_its_bound_is_refused() -> None:
     truth = np.ones(4, np.float32)
     close = parity.compare(truth * 1.00001, truth)
     BOUNDS.check("vocals", "tflite_float32", close)
-    with pytest.raises(UserError, match=r"from the trained nets is 1.00e-02 .*=1.0e-04"):
+    with pytest.raises(UserError, match=r"from the trained nets is 1.00e-02, .*=1.0e-04"):
         BOUNDS.check("vocals", "tflite_float32", parity.compare(truth * 1.01, truth))
     broken = parity.compare(np.array([1.0, np.nan], np.float32), np.ones(2, np.float32))
     with pytest.raises(UserError, match="not finite"):

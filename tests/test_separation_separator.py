@@ -241,7 +241,7 @@ def test_residual_and_instrumental(
 
 def test_a_wiener_filter_excludes_masks() -> None:
     pair = [model("a"), model("b")]
-    with pytest.raises(UserError, match="has no mask, exponent or mask_extension"):
+    with pytest.raises(UserError, match="does not use mask, exponent or mask_extension"):
         separator_of(pair, mwf_window_frames=300, exponent=1.0)
     with pytest.raises(UserError, match="mwf_window_frames=0: must be 1 or more"):
         separator_of(pair, mwf_window_frames=0)

@@ -296,9 +296,9 @@ def test_a_full_disk_keeps_the_last_checkpoint(features: FeatureSet, tmp_path: P
 
 def test_a_checkpoint_of_another_net_is_refused(features: FeatureSet, tmp_path: Path) -> None:
     train(features, tmp_path / "work", dataclasses.replace(CONFIG, steps=4))
-    with pytest.raises(UserError, match=r"checkpoint-000000004: a checkpoint of another net"):
+    with pytest.raises(UserError, match=r"checkpoint-000000004: the checkpoint is of another net"):
         make(tmp_path / "work", net=dataclasses.replace(NET, width=2))
-    with pytest.raises(UserError, match="a checkpoint of another net"):
+    with pytest.raises(UserError, match="the checkpoint is of another net"):
         make(tmp_path / "work", optimization(optimizer="sgd"))
 
 
