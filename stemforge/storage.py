@@ -261,7 +261,7 @@ def _remote(place: str) -> Iterator[tuple[Any, str]]:
 
 
 def _file_system(place: str) -> tuple[Any, str]:
-    """fsspec's filesystem for a URL, and the path there.
+    """The filesystem for a URL, from fsspec, and the path there.
 
     fsspec keeps one filesystem per process, and makes a new one after a fork. It must not cache
     listings, because other processes write the files that we list.

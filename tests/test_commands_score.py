@@ -159,7 +159,7 @@ def test_nothing_to_score(
     assert "--oracles IRM3: not an oracle: use all or some of MIX" in refused(
         estimates, *here, "--oracles", "IRM3"
     )
-    assert "--baseline TAK1: none of mine" in refused(estimates, *here, "--baseline", "TAK1")
+    assert "--baseline TAK1: must be one of mine" in refused(estimates, *here, "--baseline", "TAK1")
     assert "--name MIX: this is the name of an oracle" in refused(estimates, *here, "--name", "MIX")
     assert "'../x': not a valid method name" in refused(estimates, *here, "--name", "../x")
     assert "--window-s 0.0: must be more than 0" in refused(estimates, *here, "--window-s", "0")

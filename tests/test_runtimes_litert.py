@@ -105,5 +105,5 @@ def test_files_that_are_none_of_ours(models: list[Model], exports: Path, tmp_pat
         read_interface(tmp_path / "none.tflite")
     with pytest.raises(UserError, match=r"no \*-float32.tflite in it"):
         find_tflite(tmp_path)
-    with pytest.raises(UserError, match="those of the files"):
+    with pytest.raises(UserError, match="the files fix precision"):
         Separator.load([good], runtime="litert", precision="bfloat16")
