@@ -250,7 +250,7 @@ def test_damaged_and_missing_checkpoints(
     shutil.rmtree(tmp_path / "out")
     assert cli.main([*command, "--stems", "a,b", "--activation", "elu"]) == 0
     card = read_card(tmp_path / "out" / "b")
-    assert (card["stems"], card["net"]["decoder_activation"]) == (["b"], "elu")
+    assert (card["stems"], card["net"].decoder_activation) == (["b"], "elu")
     shutil.rmtree(tmp_path / "out")
     assert cli.main([*command, "--stems", "a,a", "--activation", "elu"]) == 2
     assert "stem 'a': not a unique folder name" in capsys.readouterr().err
