@@ -352,7 +352,7 @@ def common_interface(interfaces: Sequence[Interface]) -> Interface:
             if ours != theirs and field.name != "stems":
                 raise UserError(
                     f"models differ: {field.name} is {ours} for {first.name}, {theirs} for "
-                    f"{other.name}"
+                    f"{other.name}: use models with the same {field.name}"
                 )
     stems = tuple(stem for interface in interfaces for stem in interface.stems)
     if len(set(stems)) < len(stems):
