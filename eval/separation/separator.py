@@ -295,8 +295,8 @@ def find_models(place: str | Path, *, runtime: Runtime | None = None) -> list[Pa
     Args:
         place: a model directory or a folder of them (such as models/), a .tflite file or a
             folder of them (such as exports/).
-        runtime: which one will run them. None: model directories where TensorFlow is installed
-            and there are some, else .tflite files.
+        runtime: which one will run them. None: model directories if TensorFlow is installed, else
+            .tflite files; where there are none, the other kind.
 
     Returns:
         Model directories or float32 .tflite files, sorted by name.
