@@ -1,4 +1,4 @@
-"""Names of precisions, runtimes, masks, methods and averages; no library is loaded here."""
+"""Names of precisions, runtimes, masks, methods and averages; this module loads no library."""
 
 from typing import Literal
 
@@ -11,5 +11,5 @@ Runtime = Literal["tensorflow", "litert"]
 Mask = Literal["ratio", "direct"]
 MaskExtension = Literal["zeros", "average"]
 MODEL = "stemforge"  # name of the method of our own models
-# Methods that know the truth, and the mixture as estimate: eval.scoring.oracles defines them.
+# Methods that know the true stems, and the mixture as estimate; defined in eval.scoring.oracles.
 ORACLES = ("MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF")

@@ -38,15 +38,15 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
-    """A section: frozen, no unknown key, no key missing, no value converted."""
+    """A section of params.yaml: frozen; all keys are required, and no value is converted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def _read_net(values: Any) -> Net:
-    """A net of any kind in the table, as strictly checked as a section."""
+    """A net of any kind in the table, checked as strictly as a section."""
     if not isinstance(values, dict) or "kind" not in values:
-        raise ValueError(f"{NET}.kind: missing: one of {', '.join(sorted(NETS))}")
+        raise ValueError(f"{NET}.kind: missing; supported: {', '.join(sorted(NETS))}")
     try:
         kind = net_class(values["kind"])
         hints = get_type_hints(kind)
@@ -78,9 +78,11 @@ class Corpus(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "Corpus":
         if len(set(self.stems)) < len(self.stems) or {MIXTURE, JOINT} & set(self.stems):
-            raise ValueError(f"stems={self.stems} must be distinct, and none mixture or {JOINT}")
+            raise ValueError(
+                f"stems={self.stems}: must be distinct, and none may be {MIXTURE} or {JOINT}"
+            )
         if self.train_csv is None and (self.validation_csv or self.test_csv):
-            raise ValueError("train_csv=null, but validation_csv or test_csv is set")
+            raise ValueError("train_csv=null, but validation_csv or test_csv is set: set train_csv")
         return self
 
 
@@ -95,14 +97,14 @@ class Starter(Section):
 
 
 class Decode(Section):
-    """How stems become WAV files."""
+    """How stems are written as WAV files."""
 
     subtype: Subtype
     strict: bool
 
 
 class Validity(Section):
-    """Limits of features.validity.Thresholds."""
+    """The values of features.shards.validity.Thresholds."""
 
     min_duration_s: Positive
     max_residual_db: float
@@ -111,7 +113,7 @@ class Validity(Section):
 
 
 class Features(Section):
-    """What features are."""
+    """The parameters of the features."""
 
     frame_length_samples: Count
     frame_step_samples: Count
@@ -128,11 +130,11 @@ class Features(Section):
         length, step = self.frame_length_samples, self.frame_step_samples
         if length % step or length // step < 3:
             raise ValueError(
-                f"frame_step_samples={step} must divide frame_length_samples={length} "
-                "at least three times"
+                f"frame_step_samples={step}: must divide frame_length_samples={length}, and be at "
+                "most a third of it"
             )
         if self.bins > length // 2 + 1:
-            raise ValueError(f"bins={self.bins} is more than the {length // 2 + 1} of the STFT")
+            raise ValueError(f"bins={self.bins}: must be at most {length // 2 + 1}, the STFT's")
         return self
 
 
@@ -181,7 +183,7 @@ class Train(Section):
         if isinstance(given, dict) and given.get("kind") == net["kind"]:
             net = {**given, **net}
         elif given is not None:
-            raise ValueError(f"preset=spleeter: net must be of kind={net['kind']}")
+            raise ValueError(f"preset=spleeter: net={given}: must have kind={net['kind']}")
         return {**data, **preset, "net": net}
 
     @model_validator(mode="after")
@@ -194,48 +196,52 @@ class Train(Section):
             given, used = getattr(self, name) is not None, getattr(self, needs) == value
             if given != used:
                 raise ValueError(
-                    f"{name}={getattr(self, name)} with {needs}={getattr(self, needs)}: "
-                    f"{needs}={value} needs it, and nothing else uses it"
+                    f"{name}={getattr(self, name)} with {needs}={getattr(self, needs)}: set it "
+                    f"for {needs}={value}, which needs it, else to null"
                 )
         watched = self.schedule == "plateau" or self.max_plateaus is not None
         if watched != (self.patience is not None):
             raise ValueError(
                 f"patience={self.patience} with schedule={self.schedule}, max_plateaus="
-                f"{self.max_plateaus}: schedule=plateau or max_plateaus need it, nothing else"
+                f"{self.max_plateaus}: set it for schedule=plateau or max_plateaus, which need it, "
+                "else to null"
             )
         if self.warmup_steps >= self.steps:
-            raise ValueError(f"warmup_steps={self.warmup_steps} is not below steps={self.steps}")
+            raise ValueError(f"warmup_steps={self.warmup_steps}: must be below steps={self.steps}")
         return self
 
     def check_models(self, stems: list[str]) -> None:
-        """Refuses models that do not go with the net and the corpus' stems.
+        """Refuses models that do not fit the net and the corpus' stems.
 
         Raises:
-            ValueError: see above.
+            ValueError: they do not fit.
         """
         if self.models == [JOINT]:
             if self.stem_weights and self.stem_weights.keys() != set(stems):
                 raise ValueError(
-                    f"train.stem_weights: must name {', '.join(stems)}, as corpus.stems"
+                    f"train.stem_weights: names {', '.join(self.stem_weights)}: must name all of "
+                    f"corpus.stems: {', '.join(stems)}"
                 )
             return
         if self.stem_weights:
-            raise ValueError(f"train.stem_weights with train.models={self.models}: they weigh the "
-                             f"stems of a joint model: [{JOINT}]")  # fmt: skip
+            raise ValueError(
+                f"train.stem_weights with train.models={self.models}: they weight the stems of a "
+                f"joint model: set train.models=[{JOINT}] or train.stem_weights=null"
+            )
         if self.net.needs_joint:
             raise ValueError(
-                f"train.models={self.models}: nets that share each bin among all stems, as with "
-                f"train.net.head=softmax, are one model: [{JOINT}]"
+                f"train.models={self.models}: a net that divides each bin among all stems, as with "
+                f"train.net.head=softmax, must be one model of all stems: [{JOINT}]"
             )
         if self.models != stems:
             raise ValueError(
-                f"train.models={self.models}: must be one per stem, [{', '.join(stems)}], as "
-                f"corpus.stems, or one of all: [{JOINT}]"
+                f"train.models={self.models}: must be one model per stem of corpus.stems, "
+                f"[{', '.join(stems)}], or one model of all stems, [{JOINT}]"
             )
 
 
 class Monitor(Section):
-    """What is written about a training run while it runs."""
+    """What is written during training."""
 
     tensorboard: bool
     histograms: bool
@@ -248,7 +254,10 @@ class Monitor(Section):
     def _consistent(self) -> "Monitor":
         for name in ("histograms", "images", "audio"):
             if getattr(self, name) and not self.tensorboard:
-                raise ValueError(f"{name}=true with tensorboard=false: they go to TensorBoard")
+                raise ValueError(
+                    f"{name}=true with tensorboard=false: TensorBoard shows them: set "
+                    f"tensorboard=true or {name}=false"
+                )
         return self
 
 
@@ -269,7 +278,7 @@ class Evaluate(Section):
 
 
 class Leaderboard(Section):
-    """How scores become a table."""
+    """How scores are combined into tables."""
 
     frames: Average
     tracks: Average
@@ -295,7 +304,7 @@ class Export(Section):
 
 
 class Release(Section):
-    """What the outputs are published as."""
+    """Name, version and terms of the release."""
 
     name: str
     version: str
@@ -323,14 +332,14 @@ class Params(Section):
     @model_validator(mode="before")
     @classmethod
     def _give_bins_to_the_net(cls, data: Any) -> Any:
-        """The net's bins are those of the features, which have them in one place."""
+        """Sets the net's bins to features.bins."""
         try:
             bins, train = data["features"]["bins"], data["train"]
             net = dict(train["net"])
         except (KeyError, TypeError, ValueError):
-            return data  # and the sections say what is missing
+            return data  # the sections' own checks name what is missing
         if "bins" in net:
-            raise ValueError(f"{NET}.bins: unknown key: it is features.bins")
+            raise ValueError(f"{NET}.bins: unknown key: set features.bins")
         return {**data, "train": {**train, "net": {**net, "bins": bins}}}
 
     @model_validator(mode="after")
@@ -342,7 +351,10 @@ class Params(Section):
             raise ValueError(f"export.{error}") from None
         self.train.check_models(self.corpus.stems)
         if self.monitor.audio and self.features.mixture_phase is None:
-            raise ValueError("monitor.audio=true needs phases: set features.mixture_phase=int8")
+            raise ValueError(
+                "monitor.audio=true with features.mixture_phase=null: audio needs phases: set "
+                "features.mixture_phase=int8"
+            )
         return self
 
 
@@ -350,7 +362,7 @@ def read_params(path: Path = PARAMS) -> Params:
     """Reads and checks params.yaml.
 
     Raises:
-        UserError: it is missing, not YAML, or a key is unknown, missing or of a wrong value.
+        UserError: it is missing or not YAML, a key is unknown or missing, or a value is wrong.
     """
     try:
         data: Any = YAML(typ="safe").load(path.read_text(encoding="utf-8"))

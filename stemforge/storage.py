@@ -1,7 +1,7 @@
-"""Files on this machine or on any filesystem that fsspec knows (gs://, s3://, hdfs://).
+"""Files on this machine or on any filesystem that fsspec supports (gs://, s3://, hdfs://).
 
-A place is a string: a local path, or a URL with its scheme. Local places are handled by
-the standard library; fsspec is imported only for the others.
+A place is a string: a local path, or a URL with its scheme. The standard library handles local
+places; fsspec is imported only for the others.
 """
 
 import errno
@@ -17,21 +17,21 @@ from stemforge.errors import UserError, needs
 from stemforge.unfinished import finishing
 
 CHUNK_BYTES = 2**20
-EMULATOR = "STORAGE_EMULATOR_HOST"  # where Google's clients find a local gs://
-# Of this machine's disk, also while it takes a copy of a remote file.
+EMULATOR = "STORAGE_EMULATOR_HOST"  # address of a local gs:// for Google's clients
+# Errors of this machine's disk, also while a remote file is copied to it.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 GOOGLE = {"gs", "gcs"}
-LISTED_AT_ONCE = GOOGLE | {"s3", "s3a"}  # all that lies in a bucket, by one request
-CONNECT_S, SILENT_S = 30.0, 60.0  # how long Google may take to answer, and pause within an answer
+LISTED_AT_ONCE = GOOGLE | {"s3", "s3a"}  # one request lists a whole bucket
+CONNECT_S, SILENT_S = 30.0, 60.0  # longest wait for Google's answer, and pause within an answer
 
 
 def is_local(place: str) -> bool:
-    """True of a path of this machine, false of a URL."""
+    """True for a path on this machine, false for a URL."""
     return "://" not in place
 
 
 def join(root: str, *parts: str) -> str:
-    """A place below another; absolute parts are taken as they are."""
+    """A place below another; an absolute part replaces all before it."""
     place = root
     for part in parts:
         absolute = os.path.isabs(part) or not is_local(part)
@@ -45,17 +45,17 @@ def name(place: str) -> str:
 
 
 def parent(place: str) -> str:
-    """What a place lies in."""
+    """The folder of a place."""
     return place.rstrip("/").rsplit("/", 1)[0]
 
 
 def absolute(place: str) -> str:
-    """A place as other processes find it too."""
+    """A place that is valid in other processes too, whatever their current folder."""
     return str(Path(place).resolve()) if is_local(place) else place
 
 
 def relative(place: str, root: str) -> str:
-    """A place as seen from a folder, or unchanged where it does not lie below it."""
+    """A place relative to a folder; unchanged if it is not below the folder."""
     return place.removeprefix(join(root).rstrip("/") + "/")
 
 
@@ -82,7 +82,7 @@ class RangeReader:
     """Reads parts of one file, from any thread.
 
     Args:
-        place: where it lies.
+        place: of the file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -112,7 +112,7 @@ class RangeReader:
 
 
 def write_bytes(place: str, data: bytes) -> None:
-    """Writes a file whole or not at all: renamed into place, or one upload.
+    """Writes a complete file or none: by a rename, or by one upload.
 
     Raises:
         UserError: the filesystem cannot be reached or written.
@@ -129,13 +129,13 @@ def write_bytes(place: str, data: bytes) -> None:
 
 
 def upload(path: Path, place: str) -> None:
-    """Copies a local file to a URL, whole or not at all.
+    """Copies a local file to a URL: a complete file or none.
 
     Raises:
         FileNotFoundError: there is no such local file.
         UserError: the filesystem cannot be reached or written.
     """
-    path.stat()  # a missing source is not a missing bucket
+    path.stat()  # else a missing source would be reported as a missing bucket
     with _remote(place) as (file_system, target):
         file_system.makedirs(parent(target), exist_ok=True)
         file_system.put_file(str(path), target)
@@ -143,7 +143,7 @@ def upload(path: Path, place: str) -> None:
 
 @contextmanager
 def local_copy(place: str) -> Iterator[Path]:
-    """A local file with the contents of a place: the file itself, or a copy while it is used.
+    """A local file with the contents of a place: the file itself, or a temporary copy.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -176,7 +176,7 @@ def size(place: str) -> int | None:
 
 
 def is_folder(place: str) -> bool:
-    """True where there is such a folder; on an object store, where anything lies below it."""
+    """True where there is such a folder; on an object store, where there is any file below it."""
     return Path(place).is_dir() if is_local(place) else bool(list_files(place))
 
 
@@ -212,10 +212,10 @@ def remove(place: str) -> None:
 
 
 def _find(file_system: Any, path: str) -> list[str]:
-    """All files below a path, or the one that it is.
+    """All files below a path, or the path itself if it is a file.
 
-    Folder by folder where listing a bucket is not one request: fsspec's own walk leaves out
-    what it cannot list.
+    Where one request cannot list a bucket, this lists folder by folder, because fsspec's own walk
+    silently skips folders that it cannot list.
 
     Raises:
         FileNotFoundError: there is no such bucket.
@@ -234,11 +234,11 @@ def _find(file_system: Any, path: str) -> list[str]:
 
 @contextmanager
 def _remote(place: str) -> Iterator[tuple[Any, str]]:
-    """The filesystem of a URL and the path there; what it raises becomes one line.
+    """The filesystem of a URL and the path there; the filesystem's errors become one line.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: it cannot be reached or read, or there is no such bucket.
+        UserError: the filesystem cannot be reached or read, or there is no such bucket.
     """
     missing = False
     try:
@@ -250,7 +250,7 @@ def _remote(place: str) -> Iterator[tuple[Any, str]]:
             missing = True
     except UserError:
         raise
-    except Exception as error:  # filesystems have errors of their own, without a common base
+    except Exception as error:  # filesystems have their own errors, without a common base
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
         why = " ".join(str(error).split()) or type(error).__name__
@@ -261,13 +261,13 @@ def _remote(place: str) -> Iterator[tuple[Any, str]]:
 
 
 def _file_system(place: str) -> tuple[Any, str]:
-    """The filesystem that fsspec has for a URL, and the path there.
+    """The filesystem for a URL, from fsspec, and the path there.
 
-    fsspec keeps one for each process, and makes another one after a fork. It must not keep
-    listings: other processes write what we list.
+    fsspec keeps one filesystem per process, and makes a new one after a fork. It must not cache
+    listings, because other processes write the files that we list.
 
     Raises:
-        UserError: there is none, or its package is not installed.
+        UserError: there is no such filesystem, or its package is not installed.
     """
     scheme, _, path = place.partition("://")
     with needs("gcp", what=place):
@@ -284,8 +284,8 @@ def _file_system(place: str) -> tuple[Any, str]:
 def _google_storage() -> Any:
     """gs:// by its JSON interface.
 
-    Not gcsfs's default class: it asks for the kind of each bucket by gRPC, which needs a
-    permission of its own and waits a minute for a local emulator.
+    gcsfs's default class is not used: it asks by gRPC for the kind of each bucket, which needs an
+    extra permission and waits a minute with a local emulator.
     """
     from aiohttp import ClientTimeout
     from gcsfs.core import GCSFileSystem

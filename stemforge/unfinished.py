@@ -1,6 +1,6 @@
-"""Files and folders that are being written: their temporary names, and how they get their own.
+"""Files and folders that are being written: temporary names, and the rename at the end.
 
-Whoever finds a file by its name finds it whole: until then it lies beside its place as .NAME.tmp.
+A file has its final name only when it is complete; until then it is .NAME.tmp in the same folder.
 """
 
 import os
@@ -13,33 +13,33 @@ PATTERN = ".*.tmp"
 
 
 def temporary_name(path: Path, *, by_process: bool = False) -> Path:
-    """Where a file or folder is written until it is whole: beside it, so that a rename suffices.
+    """The name of a file or folder until it is complete: in the same folder, for a rename.
 
     Args:
         path: the final name.
-        by_process: several processes may write it at the same time, each its own: the process'
-            number is in the name. Without it, the next run finds and replaces what a killed
-            one left.
+        by_process: several processes may write their own version at the same time: the name has
+            the process' number in it. Without it, the next run replaces the file that a killed
+            run left.
     """
     number = f".{os.getpid()}" if by_process else ""
     return path.with_name(f".{path.name}{number}.tmp")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a name, or the last part of a place, is one that `temporary_name` gives."""
+    """Whether a name, or the last part of a place, is one that `temporary_name` returns."""
     return Path(name).match(PATTERN)
 
 
 @contextmanager
 def finishing(path: Path, *, by_process: bool = False) -> Iterator[Path]:
-    """Gives a file or folder its name once it is whole, and removes it where that fails.
+    """Renames a file or folder to its final name when it is complete; removes it after an error.
 
     Args:
         path: the final name; a file or an empty folder of that name is replaced.
         by_process: see temporary_name.
 
     Yields:
-        The temporary name. Nothing is there; the folder that it lies in may be missing too.
+        The temporary name. No such file exists; its folder may not exist either.
     """
     temporary = temporary_name(path, by_process=by_process)
     remove(temporary)
@@ -47,13 +47,13 @@ def finishing(path: Path, *, by_process: bool = False) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except BaseException:
-        with suppress(OSError):  # what went wrong before is what matters
+        with suppress(OSError):  # the first error is the one to report
             remove(temporary)
         raise
 
 
 def remove(path: Path) -> None:
-    """Removes a file, or a folder and all that is in it, if it is there."""
+    """Removes a file, or a folder with its contents, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -61,6 +61,6 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what killed processes left unfinished in a folder, at any depth."""
+    """Removes unfinished files and folders of killed processes from a folder, at any depth."""
     for leftover in list(folder.rglob(PATTERN)):
-        remove(leftover)  # it may lie in one that is gone
+        remove(leftover)  # its folder may have been removed before

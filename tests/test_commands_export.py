@@ -89,7 +89,7 @@ def test_what_the_mixed_file_loses_is_said_and_the_file_left_out(
     assert "more than max_difference_tflite_int8_mixed=1.0e-09" in capfd.readouterr().err
     parity = json.loads(Path("out/parity.json").read_text())
     assert (
-        "differs from the trained nets"
+        "relative rms difference from the trained nets"
         in parity["drums/drums-int8-mixed.tflite"]["drums"]["refused"]
     )
 
@@ -106,10 +106,10 @@ def test_what_users_get_wrong(models: Path, capsys: pytest.CaptureFixture[str]) 
     joint.mkdir(parents=True)
     (joint / "model.json").touch()
     said = refused("export", "group/vocals", "--output", "out")
-    assert "group/vocals: no such folder: all stems share a softmax in group/joint" in said
+    assert "group/vocals: no such folder: one model holds all stems: give group/joint" in said
     some = ("export", "models", "--output", "out", "--frames")
     assert "frames=12: must be a multiple of 8" in refused(*some, "12")
-    assert "--frames x: numbers, such as 512,128" in refused(*some, "x")
+    assert "--frames x: must be numbers, such as 512,128" in refused(*some, "x")
     Path("other").mkdir()
     Path("other/file").touch()
     run("export", "models", "--output", "other", code=2)

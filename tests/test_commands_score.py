@@ -131,7 +131,7 @@ def test_bad_estimates_are_named_and_the_rest_is_scored(
     for (track, _), reason in reasons.items():
         assert f"score: mine: {track}" in said
         assert f": {reason}: " in said
-    assert "stemforge: 12 estimates were missing or not as they should be" in said
+    assert "stemforge: 12 estimates were missing or had a problem" in said
     scored = set(map(tuple, table.dropna(subset="SDR")[["track", "target"]].to_numpy()))
     assert scored == {("A - One", t) for t in STEMS[1:]} | {("B - Two", "vocals")}
     page = Path("scores/leaderboard.md").read_text()
@@ -154,11 +154,13 @@ def test_nothing_to_score(
     assert "--corpus nowhere: no such folder" in refused(
         estimates, "--corpus", "nowhere", "--output", "scores"
     )
-    assert "either ESTIMATES or --model" in refused(*here)
-    assert "either ESTIMATES or --model" in refused(estimates, "--model", "m", *here)
-    assert "--oracles IRM3: none of all, MIX" in refused(estimates, *here, "--oracles", "IRM3")
-    assert "--baseline TAK1: none of mine" in refused(estimates, *here, "--baseline", "TAK1")
-    assert "--name MIX: that is an oracle" in refused(estimates, *here, "--name", "MIX")
+    assert "neither of ESTIMATES and --model given" in refused(*here)
+    assert "both of ESTIMATES and --model given" in refused(estimates, "--model", "m", *here)
+    assert "--oracles IRM3: not an oracle: use all or some of MIX" in refused(
+        estimates, *here, "--oracles", "IRM3"
+    )
+    assert "--baseline TAK1: must be one of mine" in refused(estimates, *here, "--baseline", "TAK1")
+    assert "--name MIX: this is the name of an oracle" in refused(estimates, *here, "--name", "MIX")
     assert "'../x': not a valid method name" in refused(estimates, *here, "--name", "../x")
     assert "--window-s 0.0: must be more than 0" in refused(estimates, *here, "--window-s", "0")
     assert "--confidence 1.0: must be between" in refused(estimates, *here, "--confidence", "1")

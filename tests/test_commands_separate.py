@@ -105,7 +105,7 @@ def test_a_part_of_a_song_and_some_of_its_stems(tmp_path: Path, models: Path) ->
         (["--offset", "9"], "--offset 9.0: the song has only 1.00 s"),
         (["--offset", "-1"], "--offset -1.0: must be 0 or more"),
         (["--duration", "0"], "--duration 0.0: must be more than 0"),
-        (["--stems", "vocals,piano"], "stem 'piano': name once each of drums, vocals"),
+        (["--stems", "vocals,piano"], "stem 'piano': no model has it: name some of drums, vocals"),
         (["--exponent", "0"], "exponent=0.0: must be positive"),
         (
             ["--codec", "mp3", "--subtype", "FLOAT"],
@@ -118,7 +118,7 @@ def test_a_part_of_a_song_and_some_of_its_stems(tmp_path: Path, models: Path) ->
         (["--filename-format", "x.wav"], "would both be written there"),
         (["--mwf-window", "9"], "--mwf-window 9: needs --mwf"),
         (["--mwf", "--mwf-window", "0"], "mwf_window_frames=0: must be 1 or more"),
-        (["--mwf", "--mask", "ratio"], "a Wiener filter has no mask"),
+        (["--mwf", "--mask", "ratio"], "a Wiener filter does not use mask"),
         (["--overlap", "9"], "overlap_frames=9: must be 0 to 8"),
         (["--max-frequency-hz", "30000"], "max_frequency_hz=30000: must be above 0"),
         (["--runtime", "litert"], "no *-float32.tflite in it"),

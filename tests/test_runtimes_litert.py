@@ -93,7 +93,7 @@ def test_files_that_are_none_of_ours(models: list[Model], exports: Path, tmp_pat
         "text.tflite": (b"no model at all", "not a TFLite file"),
         "bare.tflite": (
             good.read_bytes().replace(litert.METADATA.encode(), b"somethin "[:9]),
-            "does not say what it separates",
+            "not a TFLite file of stemforge",
         ),
     }
     for name, (content, problem) in cases.items():
@@ -105,5 +105,5 @@ def test_files_that_are_none_of_ours(models: list[Model], exports: Path, tmp_pat
         read_interface(tmp_path / "none.tflite")
     with pytest.raises(UserError, match=r"no \*-float32.tflite in it"):
         find_tflite(tmp_path)
-    with pytest.raises(UserError, match="those of the files"):
+    with pytest.raises(UserError, match="the files fix precision"):
         Separator.load([good], runtime="litert", precision="bfloat16")

@@ -200,8 +200,9 @@ def test_fine_tuning_starts_from_another_model(project: Path, train: Stage) -> N
             np.testing.assert_array_equal(values, start[name])
     shutil.rmtree(project / "models")
     set_params(project, train__net__width=4)
-    assert "train.init_from=start: vocals there has width=2, but train.net.width=4" in train.error(
-        project
+    assert (
+        "train.init_from=start: its model vocals has width=2, but train.net.width=4"
+        in train.error(project)
     )
     set_params(project, train__init_from="nowhere")
     assert "no model.json in it: not a model directory" in train.error(project)
@@ -215,10 +216,10 @@ def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> Non
     assert len(history(project, "joint")) == 6
     shutil.rmtree(project / "models")
     alone = train.error(project)
-    assert "--stem vocals: train.models has joint" in alone
+    assert "--stem vocals: must be one of train.models: joint" in alone
     set_params(project, train__models=list(STEMS))
     text = train.error(project)
-    assert "train.models=['vocals', 'drums']: nets that share each bin among all stems" in text
+    assert "train.models=['vocals', 'drums']: a net that divides each bin among all stems" in text
     assert "one model: [joint]" in text
 
 
@@ -236,15 +237,15 @@ def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> Non
         ),
         (
             {"train__models": ["vocals"]},
-            "train.models=['vocals']: must be one per stem, [vocals, drums]",
+            "train.models=['vocals']: must be one model per stem of corpus.stems, [vocals, drums]",
         ),
-        ({"train__net__frames": 4096}, "train.net.frames=4096: the longest stretch"),
+        ({"train__net__frames": 4096}, "train.net.frames=4096: the longest run"),
         ({"monitor__audio": True, "features__mixture_phase": None}, "set features.mixture_phase"),
         ({"monitor__tensorboard": False}, "images=true with tensorboard=false"),
         ({"train__schedule": "cosine"}, "cosine_end=None with schedule=cosine"),
         ({"train__weight_decay": 0.1}, "weight_decay=0.1 with optimizer=adam"),
         ({"train__patience": 3}, "patience=3 with schedule=constant"),
-        ({"train__warmup_steps": 12}, "warmup_steps=12 is not below steps=12"),
+        ({"train__warmup_steps": 12}, "warmup_steps=12: must be below steps=12"),
         (
             {"train__preset": "spleeter", "train__optimizer": "adamw"},
             "preset=spleeter: optimizer=adamw: not supported",
@@ -265,9 +266,7 @@ def test_an_empty_split(project: Path, tiny_project: Path, train: Stage) -> None
     info = json.loads((project / "data" / "features" / "info.json").read_text())
     info["splits"]["train"].update({"shards": 0, "files": {}})
     (project / "data" / "features" / "info.json").write_text(json.dumps(info))
-    assert "the longest stretch of kept blocks in the train split has 0 frames" in train.error(
-        project
-    )
+    assert "the longest run of kept blocks in the train split has 0 frames" in train.error(project)
 
 
 def test_the_preset_says_what_it_sets(project: Path, train: Stage) -> None:
@@ -278,7 +277,7 @@ def test_the_preset_says_what_it_sets(project: Path, train: Stage) -> None:
         "preset spleeter: U-Net, 6 blocks, 16 filters in the first, elu and elu, norm affine"
         in failed
     )
-    assert "train.net.frames=512: the longest stretch" in failed
+    assert "train.net.frames=512: the longest run" in failed
 
 
 def test_dvclive_needs_a_commit_where_there_is_a_repository(project: Path, train: Stage) -> None:

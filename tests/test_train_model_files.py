@@ -33,8 +33,8 @@ def test_version_2_is_read(tmp_path: Path) -> None:
     [
         ({"version": 4}, "model version 4 is not supported; supported: 2, 3: update stemforge"),
         ({"version": 1}, "model version 1 is not supported; supported: 2, 3: train or import"),
-        ({"kind": "gan"}, "kind=gan: no such kind of net: unet"),
-        ({"kind": "tiny"}, "kind=tiny: no such kind of net: unet"),  # it is not in the table
+        ({"kind": "gan"}, "kind=gan: not supported; supported: unet"),
+        ({"kind": "tiny"}, "kind=tiny: not supported; supported: unet"),  # it is not in the table
         ({"layers": 3}, "kind=unet: layers: unknown"),
         ({"frames": 20}, "frames=20: must be a multiple of 8"),
     ],

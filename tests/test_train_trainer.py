@@ -254,7 +254,7 @@ def test_no_longest_stretch(features: FeatureSet, tmp_path: Path) -> None:
     data = Dataset(features, stems=VOCALS, window_frames=4096, batch_size=2)
     trainer = make(tmp_path, net=dataclasses.replace(NET, frames=4096))
     with pytest.raises(
-        UserError, match=r"train.net.frames=4096: the longest stretch .* has \d+ frames"
+        UserError, match=r"train.net.frames=4096: the longest run .* has \d+ frames"
     ):
         trainer.fit(data)
 
@@ -296,9 +296,9 @@ def test_a_full_disk_keeps_the_last_checkpoint(features: FeatureSet, tmp_path: P
 
 def test_a_checkpoint_of_another_net_is_refused(features: FeatureSet, tmp_path: Path) -> None:
     train(features, tmp_path / "work", dataclasses.replace(CONFIG, steps=4))
-    with pytest.raises(UserError, match=r"checkpoint-000000004: a checkpoint of another net"):
+    with pytest.raises(UserError, match=r"checkpoint-000000004: the checkpoint is of another net"):
         make(tmp_path / "work", net=dataclasses.replace(NET, width=2))
-    with pytest.raises(UserError, match="a checkpoint of another net"):
+    with pytest.raises(UserError, match="the checkpoint is of another net"):
         make(tmp_path / "work", optimization(optimizer="sgd"))
 
 

@@ -4,15 +4,15 @@
 - spleeter: Deezer's checkpoints and configurations
 - model: a trained model, saved and loaded
 - model_files: model directories and TFLite files, found and read without TensorFlow
-- config: the choices of a run in words
+- config: the parameters of a run
 - batch: windows of the mixture and the stems
 - losses: what a step minimises
 - dataset: batches of windows, read ahead
-- sampler: which window comes at which step
+- sampler: which windows a step trains on
 - optimization: optimizers, learning rates, averaged weights
 - trainer: the training loop
 - step: one step on all replicas
-- validation: what validations say of a run
-- checkpoints: where a run stands, on disk
+- validation: the best validations, and plateaus
+- checkpoints: the state of a run, on disk
 - cluster: the devices that train one model together
 """

@@ -1,4 +1,4 @@
-"""What a step or a validation sees: windows of the mixture and of the stems."""
+"""The input of a step or a validation: windows of the mixture and of the stems."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows, in the same order everywhere. TensorFlow takes it as a nested structure.
+    """Windows, in the same order in all arrays. TensorFlow treats it as a nested structure.
 
     Attributes:
         mixture: float32 [windows, frames, bins, 2], magnitudes.
         stems: true magnitudes by stem, of the same shape.
-        phases: the mixture's, of the same shape, in radians; None unless they were asked for.
+        phases: the mixture's, of the same shape, in radians; None unless they were requested.
     """
 
     mixture: Any
@@ -24,7 +24,7 @@ class Batch:
         """How many windows it holds."""
         return len(self.mixture)
 
-    # The protocol of tf.nest for classes that are not its own.
+    # tf.nest's protocol for other classes.
     def __tf_flatten__(self) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         phases = () if self.phases is None else (self.phases,)
         return tuple(self.stems), (self.mixture, tuple(self.stems.values()), phases)

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: complete or absent, whatever ends the process."""
+"""Checkpoints of a training run: complete or absent, even if the process is killed."""
 
 import json
 import os
@@ -20,13 +20,13 @@ Values = Mapping[str, NDArray[Any]]
 
 @dataclass
 class State:
-    """Where a training run stands; stored in each checkpoint.
+    """The state of a training run; stored in each checkpoint.
 
     Attributes:
         step: steps done.
         history: rows of step, loss, valid_loss (None between validations) and learning_rate.
         pending: losses since the last row.
-        validations: what they say.
+        validations: the best ones, and plateaus.
     """
 
     step: int = 0
@@ -35,12 +35,12 @@ class State:
     validations: Validations = field(default_factory=Validations)
 
     def to_json(self) -> str:
-        """As text."""
+        """The state as JSON text."""
         return json.dumps(asdict(self))
 
     @classmethod
     def of_json(cls, text: str) -> "State":
-        """From what `to_json` gave."""
+        """Reads the text that `to_json` returned."""
         data = json.loads(text)
         told = data.pop("validations")
         best = tuple((loss, step) for loss, step in told.pop("best"))
@@ -51,10 +51,10 @@ class Checkpoints:
     """The checkpoints of one run in one folder.
 
     checkpoint-<step>/ holds variables.npz and state.json, best-<step>.npz a net's weights.
-    Each gets its name when it is whole and on the disk.
+    Each gets its name when it is complete and on the disk.
 
     Args:
-        folder: existing.
+        folder: an existing folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -107,7 +107,7 @@ class Checkpoints:
         """Variables of the newest checkpoint.
 
         Raises:
-            UserError: they are not those of this net and optimizer.
+            UserError: they do not fit this net and optimizer.
         """
         folder = self._newest()
         assert folder is not None
@@ -115,8 +115,8 @@ class Checkpoints:
             odd = sorted(set(names) ^ set(stored.files))
             if odd:
                 raise UserError(
-                    f"{folder}: a checkpoint of another net ({odd[0]} is only on one side): "
-                    f"remove {self._folder} to start again"
+                    f"{folder}: the checkpoint is of another net (only one of the two has "
+                    f"{odd[0]}): remove {self._folder} to start again"
                 )
             return {name: stored[name] for name in names}
 
@@ -126,7 +126,7 @@ class Checkpoints:
             return dict(stored)
 
     def clear(self) -> None:
-        """Removes all of them."""
+        """Removes all checkpoints."""
         for path in self._folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)

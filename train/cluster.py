@@ -1,7 +1,7 @@
-"""The replicas that train one model together: a device, several of one process, or many workers'.
+"""The replicas that train one model together: one device, or several of one or many processes.
 
 A worker is a process, a replica one of its devices. Worker 0 is the chief: it alone reads and
-writes checkpoints, and the others start from what it holds.
+writes checkpoints, and sends the start values to the others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from stemforge.errors import IncompleteError, UserError
 from stemforge.train.batch import Batch
 from stemforge.train.dataset import Share
 
-# What TensorFlow raises in the workers that are left when one is gone.
+# What TensorFlow raises in the other workers when one has ended.
 LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -32,10 +32,10 @@ class Cluster:
         strategy: TensorFlow's; None: one device.
 
     Attributes:
-        strategy: that one.
-        replicas: of all workers together.
-        workers: processes.
-        worker: this process, counted from 0.
+        strategy: TensorFlow's.
+        replicas: number of replicas of all workers together.
+        workers: number of processes.
+        worker: number of this process, counted from 0.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy | None = None) -> None:
@@ -63,18 +63,19 @@ class Cluster:
         return Share(self.worker, self.workers)
 
     def check_batch(self, size: int) -> None:
-        """Whether all replicas can have equally many windows.
+        """Checks that all replicas can get the same number of windows.
 
         Raises:
             UserError: they cannot.
         """
         if size % self.replicas:
             raise UserError(
-                f"train.batch_size={size}: {self.replicas} replicas cannot share it equally"
+                f"train.batch_size={size}: {self.replicas} replicas cannot share it equally: "
+                f"use a multiple of {self.replicas}"
             )
 
     def spread(self, batch: Batch) -> Batch:
-        """This worker's share of a batch, part by part on its replicas."""
+        """Distributes this worker's share of a batch to its replicas."""
         if self.replicas == 1:
             return batch
         local = self.replicas // self.workers
@@ -91,10 +92,10 @@ class Cluster:
         return spread
 
     def sum(self, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Sums of arrays over workers. All of them have to call it.
+        """Sums of arrays over workers. Every worker must call it.
 
         Args:
-            values: numbers, of the same shapes and types everywhere.
+            values: arrays of numbers, of the same shapes and types on all workers.
         """
         if self.workers == 1:
             return list(values)
@@ -112,17 +113,17 @@ class Cluster:
         return [np.asarray(total) for total in self._reduce(spread)]
 
     def gather(self, values: Sequence[int]) -> NDArray[np.int64]:
-        """Every worker's integers, [workers, values]. All of them have to call it."""
+        """All workers' integers, [workers, values]. Every worker must call it."""
         table = np.zeros((self.workers, len(values)), np.int64)
         table[self.worker] = values
         (whole,) = self.sum([table])
         return whole
 
     def from_chief(self, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """The chief's arrays, bit for bit but for the sign of zeros.
+        """The chief's arrays, bit for bit, except for the sign of zeros.
 
         Args:
-            values: of the same shapes and types everywhere.
+            values: arrays of the same shapes and types on all workers.
         """
         return self.sum([v if self.is_chief else np.zeros_like(v) for v in values])
 
@@ -138,15 +139,15 @@ class Cluster:
         return data.astype(np.uint8).tobytes().decode()
 
     def wait(self) -> None:
-        """Until all workers are here."""
+        """Waits until all workers have called it."""
         self.gather([0])
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Around all work of several workers: says in words that another one is gone.
+        """Wraps the work of several workers: reports that another worker has ended.
 
         Raises:
-            IncompleteError: it is.
+            IncompleteError: another worker has ended.
         """
         try:
             yield
@@ -154,7 +155,7 @@ class Cluster:
             if self.workers == 1:
                 raise
             raise IncompleteError(
-                f"worker {self.worker} of {self.workers}: another worker is gone "
-                f"({type(error).__name__}): start all of them again; they go on from the last "
+                f"worker {self.worker} of {self.workers}: another worker has ended "
+                f"({type(error).__name__}): start all workers again; they resume from the last "
                 "checkpoint"
             ) from error

@@ -1,4 +1,4 @@
-"""How nets are trained, in words: no TensorFlow here."""
+"""The parameters of a training run; this module does not import TensorFlow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ InferencePrecision = Literal["float32", "bfloat16"]
 LossName = Literal["l1", "weighted_l1"]
 OptimizerName = Literal["adam", "adamw", "adadelta", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
-# Which devices train one model; the choice is a machine's, so variables make it.
+# Which devices train one model. This depends on the machine, so variables set it.
 STRATEGIES = ("default", "mirrored", "multi_worker")
 STRATEGY = "STEMFORGE_STRATEGY"
 TF_CONFIG = "TF_CONFIG"  # TensorFlow's: the workers' addresses
@@ -19,20 +19,20 @@ TF_CONFIG = "TF_CONFIG"  # TensorFlow's: the workers' addresses
 
 @dataclass(frozen=True)
 class Optimization:
-    """How weights move.
+    """How weights are updated.
 
     Attributes:
         optimizer: Adam has betas 0.9 and 0.999.
         learning_rate: its largest value.
-        weight_decay: of adamw, per step and relative to the learning rate; None elsewhere.
+        weight_decay: of adamw, per step and relative to the learning rate; else None.
         clip_norm: gradients are scaled down to this global norm; None: never.
         ema_momentum: share of the old average that the weights' exponential moving average
             keeps at each step; None: no average.
         schedule: course of the learning rate after the warm-up.
-        warmup_steps: the rate rises linearly over so many steps.
+        warmup_steps: the rate rises linearly over this many steps.
         cosine_end: of "cosine": share of the rate that is left at the last step.
         plateau_factor: of "plateau": the rate is multiplied by it at each plateau.
-        patience: validations without a new best that make a plateau; None: none is looked for.
+        patience: validations without a new best that make a plateau; None: no plateaus.
         max_plateaus: the run ends at this many plateaus; None: never early.
     """
 
@@ -55,18 +55,18 @@ class TrainConfig:
 
     Attributes:
         sampling: how windows are drawn.
-        batch_size: windows a step.
+        batch_size: windows per step.
         steps: number of steps.
         loss: summed over the model's stems.
         stem_weights: factors of the stems' losses in that sum; None: all 1.
-        optimization: how weights move.
-        precision: what the nets compute in; weights are float32.
+        optimization: how weights are updated.
+        precision: in which the nets compute; weights are float32.
         seed: of initial weights, dropout and sampling.
-        log_every_steps: a row of history for the mean loss of this many steps.
+        log_every_steps: each row of history holds the mean loss of this many steps.
         validate_every_steps: steps between validations.
         validation_windows: at most this many windows of the valid split.
         checkpoint_every_steps: steps between checkpoints.
-        keep_best: so many weights of the smallest validation losses are kept.
+        keep_best: the weights of this many smallest validation losses are kept.
     """
 
     sampling: Sampling

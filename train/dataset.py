@@ -1,8 +1,8 @@
 """Batches of mixture and stem magnitudes for training and validation.
 
-Threads read windows by offset, as they are stored, decode them in a compiled graph, and keep
-batches ready. Not tf.data: with op determinism on, it does without parallel maps and without
-prefetching, and each step would wait for its batch.
+Threads read the stored windows by offset, decode them in a compiled graph, and keep batches
+ready. tf.data is not used: with op determinism on, it has no parallel maps and no prefetching,
+so each step would wait for its batch.
 """
 
 import os
@@ -24,17 +24,17 @@ from stemforge.features.shards.records import PHASE
 from stemforge.train.batch import Batch
 from stemforge.train.sampler import Sampler, Sampling
 
-Place = tuple[Run, int]  # where a window lies: a run, and its first frame counted from its start
+Place = tuple[Run, int]  # of a window: its run, and its first frame counted from the run's start
 # Threads; reading, checksums and decoding release the interpreter lock. Nets on GPUs are fast.
 READERS = max(2, min(8, (os.cpu_count() or 1) // 2))
 BATCHES_AHEAD = 3
-# Compiled, its five operations run in one pass over memory: four times as fast.
+# A compiled graph runs its five operations in one pass over memory: four times as fast.
 _decode = tf.function(encoding_tf.decode, jit_compile=True, reduce_retracing=True)
 
 
 @dataclass(frozen=True)
 class Share:
-    """One of several parts of a batch that are as equal as can be, in order.
+    """One of several consecutive parts of a batch, of sizes as equal as possible.
 
     Attributes:
         index: which part, in range(count).
@@ -81,15 +81,15 @@ class Dataset:
         share: Share = WHOLE,
         phases: bool = False,
     ) -> Iterator[Batch]:
-        """A share of the batches of steps `start_step` to `steps`, read ahead by offset, in order.
+        """A share of the batches of steps `start_step` to `steps`, in order, read ahead.
 
-        Nothing that belongs to an earlier step or to another share is read.
+        It reads nothing of earlier steps or other shares.
 
         Args:
             sampling: how windows are drawn.
             seed: of the draws.
             start_step: the first step.
-            steps: the last one's successor.
+            steps: the step after the last one.
             share: which part of each batch.
             phases: the batches hold the mixture's phases.
 
@@ -107,7 +107,7 @@ class Dataset:
         )
 
     def describe(self, step: int, *, sampling: Sampling, seed: int) -> str:
-        """The windows of one training step, in words: songs and seconds."""
+        """The windows of one training step as text: songs and seconds."""
         reader = self.features.reader("train")
         sampler = self._sampler(reader, "train", sampling=sampling, seed=seed)
         hop_s = self.features.framing.step_samples / self.features.info["sample_rate_hz"]
@@ -120,7 +120,7 @@ class Dataset:
         """Non-overlapping windows of the valid split, evenly spread over it.
 
         Args:
-            most: at most so many.
+            most: at most this many.
 
         Raises:
             UserError: no song is as long as a window.
@@ -141,8 +141,8 @@ class Dataset:
         """Batches of a share of the validation windows; the last may be smaller.
 
         Args:
-            max_windows: at most so many, see `validation_places`.
-            share: which part of them.
+            max_windows: at most this many, see `validation_places`.
+            share: which part of the windows.
             phases: the batches hold the mixture's phases.
 
         Raises:
@@ -164,7 +164,7 @@ class Dataset:
         longest = max((run.frames for run in reader.runs), default=0)
         if longest < self.window_frames:
             raise UserError(
-                f"train.net.frames={self.window_frames}: the longest stretch of kept blocks in the "
+                f"train.net.frames={self.window_frames}: the longest run of kept blocks in the "
                 f"{split} split has {longest} frames: lower train.net.frames or use longer songs"
             )
         return Sampler(
@@ -189,7 +189,7 @@ class Dataset:
         *,
         phases: bool,
     ) -> Iterator[Batch]:
-        """Reads and decodes batches by number, ahead and in order."""
+        """Reads and decodes batches by number, in order, some of them ahead."""
         pool = ThreadPoolExecutor(READERS)
         ahead: deque[dict[str, Future[Any]]] = deque()
         sources = (MIXTURE, *self.stems, *((PHASE,) if phases else ()))

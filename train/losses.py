@@ -1,4 +1,4 @@
-"""Training losses: how far the estimates of a batch are from the truth.
+"""Training losses: the distance between the estimates of a batch and the true stems.
 
 A new loss is a function here and a line in LOSSES: docs/extending.md.
 """
@@ -17,10 +17,10 @@ Estimates = Mapping[str, Any]  # float32 tensors [windows, frames, bins, 2], mag
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss and what it needs of a batch.
+    """A loss, and what a batch must hold for it.
 
     Attributes:
-        terms: from a batch and its estimates to a float32 scalar for each stem, to be summed.
+        terms: from a batch and its estimates to a float32 scalar for each stem; `total` sums them.
         needs_phases: the batch must hold the mixture's phases.
     """
 
@@ -36,14 +36,14 @@ def total(
     stem_weights: Mapping[str, float] | None,
     own: Sequence[Any],
 ) -> Any:
-    """What a step minimises: the stems' terms, weighted and summed, and the net's own losses.
+    """What a step minimises: the weighted sum of the stems' terms, plus the net's own losses.
 
     Args:
         loss: of the run.
         batch: windows.
-        estimates: of them.
+        estimates: the stems' estimates for these windows.
         stem_weights: factors of the stems' terms; None: all 1.
-        own: losses that the net has added while it ran, such as a KL term.
+        own: losses that the net itself has added, such as a KL term.
 
     Returns:
         float32 scalar.
@@ -70,7 +70,7 @@ def l1(estimate: Any, target: Any) -> Any:
 def weighted_l1(estimate: Any, target: Any) -> Any:
     """Mean absolute error, each window weighted by its target's mean (Spleeter's weighted_L1_mask).
 
-    Windows where the stem is silent weigh nothing.
+    Windows where the stem is silent have weight 0.
 
     Args:
         estimate: float32 [batch, frames, bins, channels], magnitudes.
@@ -84,7 +84,7 @@ def weighted_l1(estimate: Any, target: Any) -> Any:
 
 
 def per_stem(term: Callable[[Any, Any], Any]) -> Loss:
-    """The loss whose terms compare each stem's estimate with its target, and no more."""
+    """A loss with one term per stem, which compares the stem's estimate with its target only."""
 
     def terms(batch: Batch, estimates: Estimates) -> dict[str, Any]:
         return {stem: term(estimates[stem], target) for stem, target in batch.stems.items()}

@@ -1,4 +1,4 @@
-"""A trained model: its nets with their weights, saved and loaded."""
+"""A trained model: its nets with their weights; saving and loading it."""
 
 import dataclasses
 import json
@@ -37,24 +37,24 @@ def set_weights(model: keras.Model, values: Mapping[str, NDArray[np.float32]]) -
     paths = [weight.path for weight in model.weights]
     if set(paths) != set(values):
         odd = sorted(set(paths) ^ set(values))
-        raise UserError(f"weights do not fit the net: {odd[0]} is only on one side")
+        raise UserError(f"weights do not fit the net: only one of the two has {odd[0]}")
     for weight in model.weights:
         if weight.shape != values[weight.path].shape:
-            raise UserError(f"weights do not fit the net: {weight.path} is of another shape")
+            raise UserError(f"weights do not fit the net: {weight.path} has another shape")
         weight.assign(values[weight.path])
 
 
 @dataclass(frozen=True)
 class Model:
-    """Trained nets and what their input must be.
+    """Trained nets, and the STFT and rate of their input.
 
     Attributes:
         stems: what they estimate: one stem, or all of a joint model.
-        net: what they look like.
+        net: their kind and shape.
         frame_length_samples: of the STFT.
         frame_step_samples: of the STFT.
         sample_rate_hz: of the audio.
-        provenance: how they were trained: parameters, features' hash, step, losses.
+        provenance: how they were trained: parameters, hash of the features, step, losses.
         keras_model: the nets with their weights.
     """
 
@@ -68,7 +68,7 @@ class Model:
 
     @property
     def interface(self) -> Interface:
-        """What goes in and what comes out."""
+        """The nets' inputs and outputs."""
         return Interface(
             stems=self.stems,
             frames=self.net.frames,
@@ -84,14 +84,14 @@ class Model:
         return self.interface.name
 
     def with_provenance(self, provenance: Mapping[str, Any]) -> "Model":
-        """The same model, with another account of how it was made."""
+        """The same model with another provenance."""
         return dataclasses.replace(self, provenance=provenance)
 
 
 def save_model(folder: Path, model: Model) -> None:
     """Writes weights.npz and model.json into an existing folder.
 
-    The same model gives the same bytes: .npz members carry a fixed date.
+    The same model gives the same bytes: .npz members have a fixed date.
     """
     np.savez(folder / WEIGHTS, allow_pickle=False, **weights_of(model.keras_model))
     card: dict[str, Any] = {"version": MODEL_VERSION}
@@ -109,7 +109,7 @@ def load_model(folder: Path) -> Model:
     """Reads a model directory.
 
     Raises:
-        UserError: it is none, of another version, or its weights do not fit.
+        UserError: it is not a model directory, it has another version, or its weights do not fit.
     """
     card = read_card(folder)
     del card["version"]

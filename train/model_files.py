@@ -16,20 +16,20 @@ from stemforge.features.signal.framing import Framing
 from stemforge.train.nets import read_net
 
 MODEL_VERSION = 3
-READABLE = (2, 3)  # in version 2 a net had no kind: it was the first of train.nets
+READABLE = (2, 3)  # in version 2 a net had no kind: all were train.nets.FIRST_KIND
 CARD, WEIGHTS = "model.json", "weights.npz"  # the files of a model directory
 JOINT = "joint"  # name of a model of several stems
 TFLITE_SUFFIX = "-float32.tflite"
 
 
 def model_name(stems: Sequence[str]) -> str:
-    """The stem's, or "joint" for several: what a model's folder and stage are called."""
+    """Name of a model, its folder and its stage: the stem's, or "joint" for several stems."""
     return stems[0] if len(stems) == 1 else JOINT
 
 
 @dataclass(frozen=True)
 class Interface:
-    """What goes into a model's nets and what comes out.
+    """Inputs and outputs of a model's nets.
 
     Attributes:
         stems: what they estimate: one stem, or all of a joint model.
@@ -59,7 +59,7 @@ class Interface:
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> "Interface":
-        """From what `read_card` gave."""
+        """Reads it from a model's card, as `read_card` returns it."""
         return cls(
             stems=tuple(card["stems"]),
             frames=card["net"].frames,
@@ -71,7 +71,7 @@ class Interface:
 
 
 def model_files(model: Path) -> list[Path]:
-    """The files that a model consists of: of its directory, or its .tflite file."""
+    """The files of a model: those of its directory, or its .tflite file."""
     return [model / CARD, model / WEIGHTS] if model.suffix != ".tflite" else [model]
 
 
@@ -82,8 +82,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         Its values; "net" is a Net.
 
     Raises:
-        UserError: it is missing, not JSON, of a version that is not supported, or of a net that
-            is not in the table.
+        UserError: it is missing or not JSON, or its version or kind of net is not supported.
     """
     path = folder / CARD
     try:
@@ -131,8 +130,7 @@ def find_model_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         if (folder.parent / JOINT / CARD).is_file():
             raise UserError(
-                f"{folder}: no such folder: the stems are one model, {folder.parent / JOINT}: "
-                "give that"
+                f"{folder}: no such folder: one model holds all stems: give {folder.parent / JOINT}"
             )
         raise UserError(f"{folder}: no such folder")
     found = sorted(path.parent for path in folder.glob(f"*{os.sep}{CARD}"))
@@ -142,7 +140,7 @@ def find_model_folders(folder: Path) -> list[Path]:
 
 
 def find_tflite(folder: Path) -> list[Path]:
-    """The float32 TFLite files in a folder or in the folders in it, sorted; or the file itself.
+    """The float32 TFLite files of a folder and its subfolders, sorted; or the file itself.
 
     Raises:
         UserError: there is none.
@@ -151,5 +149,5 @@ def find_tflite(folder: Path) -> list[Path]:
         return [folder]
     found = sorted([*folder.glob(f"*{TFLITE_SUFFIX}"), *folder.glob(f"*/*{TFLITE_SUFFIX}")])
     if not found:
-        raise UserError(f"{folder}: no *{TFLITE_SUFFIX} in it, nor in the folders in it")
+        raise UserError(f"{folder}: no *{TFLITE_SUFFIX} in it or in its subfolders")
     return found

@@ -1,4 +1,4 @@
-"""Optimizers, as Spleeter sets them, and the course of the learning rate."""
+"""Optimizers with Spleeter's settings, schedules of the learning rate, averages of weights."""
 
 import math
 from typing import Any
@@ -16,9 +16,9 @@ ADADELTA_RHO = 0.95
 
 
 class _Reduced:
-    """For Keras' optimizers: gradients come summed over all replicas, and clipped.
+    """For Keras' optimizers: gradients are already summed over all replicas, and clipped.
 
-    Keras would sum them up itself, after it had clipped each replica's part.
+    Keras would clip each replica's part first and then sum.
     """
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
@@ -41,7 +41,7 @@ class Adam(_Reduced, keras.optimizers.Adam):  # type: ignore[misc]
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Moves one variable, a tf.Variable as Keras hands it over."""
+        """Updates one variable, which Keras passes as a tf.Variable."""
         number = self._get_variable_index(variable)
         step = tf.cast(self.iterations.value + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
@@ -59,11 +59,11 @@ class Adam(_Reduced, keras.optimizers.Adam):  # type: ignore[misc]
 
 
 class LossScale:
-    """Keeps small gradients of float16 nets from becoming zero, and large ones from counting.
+    """Scales the loss of float16 nets, so that small gradients do not become zero.
 
-    The loss is multiplied by a scale that doubles after 2000 good steps and is halved by each
-    step whose gradients are not finite, which then moves nothing (Micikevicius et al., Mixed
-    precision training, 2018). For other nets the scale is 1 and every step counts.
+    The scale doubles after 2000 good steps. A step whose gradients are not finite halves the
+    scale and updates nothing (Micikevicius et al., Mixed precision training, 2018). For other
+    precisions the scale is 1, and every step updates the weights.
 
     Args:
         optimizer: of float32 weights.
@@ -77,24 +77,24 @@ class LossScale:
         )
 
     def scaled(self, loss: Any) -> Any:
-        """The loss whose gradients are taken."""
+        """The scaled loss, whose gradients are computed."""
         return self.optimizer.scale_loss(loss) if self._scales else loss
 
     def unscaled(self, gradients: list[Any]) -> list[Any]:
-        """Gradients of the loss itself."""
+        """Gradients of the unscaled loss."""
         if not self._scales:
             return gradients
         return [gradient / self.optimizer.dynamic_scale for gradient in gradients]
 
     def apply(self, gradients: list[Any], variables: list[Any]) -> None:
-        """A step, inside a replica, by gradients of the loss itself."""
-        if self._scales:  # Keras takes the scale off them
+        """Updates the variables, inside a replica, by gradients of the unscaled loss."""
+        if self._scales:  # Keras divides them by the scale
             gradients = [gradient * self.optimizer.dynamic_scale for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
 
 def make_optimizer(config: Optimization) -> keras.optimizers.Optimizer:
-    """The optimizer of summed and clipped gradients; its learning rate is assigned at each step."""
+    """The optimizer; it expects summed and clipped gradients, and a learning rate at each step."""
     rate = config.learning_rate
     if config.optimizer in ("adam", "adamw"):
         return Adam(rate, epsilon=ADAM_EPSILON, weight_decay=config.weight_decay)
@@ -107,10 +107,10 @@ def learning_rate(config: Optimization, step: int, *, steps: int, plateaus: int)
     """The rate of one step.
 
     Args:
-        config: the course.
+        config: the schedule.
         step: steps done before it.
         steps: of the whole run.
-        plateaus: seen so far.
+        plateaus: number of plateaus so far.
 
     Returns:
         learning_rate times (step + 1) / warmup_steps during the warm-up; then, for "cosine",
@@ -131,7 +131,7 @@ def learning_rate(config: Optimization, step: int, *, steps: int, plateaus: int)
 
 
 class MovingAverage:
-    """Exponential moving average of a net's weights, which are then used in their place.
+    """Exponential moving average of a net's weights, for use in their place.
 
     Args:
         weights: the net's variables.
@@ -152,7 +152,7 @@ class MovingAverage:
             average.assign(weight)
 
     def update(self) -> None:
-        """One step, inside a graph: average += (1 - momentum) (weight - average)."""
+        """Updates the averages, inside a graph: average += (1 - momentum) (weight - average)."""
         for average, weight in zip(self.averages, self._weights, strict=True):
             average.assign_add((1.0 - self._momentum) * (weight - average))
 

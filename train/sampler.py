@@ -1,10 +1,10 @@
-"""Which window of which song comes at which step: a function of (seed, step) alone.
+"""The windows of each step: a function of (seed, step) alone.
 
-Draw i of a run is element i mod n of a permutation of all n windows that is keyed by
-(seed, i div n), so that every window comes exactly once an epoch and a run that starts at
-step 100 000 needs no history. The permutation is a four-round Feistel network on the next
-power of four, walked until it lands inside (Black and Rogaway, Ciphers with arbitrary
-finite domains, 2002).
+Draw i of a training run is element i mod n of a permutation of all n windows, with the key
+(seed, i div n). So every window is drawn exactly once per epoch, and a run that starts at step
+100 000 needs no history. The permutation is a four-round Feistel network on the next power of
+four, repeated until the result is in range (Black and Rogaway, Ciphers with arbitrary finite
+domains, 2002).
 """
 
 from collections.abc import Sequence
@@ -111,13 +111,13 @@ class Sampler:
         self._songs = list(spans.values())
 
     def draw(self, number: int) -> Window:
-        """The window of draw `number`, counted from 0 over the whole run."""
+        """The window of draw `number`, counted from 0 over the whole training run."""
         if self._sampling == "windows":
             epoch, position = divmod(number, self.windows)
             return self._window(permute(position, self.windows, key=_key(self._seed, epoch)))
         epoch, position = divmod(number, len(self._songs))
         first, end = self._songs[permute(position, len(self._songs), key=_key(self._seed, epoch))]
-        # The visit number walks through a permutation of the song's own windows.
+        # Successive visits go through a permutation of the song's own windows.
         turn, visit = divmod(epoch, end - first)
         key = _key(self._seed, first, turn, 1)
         return self._window(first + permute(visit, end - first, key=key))

@@ -19,10 +19,10 @@ from stemforge.train.optimization import LossScale, MovingAverage, make_optimize
 
 
 class Step:
-    """What a step is computed with.
+    """The net, optimizer and loss of a run's steps.
 
     Args:
-        net: what the nets look like.
+        net: the nets' kind and shape.
         config: how they are trained.
         stems: targets.
         weights: to start from, by name; None: fresh ones.
@@ -30,8 +30,8 @@ class Step:
 
     Attributes:
         model: the Keras model.
-        optimizer: Keras', of what moves the weights.
-        loss: what is minimised, but for the net's own losses.
+        optimizer: Keras' optimizer.
+        loss: what is minimised, apart from the net's own losses.
 
     Raises:
         UserError: `weights` are not of this net.
@@ -61,12 +61,12 @@ class Step:
         self._valid_loss = tf.function(self._loss, reduce_retracing=True)
 
     def start(self) -> None:
-        """Begins a run: averages are the weights."""
+        """Begins a run: sets the averages to the weights."""
         if self._average:
             self._average.start()
 
     def set_learning_rate(self, rate: float) -> None:
-        """For the next steps; before, it is the optimization's."""
+        """Sets the learning rate of the next steps."""
         self.optimizer.learning_rate.assign(rate)
 
     def train(self, batch: Batch) -> tuple[float, float]:
@@ -133,7 +133,7 @@ class Step:
         return tf.function(step)
 
     def _replica(self, batch: Batch) -> tuple[Any, Any]:
-        """One replica's part of a step: it sees its windows, and the whole batch's gradients."""
+        """One replica's part of a step: it has its own windows, and the whole batch's gradients."""
         replicas, variables = self._cluster.replicas, self.model.trainable_variables
         with tf.GradientTape() as tape:
             loss = self._loss(batch, training=True) / replicas

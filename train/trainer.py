@@ -1,4 +1,4 @@
-"""The training loop of one model, safe to stop and resume at any moment."""
+"""The training loop of one model; it can be stopped and resumed at any time."""
 
 import itertools
 import time
@@ -37,9 +37,9 @@ class Report:
         state: after the step.
         loss: of its batch.
         gradient_norm: global norm of its gradients, before clipping.
-        learning_rate: that it used.
-        waiting: share of the time since the first step here that was spent waiting for input.
-        row: the row of history that it wrote, if any.
+        learning_rate: of the step.
+        waiting: share of the time since this process' first step that was spent waiting for input.
+        row: the row of history that the step added, if any.
     """
 
     state: State
@@ -54,21 +54,21 @@ class Trainer:
     """Trains the nets of one model.
 
     Args:
-        net: what they look like.
+        net: their kind and shape.
         config: how they are trained.
         stems: targets.
         work: folder for checkpoints; a run that finds one there resumes from it. None for
-            workers that are not the chief: they resume from the chief's.
+            workers other than the chief: they resume from the chief's checkpoint.
         weights: to start from, by name; None: fresh ones.
-        cluster: whose replicas share each batch; None: one device.
+        cluster: the replicas that share each batch; None: one device.
 
     Attributes:
         step: nets and optimizer.
-        state: where the run stands.
+        state: of the run.
 
     Raises:
-        UserError: `weights`, or a checkpoint in `work`, are not of this net, or the batch cannot
-            be shared equally.
+        UserError: `weights`, or a checkpoint in `work`, are not of this net, or the replicas
+            cannot share the batch equally.
     """
 
     def __init__(
@@ -116,12 +116,12 @@ class Trainer:
             dataset: of the same stems and window; its train and valid splits are read.
             report: called after each step.
             should_stop: called after each step; a signal's number, at any worker, ends the run
-                with a checkpoint, 0 lets it go on.
+                with a checkpoint; 0 continues it.
 
         Raises:
             UserError: a loss or weight is not finite, no song is as long as a window, a
                 record is damaged, or a checkpoint cannot be written.
-            Interrupted: `should_stop` said so.
+            Interrupted: `should_stop` returned a signal's number.
         """
         config, cluster = self._config, self._cluster
         batches = dataset.training(
@@ -179,7 +179,7 @@ class Trainer:
         return row
 
     def _validate(self, dataset: Dataset) -> float:
-        """Validation loss; notes what it says of the run, and keeps the best weights."""
+        """Validation loss; updates the run's validations, and keeps the best weights."""
         state, config = self.state, self._config
         with self.step.evaluating():
             batches = dataset.validation(
@@ -228,7 +228,7 @@ class Trainer:
             self._checkpoints.save(self.state, values)
 
     def _restore(self) -> None:
-        """Loads the chief's newest checkpoint; without one, all start with its weights."""
+        """Loads the chief's newest checkpoint; without one, all start with the chief's weights."""
         cluster, variables = self._cluster, self.step.variables()
         state = self._checkpoints.latest() if self._checkpoints else None
         if self._checkpoints and state:
@@ -246,7 +246,7 @@ class Trainer:
 
 
 class _Pace:
-    """Share of the time that goes into waiting, from the end of the first step on."""
+    """Share of the time spent waiting, from the end of the first step on."""
 
     def __init__(self) -> None:
         self._waited = 0.0
@@ -261,7 +261,7 @@ class _Pace:
         self._waited += time.perf_counter() - started
 
     def step_done(self) -> None:
-        """Begins to count after the first step, which starts threads and traces graphs."""
+        """Starts the count after the first step, which starts threads and traces graphs."""
         self._now = time.perf_counter()
         if self._started is None:
             self._started, self._waited = self._now, 0.0

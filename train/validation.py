@@ -1,16 +1,16 @@
-"""What validations say of a run: its best steps, and where it stands still."""
+"""A run's best validations and its plateaus."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Validations:
-    """What is known after some validations.
+    """The result of all validations so far.
 
     Attributes:
         best: (loss, step) of the best ones, best first.
         stale: validations since the last new best or plateau.
-        plateaus: plateaus seen.
+        plateaus: number of plateaus.
     """
 
     best: tuple[tuple[float, int], ...] = ()
@@ -20,14 +20,13 @@ class Validations:
     def after(
         self, loss: float, step: int, *, keep_best: int, patience: int | None
     ) -> "Validations":
-        """What is known after one more.
+        """The result after one more validation.
 
         Args:
             loss: of the validation.
             step: of the run.
             keep_best: at most this many are kept.
-            patience: validations without a new best that make a plateau; None: none is looked
-                for.
+            patience: validations without a new best that make a plateau; None: no plateaus.
         """
         improved = not self.best or loss < self.best[0][0]
         best = tuple(sorted([*self.best, (loss, step)])[:keep_best])

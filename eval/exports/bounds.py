@@ -1,4 +1,4 @@
-"""What an export may differ by from the nets that were trained; no library is loaded here."""
+"""How far an export may differ from the trained nets; this module loads no library."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,14 +16,14 @@ class Bounds:
     """Upper bounds of a Parity; the defaults are those of `stemforge export`.
 
     Attributes:
-        max_difference_saved_model: of relative_difference, and so the others by format.
+        max_difference_saved_model: of relative_difference; the next ones are the same by format.
         max_difference_tflite_float32: see above.
         max_difference_tflite_float16: see above.
         max_difference_tflite_int8_weights: see above.
         max_difference_tflite_int8_mixed: see above.
         max_difference_segment: of TFLite files from waveform to waveforms.
-        max_sdr_loss_db: that whole clips may lose, in all formats but the next.
-        max_sdr_loss_int8_mixed_db: of tflite_int8_mixed.
+        max_sdr_loss_db: loss of SDR of whole clips, in all formats except tflite_int8_mixed.
+        max_sdr_loss_int8_mixed_db: the same in tflite_int8_mixed.
     """
 
     max_difference_saved_model: float = 1e-5
@@ -36,12 +36,12 @@ class Bounds:
     max_sdr_loss_int8_mixed_db: float = 0.3
 
     def check(self, name: str, kind: str, measured: "Parity") -> None:
-        """Refuses an export that does not compute what the trained nets compute.
+        """Refuses an export that differs too much from the trained nets.
 
         Args:
             name: of the file and the stem, for the message.
             kind: format, such as "saved_model" or "tflite_float16".
-            measured: its difference from them.
+            measured: its difference from the trained nets.
 
         Raises:
             UserError: an output is not finite, or differs by more than its bound.
@@ -51,9 +51,8 @@ class Bounds:
         bound: float = getattr(self, f"max_difference_{kind}")
         if measured.relative_difference > bound:
             raise UserError(
-                f"export: {name}: differs from the trained nets by "
-                f"{measured.relative_difference:.2e} of their rms, more than "
-                f"max_difference_{kind}={bound:.1e}"
+                f"export: {name}: the relative rms difference from the trained nets is "
+                f"{measured.relative_difference:.2e}, more than max_difference_{kind}={bound:.1e}"
             )
         which = "max_sdr_loss_db"
         if kind == "tflite_int8_mixed":
@@ -61,6 +60,6 @@ class Bounds:
         limit: float = getattr(self, which)
         if measured.sdr_change_db is not None and -measured.sdr_change_db > limit:
             raise UserError(
-                f"export: {name}: loses {-measured.sdr_change_db:.3f} dB of SDR, more than "
+                f"export: {name}: the loss of SDR is {-measured.sdr_change_db:.3f} dB, more than "
                 f"{which}={limit}"
             )

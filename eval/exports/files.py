@@ -33,7 +33,7 @@ def tflite_name(model: str, kind: TFLiteFormat) -> str:
 
 
 def formats_of(model: Model) -> list[TFLiteFormat]:
-    """The formats that a model's nets can be written in."""
+    """The formats that a model's nets support."""
     mixed = bool(model.net.int8_layers())
     return [kind for kind in TFLITE_FORMATS if mixed or kind != "int8_mixed"]
 
@@ -46,16 +46,16 @@ def segment_name(frames: int) -> str:
 def write_saved_model(models: Sequence[Model], path: Path) -> None:
     """Writes all models' nets as one SavedModel, which TensorFlow runs without our code.
 
-    Two signatures: "estimate", from "mixture", float32 [batch, frames, bins, 2], magnitudes, to
-    the same for each stem by its name; and "separate", from "waveform", float32 [samples, 2] of
-    any length, full scale at 1, to the same for each stem.
+    It has two signatures. "estimate": from "mixture", float32 [batch, frames, bins, 2],
+    magnitudes, to the same for each stem by its name. "separate": from "waveform", float32
+    [samples, 2] of any length, full scale at 1, to the same for each stem.
 
     Args:
         models: nets of all stems.
         path: a new folder.
 
     Raises:
-        UserError: the models are of different STFTs or have a stem in common.
+        UserError: the models have different STFTs or a stem in common.
     """
     interface = common_interface([model.interface for model in models])
     module = tf.Module()
@@ -80,7 +80,7 @@ def write_saved_model(models: Sequence[Model], path: Path) -> None:
 def to_tflite(model: Model) -> bytes:
     """One model's nets as a float32 TFLite file, magnitudes in and out, for a batch of one.
 
-    Its signature is "estimate", from "mixture" to one output per stem, which has its name.
+    Its signature is "estimate", from "mixture" to one output per stem, by its name.
     """
     net = model.net
     spec = tf.TensorSpec((1, net.frames, net.bins, 2), tf.float32, name="mixture")
@@ -96,14 +96,15 @@ def to_tflite(model: Model) -> bytes:
 
 
 def resized(model: Model, frames: int) -> Net:
-    """A model's nets for segments of so many frames.
+    """A model's nets for segments of this many frames.
 
     Raises:
-        UserError: they cannot take that length, or it is too short for segments to overlap.
+        UserError: they do not support that length, or it is too short for segments to overlap.
     """
     net, interface = model.net.resized(frames=frames), model.interface
     if frames * interface.frame_step_samples < interface.frame_length_samples:
-        raise UserError(f"frames={frames}: fewer than the STFT's frames overlap")
+        least = -(-interface.frame_length_samples // interface.frame_step_samples)
+        raise UserError(f"frames={frames}: too short for segments to overlap: use {least} or more")
     return net
 
 
@@ -117,10 +118,11 @@ def write_segment_tflite(models: Sequence[Model], path: Path, *, frames: int) ->
     Args:
         models: nets of all stems.
         path: a new file.
-        frames: how many the nets see at once.
+        frames: length of a segment.
 
     Raises:
-        UserError: the nets cannot take so many frames, or the models do not go together.
+        UserError: the nets do not support that length, or the models have different STFTs or a
+            stem in common.
     """
     models = [dataclasses.replace(model, net=resized(model, frames)) for model in models]
     interface = common_interface([model.interface for model in models])
@@ -139,15 +141,15 @@ def write_segment_tflite(models: Sequence[Model], path: Path, *, frames: int) ->
 
 
 def shrink(file: bytes, kind: TFLiteFormat, *, int8_layers: Sequence[str] = ()) -> bytes:
-    """A float32 TFLite file with smaller weights in its convolutions; all else stays as it is.
+    """Converts the convolutions' weights of a float32 TFLite file; all else is unchanged.
 
-    TensorFlow's own converter would make float16 of every constant, and the masks' 1e-10 zero, so
-    that silence became NaN.
+    TensorFlow's own converter would convert every constant to float16. The masks' 1e-10 would then
+    become zero, and silence NaN.
 
     Args:
         file: of `to_tflite` or `write_segment_tflite`.
         kind: "float32" changes nothing; "float16" and "int8_weights" compute in float32;
-            "int8_mixed" computes some layers in 8 bits, and scales their inputs as they come.
+            "int8_mixed" computes some layers in int8, and scales their inputs at run time.
         int8_layers: those layers, as the net names them.
     """
     if kind == "float32":
@@ -167,7 +169,7 @@ def shrink(file: bytes, kind: TFLiteFormat, *, int8_layers: Sequence[str] = ()) 
     config = qtyping.OpQuantizationConfig(
         weight_tensor_config=kernels, compute_precision=precision, explicit_dequantize=not mixed
     )
-    # Of several nets in one file all but the first have a number behind the layer's name.
+    # With several nets in one file, all except the first have a number after the layer's name.
     names = [rf"(^|[;/]){layer}(_\d+)?/" for layer in int8_layers] if mixed else [".*"]
     work = quantizer.Quantizer(file)
     for name in names:
@@ -195,14 +197,14 @@ def _variables(module: Any, models: Sequence[Model], *, library: Library) -> lis
 def _save(module: Any, path: Path, signatures: Mapping[str, Any]) -> None:
     try:
         tf.saved_model.save(module, str(path), signatures=dict(signatures))
-    except tf.errors.OpError as error:  # how TensorFlow tells of a full disk
+    except tf.errors.OpError as error:  # TensorFlow raises it when the disk is full
         reason = error.message.split(";")[-1].split(" [Op:")[0].strip()
         raise UserError(f"{path}: cannot be written: {reason}") from None
     _name_by_content(path / "fingerprint.pb")
 
 
 def _name_by_content(path: Path) -> None:
-    """Replaces the only random thing in a SavedModel, the name that its fingerprint gives it."""
+    """Replaces the only random part of a SavedModel, its fingerprint's uuid, by a hash."""
     fingerprint = FingerprintDef()
     fingerprint.ParseFromString(path.read_bytes())
     fingerprint.uuid = ""
@@ -212,7 +214,7 @@ def _name_by_content(path: Path) -> None:
 
 
 def _convert(module: Any, signatures: Mapping[str, Any]) -> bytes:
-    # By way of a SavedModel: converted from a bare function, the file computes NaN.
+    # Through a SavedModel: a file converted from a plain function computes NaN.
     with tempfile.TemporaryDirectory() as folder:
         _save(module, Path(folder), signatures)
         keys = [*signatures]
@@ -221,14 +223,14 @@ def _convert(module: Any, signatures: Mapping[str, Any]) -> bytes:
 
 
 def runner(path: Path, signature: str) -> Callable[..., dict[str, NDArray[Any]]]:
-    """An export ready to run as its users would: by TensorFlow's loader, or LiteRT.
+    """Loads an export as users do: by TensorFlow's loader, or by LiteRT.
 
     Args:
         path: a SavedModel's folder or a TFLite file.
         signature: "estimate" or "separate".
 
     Returns:
-        A function of float32 "mixture" or "waveform", by name, to float32 per stem.
+        A function from "mixture" or "waveform", float32, by name, to float32 per stem.
     """
     if path.is_dir():
         loaded = tf.saved_model.load(str(path))

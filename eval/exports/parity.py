@@ -1,4 +1,4 @@
-"""The proof that exports compute what Keras does, in numbers: of spectra and of sound."""
+"""Measures how far an export is from Keras, in magnitudes and in waveforms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Outputs = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Clip:
-    """A piece of real music to measure on.
+    """A piece of real music for measurements.
 
     Attributes:
         mixture: float32 [samples, 2], at the models' rate.
@@ -31,15 +31,15 @@ class Clip:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an export is from Keras on the same input.
+    """The difference between an export's output and Keras', on the same input.
 
     Attributes:
-        finite: every output value is.
+        finite: whether every output value is finite.
         max_difference: largest absolute difference, in the output's units.
         rms_difference: root mean square difference, in the output's units.
         relative_difference: rms_difference over the rms of Keras' output.
-        sdr_change_db: what it adds to the SDR of a whole clip (track_metrics.utterance_sdr), the
-            mean over clips; None where there is no truth.
+        sdr_change_db: the export's SDR minus Keras', of whole clips (track_metrics.utterance_sdr),
+            mean over clips; None where no true stem is known.
     """
 
     finite: bool
@@ -73,10 +73,10 @@ def _rms(values: NDArray[Any]) -> float:
 
 
 class KerasNets:
-    """The nets as Keras runs them: what exports are measured against.
+    """The nets as Keras runs them: the reference for exports.
 
     Args:
-        model: trained.
+        model: a trained model.
     """
 
     def __init__(self, model: Model) -> None:
@@ -93,7 +93,7 @@ class ExportedNets:
     """The nets of an export.
 
     Args:
-        interface: what goes in and comes out.
+        interface: its inputs and outputs.
         run: from float32 [1, frames, bins, 2] to the same by stem.
     """
 
@@ -109,12 +109,12 @@ class ExportedNets:
 def measure_nets(
     exported: Sequence[Nets], keras: Sequence[Nets], clips: Sequence[Clip]
 ) -> dict[str, Parity]:
-    """Compares magnitudes and sound of exported nets with Keras'.
+    """Compares magnitudes and waveforms of exported nets with Keras'.
 
     Args:
-        exported: of all stems.
-        keras: the same by Keras.
-        clips: to run them on.
+        exported: nets of all stems.
+        keras: the same nets, run by Keras.
+        clips: the input.
 
     Returns:
         By stem.
@@ -160,7 +160,7 @@ def separate_clips(models: Sequence[Nets], clips: Sequence[Clip]) -> list[Output
 def sdr_change(
     ours: Sequence[Waveform], theirs: Sequence[Waveform], truth: Sequence[Waveform | None]
 ) -> float | None:
-    """Mean of our SDR minus theirs, in dB, over the clips whose truth is known and sounds."""
+    """Mean of our SDR minus theirs, in dB, over the clips whose true stem is known and audible."""
     changes = [
         utterance_sdr(true, our) - utterance_sdr(true, their)
         for our, their, true in zip(ours, theirs, truth, strict=True)
@@ -172,12 +172,12 @@ def sdr_change(
 def measure_separation(
     separate: Callable[[Waveform], Outputs], keras: Sequence[Nets], clips: Sequence[Clip]
 ) -> dict[str, Parity]:
-    """Compares waveforms of an export with what Separator makes of the same nets.
+    """Compares waveforms of an export with those of Separator with the same nets.
 
     Args:
         separate: from float32 [samples, 2] to the same by stem.
         keras: nets of all stems.
-        clips: to run them on.
+        clips: the input.
 
     Returns:
         By stem.
@@ -200,7 +200,7 @@ def measure_separation(
 def add_segments(
     separate: Callable[[Waveform], Outputs], waveform: Waveform, interface: Interface
 ) -> Outputs:
-    """Separates a song by an export that takes segments: what an app does around it.
+    """Separates a song by an export that takes segments, as an app does.
 
     Args:
         separate: the export, from float32 [(frames - 1) * hop + length, 2] to the same by stem.

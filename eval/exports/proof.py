@@ -1,7 +1,7 @@
-"""Measuring the files of a folder of exports: what writes them and what verifies them call this.
+"""Measures the files of a folder of exports, when they are written and when they are verified.
 
-Each function returns Parity by entry of parity.json (a file's name in the folder, and the
-signature where there are two) and stem.
+Each function returns a Parity for each entry of parity.json (a file's name in the folder, and
+the signature where there are two) and each stem.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ Measured = dict[str, dict[str, Parity]]
 
 
 def measure_saved_model(path: Path, reference: Sequence[Nets], clips: Sequence[Clip]) -> Measured:
-    """Both signatures of a SavedModel.
+    """Measures both signatures of a SavedModel.
 
     Args:
         path: its folder.
         reference: nets of all stems.
-        clips: to run them on.
+        clips: the input.
     """
     with quiet_stderr():
         estimate = files.runner(path, SIGNATURE)
@@ -42,12 +42,12 @@ def measure_saved_model(path: Path, reference: Sequence[Nets], clips: Sequence[C
 def measure_tflite(
     paths: Sequence[Path], reference: Sequence[Nets], clips: Sequence[Clip]
 ) -> Measured:
-    """TFLite files of one format from magnitudes to magnitudes.
+    """Measures TFLite files of one format, from magnitudes to magnitudes.
 
     Args:
-        paths: a file a model.
+        paths: one file per model.
         reference: nets of the same stems.
-        clips: to run them on; all files' stems share the mixture.
+        clips: the input; the stems of all files share its mixture.
     """
     nets = [LiteRTNets(path, threads=1) for path in paths]
     measured = parity.measure_nets(nets, reference, clips)
@@ -58,12 +58,12 @@ def measure_tflite(
 
 
 def measure_segment(path: Path, reference: Sequence[Nets], clips: Sequence[Clip]) -> Measured:
-    """A TFLite file from waveform to waveforms.
+    """Measures a TFLite file from waveform to waveforms.
 
     Args:
         path: of the file.
-        reference: nets of all stems, for as many frames as the file takes.
-        clips: to run them on.
+        reference: nets of all stems, of the file's number of frames.
+        clips: the input.
     """
     interface = common_interface([nets.interface for nets in reference])
     with quiet_stderr():

@@ -1,4 +1,4 @@
-"""Golden vectors: what a port to another language must compute of a short clip, step by step."""
+"""Golden vectors: what a port to another language must compute for a short clip, step by step."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +18,13 @@ def write_vectors(folder: Path, waveform: Waveform, models: Sequence[Nets]) -> N
     As vectors.npz, and each array also as NAME.f32, little-endian float32 in C order:
 
         waveform            [samples, 2]
-        magnitude           [segments * frames, bins, 2], the last segment filled up with zeros
-        estimate_STEM       the same, of the nets
-        mask_STEM           the same, of Separator's defaults
-        output_STEM         [samples, 2], what Separator returns
+        magnitude           [segments * frames, bins, 2], the last segment padded with zeros
+        estimate_STEM       the same shape, the nets' output
+        mask_STEM           the same shape, by Separator's defaults
+        output_STEM         [samples, 2], Separator's output
 
-    vectors.txt says in words what the numbers belong to: stems, frames, bins, frame_length_samples,
-    frame_step_samples, sample_rate_hz, and the arrays' shapes.
+    vectors.txt lists stems, frames, bins, frame_length_samples, frame_step_samples,
+    sample_rate_hz, and the arrays' shapes.
 
     Args:
         folder: an existing folder.

@@ -1,4 +1,4 @@
-"""What runs the nets: a model's files to a function from magnitudes to magnitudes.
+"""Runs the nets: turns a model's files into a function from magnitudes to magnitudes.
 
 - tensorflow: model directories
 - litert: TFLite files, without TensorFlow

@@ -22,7 +22,7 @@ METADATA = "stemforge"  # name of the buffer that holds an Interface as JSON
 
 
 def with_interface(file: bytes, interface: Interface) -> bytes:
-    """A TFLite file with its Interface added to it, as JSON in a metadata buffer."""
+    """Adds an Interface to a TFLite file, as JSON in a metadata buffer."""
     import flatbuffers
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
@@ -38,10 +38,10 @@ def with_interface(file: bytes, interface: Interface) -> bytes:
 
 
 def read_interface(path: Path) -> Interface:
-    """What goes into a TFLite file of ours and comes out.
+    """Inputs and outputs of a TFLite file that stemforge exported.
 
     Raises:
-        UserError: it is missing, no TFLite file, or not of ours.
+        UserError: the file is missing, not a TFLite file, or not exported by stemforge.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -54,7 +54,7 @@ def read_interface(path: Path) -> Interface:
         if entry.Name() == METADATA.encode():
             values = json.loads(bytes(model.Buffers(entry.Buffer()).DataAsNumpy()))
             return Interface(**values | {"stems": tuple(values["stems"])})
-    raise UserError(f"{path}: it does not say what it separates: export it with stemforge")
+    raise UserError(f"{path}: not a TFLite file of stemforge: write it with `stemforge export`")
 
 
 class LiteRTNets:
@@ -65,13 +65,13 @@ class LiteRTNets:
         threads: how many LiteRT uses.
 
     Raises:
-        UserError: it is no TFLite file of ours.
+        UserError: see `read_interface`, or LiteRT cannot read the file.
     """
 
     def __init__(self, path: Path, *, threads: int) -> None:
         self.interface = read_interface(path)
         try:
-            with quiet_stderr():  # tells what it runs on
+            with quiet_stderr():  # LiteRT prints which device it uses
                 interpreter = Interpreter(str(path), num_threads=threads)
                 interpreter.allocate_tensors()
                 self._run = interpreter.get_signature_runner(SIGNATURE)
@@ -93,10 +93,10 @@ class LiteRTNets:
 
 
 def _release_pages(path: Path) -> None:
-    """Takes a mapped file out of this process' memory; what is read again comes from disk.
+    """Frees the memory of a mapped file; later reads come from the disk.
 
-    XNNPACK has copied the weights into an order of its own by then, and LiteRT keeps the file
-    mapped: 35 MB a net that would lie idle.
+    XNNPACK has copied the weights into its own order by then, but LiteRT keeps the file mapped:
+    35 MB per net that nothing uses.
     """
     if sys.platform != "linux":
         return

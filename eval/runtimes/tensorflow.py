@@ -1,4 +1,7 @@
-"""Model directories on TensorFlow: the nets as their own module lowers them, no Keras."""
+"""Runs model directories on TensorFlow: each net's own operations, or its Keras model in a graph.
+
+See train.nets.protocol, `lowered`.
+"""
 
 import functools
 import math
@@ -19,7 +22,7 @@ from stemforge.train.nets.protocol import Net
 
 @functools.cache
 def _compiled(run: Callable[[Any, Any], list[Any]]) -> Any:
-    """Nets that share a function share its graph; their weights are arguments."""
+    """Compiles a function once for all nets that share it; their weights are arguments."""
     return tf.function(run, autograph=False)
 
 
@@ -27,8 +30,8 @@ class TensorFlowNets:
     """One model's nets on TensorFlow.
 
     Args:
-        interface: what goes in and comes out.
-        net: what the nets look like, of the interface's size.
+        interface: its inputs and outputs.
+        net: the nets' kind and shape, of the interface's size.
         weights: by name, as in a model directory.
         precision: "bfloat16" computes all but masks and estimates in bfloat16.
 
@@ -75,15 +78,15 @@ def load_nets(
     """Reads a model directory.
 
     Args:
-        folder: its place.
+        folder: the model directory.
         precision: see TensorFlowNets.
-        max_frequency_hz: up to where the nets look, rounded up to what they can take; None: as
-            they were trained.
-        frames: how many the nets see at once; None: as they were trained.
+        max_frequency_hz: highest frequency that the nets process, rounded up to a size that they
+            support; None: as trained.
+        frames: number of frames that the nets process at once; None: as trained.
 
     Raises:
-        UserError: it is no model directory, its weights do not fit, the nets cannot take that
-            size, or the frequency is not above 0 and at most half the sampling rate.
+        UserError: it is not a model directory, its weights do not fit, the nets do not support
+            that size, or the frequency is not above 0 and at most half the sampling rate.
     """
     card = read_card(folder)
     net: Net = card["net"]

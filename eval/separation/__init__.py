@@ -1,8 +1,8 @@
-"""Songs to stems with trained nets.
+"""Separation of songs into stems with trained nets.
 
-- separator: the Separator: models and options to stems
-- streaming: a song that comes block by block, in bounded memory
-- filters: magnitude estimates to the stems' spectra
+- separator: the Separator: models, options, stems
+- streaming: separation block by block, in bounded memory
+- filters: from magnitude estimates to the stems' spectra
 - wiener: the multichannel Wiener filter
 - graph: from waveform to waveforms in one TensorFlow graph
 """

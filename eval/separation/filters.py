@@ -12,31 +12,31 @@ from stemforge.features.signal.masks import direct_mask, ratio_masks
 from stemforge.features.signal.stft import FRAMES_AT_ONCE, Spectrum
 
 Estimates = NDArray[np.float32]
-# Spectra of the wanted stems, complex64 [frames, bins, 2], made where they are used: threads
-# share that work.
+# Spectra of the wanted stems, complex64 [frames, bins, 2], computed where they are used, so that
+# threads share the work.
 Spectra = Sequence[Callable[[], Spectrum]]
 
 
 class Filter(Protocol):
-    """Takes a song's frames in order, and gives them back in order, not always at once."""
+    """Takes a song's frames in order, and returns the stems' frames in order, maybe later."""
 
     def push(self, spectrum: Spectrum, estimates: Estimates) -> list[Spectra]:
         """Takes complex64 [frames, bins, 2] and float32 [stems, frames, fewer bins, 2]."""
         ...
 
     def finish(self) -> list[Spectra]:
-        """What is left after the last frame."""
+        """The remaining frames, after the last `push`."""
         ...
 
 
 class MaskFilter:
-    """A share of the mixture for each stem, bin by bin.
+    """Gives each stem a share of the mixture in each bin.
 
     Args:
         wanted: numbers of the stems to return.
         mask: "ratio" or "direct".
         exponent: of a ratio mask.
-        extension: what the mask is above the estimates' bins.
+        extension: the mask above the estimates' bins.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class MaskFilter:
         else:
             mixture = np.abs(spectrum[:, :bins])
             masks = np.stack([direct_mask(estimate, mixture) for estimate in estimates])
-        # Channels first, as the FFT wants them.
+        # Channels first, as the FFT needs them.
         channels = np.moveaxis(spectrum, -1, 0)
 
         def apply(stem: int) -> Spectrum:
@@ -74,12 +74,12 @@ class MaskFilter:
         return [lambda stem=stem: apply(stem) for stem in self._wanted]  # type: ignore[misc]
 
     def finish(self) -> list[Spectra]:
-        """Nothing: no frame waits."""
+        """Nothing: `push` has returned all frames."""
         return []
 
 
 class WienerFilter:
-    """`wiener_filter` on windows that lie on the song's grid, the last one shorter.
+    """Applies `wiener_filter` to consecutive windows of the song; the last may be shorter.
 
     Args:
         wanted: numbers of the stems to return.
@@ -93,7 +93,7 @@ class WienerFilter:
         self._frames = 0
 
     def push(self, spectrum: Spectrum, estimates: Estimates) -> list[Spectra]:
-        """Filters the windows that are whole."""
+        """Filters the windows that are complete."""
         self._held.append((spectrum, estimates))
         self._frames += len(spectrum)
         return self._drain(self._frames // self._window * self._window)

@@ -1,7 +1,7 @@
 """The TensorFlow twin of eval.separation: from waveform to waveforms in one graph.
 
-What Separator does with its defaults: a ratio mask of energies, or, of a single stem, the
-net's own mask; nothing above the nets' highest bin.
+It does the same as Separator with its defaults: ratio masks of energies, or the net's own mask
+for a single stem, and zeros above the nets' highest bin.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ class GraphNets:
     """One model's nets in a graph.
 
     Attributes:
-        interface: what goes in and comes out.
-        lowered: the nets, their values as tensors or variables.
+        interface: inputs and outputs.
+        lowered: the nets, with values that are tensors or variables.
     """
 
     interface: Interface
@@ -35,18 +35,18 @@ class GraphNets:
 
 
 def separate_segment(waveform: Any, models: Sequence[GraphNets], *, frames: int) -> dict[str, Any]:
-    """Separates one segment; adding consecutive ones, overlapped, gives the song's stems.
+    """Separates one segment; the overlapped sum of consecutive segments gives the song's stems.
 
-    Segments start at every multiple of frames * hop samples of the song, in front of which
-    stand `frame_length_samples` zeros, as eval.separation.streaming has it.
+    `frame_length_samples` zeros come before the song, as in eval.separation.streaming. Segments
+    start at every multiple of frames * hop samples of the result.
 
     Args:
         waveform: float32 [(frames - 1) * hop + length, 2], full scale at 1.
         models: nets of all stems.
-        frames: how many the nets see at once.
+        frames: number of frames that the nets process at once.
 
     Returns:
-        float32 of the waveform's shape by stem, its ends faded by the STFT's windows.
+        float32 of the waveform's shape by stem; the STFT's windows fade both ends.
     """
     interface = models[0].interface
     framing, bins = interface.framing, interface.bins
@@ -100,7 +100,7 @@ def separate_song(waveform: Any, models: Sequence[GraphNets]) -> dict[str, Any]:
 
     kind = tf.TensorSpec([len(stems), span, 2], tf.float32)
     parts = tf.map_fn(one, tf.range(segments), fn_output_signature=kind, parallel_iterations=1)
-    # Each segment's end lies under the next one's beginning.
+    # The end of each segment overlaps the start of the next one.
     parts = tf.transpose(parts, [1, 0, 2, 3])
     overlap = span - advance
     heads, tails = parts[:, :, :advance], parts[:, :, advance:]

@@ -1,4 +1,4 @@
-"""Separating a waveform into stems with trained nets, as Spleeter does it."""
+"""Separates a waveform into stems with trained nets, as Spleeter does."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from stemforge.features.corpus.sources import VOCALS
 from stemforge.features.signal.stft import Waveform
 from stemforge.train.model_files import Interface, find_model_folders, find_tflite, read_card
 
-BLOCK_SAMPLES = 2**18  # 6 s: how often a whole song reports its progress
+BLOCK_SAMPLES = 2**18  # 6 s: `separate` reports its progress this often
 RESIDUAL = "residual"
 INSTRUMENTAL = "instrumental"
 
@@ -40,25 +40,26 @@ class Separator:
     """Trained nets, ready to separate songs.
 
     Args:
-        models: of one stem or several each, all trained on the same STFT.
-        stems: wanted ones, in the order of the result; None: all that the models have.
-        mask: "ratio" gives each of two or more stems its share of the mixture and runs every
-            net; "direct" uses a net's own mask, estimate / mixture, and runs the wanted stems'
-            nets only. None: "ratio", or "direct" for a single stem, whose ratio mask would
-            be 1 everywhere.
+        models: models of one or several stems each, all trained on the same STFT.
+        stems: the wanted stems, in the order of the result; None: all stems of the models.
+        mask: "ratio" gives each of two or more stems its share of the mixture, and runs every
+            net. "direct" uses each net's own mask, estimate / mixture, and runs only the nets of
+            the wanted stems. None: "ratio", or "direct" for a single stem, whose ratio mask
+            would be 1 everywhere.
         exponent: of the estimates in a ratio mask, positive.
-        mask_extension: what the mask is above the nets' highest bin: "zeros", or its "average"
-            over their bins, as Spleeter's mask_extension.
-        mwf_window_frames: length of the windows of a multichannel Wiener filter, which takes
-            the place of the mask and runs every net; None: no such filter.
-        overlap_frames: how far the parts of a song overlap that the nets see one by one; there
-            the estimates fade over from one to the next. 0 as in Spleeter; at most half a part.
+        mask_extension: the mask above the nets' highest bin: "zeros", or the "average" of the
+            mask over their bins, as Spleeter's mask_extension.
+        mwf_window_frames: length of the windows of a multichannel Wiener filter, which replaces
+            the mask and runs every net; None: no such filter.
+        overlap_frames: the nets process a song in parts; consecutive parts overlap by this many
+            frames, and their estimates are cross-faded there. 0 as in Spleeter; at most half a
+            part.
         residual: also return "residual", the mixture minus the wanted stems.
         instrumental: also return "instrumental", the mixture minus the vocals.
 
     Raises:
-        UserError: no model, two for one stem, models of different STFTs, a stem that no model
-            has, a ratio mask of one stem, or options that exclude each other.
+        UserError: no model, two models for one stem, models of different STFTs, a stem that no
+            model has, a ratio mask of one stem, or options that exclude each other.
     """
 
     def __init__(
@@ -79,9 +80,11 @@ class Separator:
         self._wanted = known if stems is None else tuple(stems)
         _check_stems(known, self._wanted)
         if instrumental and VOCALS not in known:
-            raise UserError(f"no {INSTRUMENTAL}: the models have no {VOCALS} to leave out")
-        # What the nets' estimates are turned into, which is more than what is returned where
-        # the vocals are only left out.
+            raise UserError(
+                f"{INSTRUMENTAL}: the models have no {VOCALS} to subtract: leave {INSTRUMENTAL} "
+                "out or add such a model"
+            )
+        # The stems to compute: also the vocals where they are only subtracted.
         left_out = instrumental and VOCALS not in self._wanted
         self._inner = (*self._wanted, VOCALS) if left_out else self._wanted
         self._extras = (RESIDUAL,) * residual + (INSTRUMENTAL,) * instrumental
@@ -91,11 +94,13 @@ class Separator:
         elif mwf_window_frames is not None and (
             mask is not None or exponent != 2.0 or mask_extension != "zeros"
         ):
-            raise UserError("a Wiener filter has no mask, exponent or mask_extension")
+            raise UserError(
+                "a Wiener filter does not use mask, exponent or mask_extension: leave them out"
+            )
         if mask != "direct" and len(known) < 2:
             what = "ratio mask" if mask else "Wiener filter"
             raise UserError(
-                f"a {what} of {known[0]} alone lets all through: use mask=direct or more models"
+                f"a {what} of {known[0]} alone changes nothing: use mask=direct or more models"
             )
         _check_numbers(exponent, mwf_window_frames, overlap_frames, self._interface.frames)
         self._mask = mask
@@ -127,16 +132,17 @@ class Separator:
 
         Args:
             models: model directories, or .tflite files; see `find_models`.
-            runtime: "tensorflow" for the former, "litert", which needs and loads no TensorFlow,
-                for the latter; None: what they are for.
-            precision: that TensorFlow computes in: "float32" or "bfloat16", which is faster on
-                CPUs that have instructions for it alone.
-            max_frequency_hz: up to where the nets look, rounded up to what they can take; None:
-                as they were trained. For TensorFlow alone: a .tflite file's shape is fixed.
+            runtime: "tensorflow" for model directories; "litert" for .tflite files, which does
+                not need TensorFlow; None: chosen by the models.
+            precision: in which TensorFlow computes: "float32" or "bfloat16", which is faster
+                only on CPUs that have instructions for it.
+            max_frequency_hz: highest frequency that the nets process, rounded up to a size that
+                they support; None: as trained. Only for TensorFlow: a .tflite file's shape is
+                fixed.
             options: the constructor's.
 
         Raises:
-            UserError: a folder or file is no model, TensorFlow is not installed, or see the
+            UserError: a folder or file is not a model, TensorFlow is not installed, or see the
                 constructor.
         """
         models = list(models)
@@ -144,7 +150,10 @@ class Separator:
             runtime = "litert" if any(path.suffix == ".tflite" for path in models) else "tensorflow"
         if runtime == "litert":
             if precision != "float32" or max_frequency_hz is not None:
-                raise UserError("runtime=litert: precision and frequencies are those of the files")
+                raise UserError(
+                    "runtime=litert: the files fix precision and max_frequency_hz: leave them out "
+                    "or use model directories"
+                )
             from stemforge.eval.runtimes.litert import LiteRTNets
 
             threads = max(1, (os.cpu_count() or 1) // max(1, len(models)))
@@ -168,8 +177,8 @@ class Separator:
     ) -> dict[str, Waveform]:
         """Separates a song.
 
-        Other rates are resampled to the models' and back; mono is separated as two equal
-        channels and returned as their mean.
+        Other rates are resampled to the models' rate and back. Mono is separated as two equal
+        channels, and their mean is returned.
 
         Args:
             waveform: float32 [samples, 1 or 2], full scale at 1, finite.
@@ -177,7 +186,7 @@ class Separator:
             progress: called after each part with the seconds of the song that are done.
 
         Returns:
-            float32 [samples, channels] per stem, as long and as wide as the input.
+            float32 [samples, channels] per stem, of the input's shape.
 
         Raises:
             UserError: more than two channels, no samples, or samples that are not finite.
@@ -204,17 +213,17 @@ class Separator:
     def separate_stream(
         self, blocks: Iterable[Waveform], *, sample_rate_hz: int
     ) -> Iterator[dict[str, Waveform]]:
-        """Separates a song that comes block by block, in memory that does not grow with it.
+        """Separates a song block by block, in memory that does not grow with its length.
 
-        How the song is cut into blocks changes nothing.
+        The size of the blocks does not change the result.
 
         Args:
             blocks: float32 [samples, 1 or 2] each, full scale at 1, finite.
             sample_rate_hz: their sampling rate.
 
         Yields:
-            float32 [samples, channels] per stem: what is ready after each block, which may be
-            nothing, and the rest after the last. Together as long as the blocks.
+            float32 [samples, channels] per stem: after each block the samples that are ready,
+            maybe none, and after the last block the rest. In total as long as the blocks.
 
         Raises:
             UserError: more than two channels, no samples at all, or samples that are not
@@ -233,7 +242,7 @@ class Separator:
         yield song.finish()
 
     def start(self) -> StereoSeparation:
-        """Begins a song at the models' rate, in stereo."""
+        """Starts a song at the models' rate, in stereo."""
         interface = self._interface
         wanted = [self._estimated.index(stem) for stem in self._inner]
         found: Filter
@@ -265,12 +274,12 @@ class Separator:
             for stem, found in model(mixture).items():
                 estimates[self._estimated.index(stem)] = found
 
-        # Side by side: a net alone keeps several cores less busy than several nets do.
+        # In parallel: several nets use several cores better than one net does.
         list(self._threads.map(run, self._models))
         return estimates
 
     def named(self, mixture: Waveform, inner: Sequence[Waveform]) -> dict[str, Waveform]:
-        """Outputs by name, from the mixture and what the nets' estimates were turned into."""
+        """Outputs by name, from the mixture and the separated stems."""
         found = dict(zip(self._inner, inner, strict=True))
         out = {stem: found[stem] for stem in self._wanted}
         if RESIDUAL in self._extras:
@@ -281,13 +290,13 @@ class Separator:
 
 
 def find_models(place: str | Path, *, runtime: Runtime | None = None) -> list[Path]:
-    """Finds what `Separator.load` takes.
+    """Finds the models for `Separator.load`.
 
     Args:
         place: a model directory or a folder of them (such as models/), a .tflite file or a
             folder of them (such as exports/).
-        runtime: that is to run them; None: TensorFlow for model directories where it is
-            installed, else LiteRT for .tflite files where there are some.
+        runtime: which one will run them. None: model directories if TensorFlow is installed, else
+            .tflite files; where there are none, the other kind.
 
     Returns:
         Model directories or float32 .tflite files, sorted by name.
@@ -306,14 +315,14 @@ def find_models(place: str | Path, *, runtime: Runtime | None = None) -> list[Pa
     for find in (first, second):
         with contextlib.suppress(UserError):
             return find(place)
-    return find_model_folders(place)  # says what is not there
+    return find_model_folders(place)  # raises the error
 
 
 def read_interface(model: Path) -> Interface:
-    """What goes into a model and comes out: of a model directory or a .tflite file.
+    """Inputs and outputs of a model directory or a .tflite file.
 
     Raises:
-        UserError: it is neither.
+        UserError: the path is neither.
     """
     if model.is_dir():
         return Interface.from_card(read_card(model))
@@ -323,16 +332,16 @@ def read_interface(model: Path) -> Interface:
 
 
 def common_interface(interfaces: Sequence[Interface]) -> Interface:
-    """What several models' nets take and give together.
+    """Inputs and outputs of several models together.
 
     Args:
-        interfaces: theirs, all alike but for the stems.
+        interfaces: of the models; they may differ only in the stems.
 
     Returns:
         One with all stems, in their order.
 
     Raises:
-        UserError: no model, two for one stem, or models of different STFTs.
+        UserError: no model, two models for one stem, or models of different STFTs.
     """
     if not interfaces:
         raise UserError("no model to separate with")
@@ -343,18 +352,20 @@ def common_interface(interfaces: Sequence[Interface]) -> Interface:
             if ours != theirs and field.name != "stems":
                 raise UserError(
                     f"models differ: {field.name} is {ours} for {first.name}, {theirs} for "
-                    f"{other.name}"
+                    f"{other.name}: use models with the same {field.name}"
                 )
     stems = tuple(stem for interface in interfaces for stem in interface.stems)
     if len(set(stems)) < len(stems):
-        raise UserError(f"two models for one stem among {', '.join(stems)}")
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise UserError(f"stem {twice!r}: two models have it: leave one of them out")
     return dataclasses.replace(first, stems=stems)
 
 
 def _check_stems(known: Sequence[str], wanted: Sequence[str]) -> None:
     for stem in wanted:
         if stem not in known or wanted.count(stem) > 1:
-            raise UserError(f"stem {stem!r}: name once each of {', '.join(known)} at most")
+            what = "named twice" if stem in known else "no model has it"
+            raise UserError(f"stem {stem!r}: {what}: name some of {', '.join(known)}, each once")
     if not wanted:
         raise UserError(f"no stem to separate: name some of {', '.join(known)}")
 
@@ -366,13 +377,13 @@ def _check_numbers(exponent: float, mwf_window: int | None, overlap: int, frames
         raise UserError(f"mwf_window_frames={mwf_window}: must be 1 or more")
     if not 0 <= overlap <= frames // 2:
         raise UserError(
-            f"overlap_frames={overlap}: must be 0 to {frames // 2}, half of what the nets see "
-            "at once"
+            f"overlap_frames={overlap}: must be 0 to {frames // 2}, half of the {frames} frames "
+            "that the nets process at once"
         )
 
 
 class _Song:
-    """Rates, channels and outputs around a StereoSeparation."""
+    """Converts rates, channels and outputs for a StereoSeparation."""
 
     def __init__(self, separator: Separator, *, channels: int, sample_rate_hz: int) -> None:
         inside_hz = separator.sample_rate_hz

@@ -1,6 +1,7 @@
-"""Separation of a song that comes block by block, in memory that does not grow with it.
+"""Separates a song block by block, in memory that does not grow with its length.
 
-How the blocks are cut changes nothing: frames, parts and resampling lie on the song's grid.
+The size of the blocks does not change the result: the positions of frames, parts and resampled
+samples depend on the song alone.
 """
 
 import os
@@ -21,8 +22,8 @@ TAPS_PER_PHASE = 10  # of scipy.signal.resample_poly's filter, to each side
 class StereoSeparation:
     """One song at the nets' rate, on Spleeter's grid.
 
-    One window of zeros goes in front, a frame starts at every hop that begins before the
-    end, and parts of T frames are zero-padded at the end.
+    One window of zeros comes first, a frame starts at every hop before the end, and the last
+    part of T frames is padded with zeros.
 
     Args:
         estimate: from a part's magnitudes, float32 [frames, bins, 2], to those of the stems,
@@ -31,7 +32,7 @@ class StereoSeparation:
         wanted: how many stems the filter returns.
         frames: of a part, T.
         bins: of a part, F.
-        overlap_frames: how far parts overlap; there one fades over into the next.
+        overlap_frames: overlap of consecutive parts, which are cross-faded there.
         framing: of the STFT.
     """
 
@@ -67,7 +68,7 @@ class StereoSeparation:
         self._threads = ThreadPoolExecutor(max_workers=min(wanted, os.cpu_count() or 1))
 
     def push(self, waveform: Waveform) -> list[Waveform]:
-        """Takes float32 [samples, 2]; returns what is ready of each stem, in order."""
+        """Takes float32 [samples, 2]; returns the samples of each stem that are ready."""
         self._samples += len(waveform)
         self._append(waveform)
         span = self._framing.span(self._frames)
@@ -83,7 +84,7 @@ class StereoSeparation:
         return self._synthesise(found)
 
     def finish(self) -> list[Waveform]:
-        """The rest of each stem: all together are as long as what was pushed."""
+        """The rest of each stem; in total a stem is as long as the input."""
         framing = self._framing
         frames = framing.cover(self._samples)
         span, advance = framing.span(self._frames), self._frames - self._overlap
@@ -108,7 +109,7 @@ class StereoSeparation:
         self._buffered += len(waveform)
 
     def _separate(self, part: Waveform, keep: int) -> tuple[Spectrum, Estimates]:
-        """Spectrum and estimates of a part's first frames; the rest fades into the next."""
+        """Spectrum and estimates of a part's first frames; the rest is faded into the next part."""
         spectrum = stft(part, self._framing)
         mixture = np.ascontiguousarray(np.abs(spectrum[:, : self._bins]))
         estimates = self._estimate(mixture)
@@ -145,7 +146,7 @@ class StereoSeparation:
 
 
 class Resampler:
-    """scipy.signal.resample_poly of a signal that comes block by block.
+    """Resamples a signal block by block, as scipy.signal.resample_poly does.
 
     Args:
         from_hz: rate of the input.
@@ -159,7 +160,7 @@ class Resampler:
         reach = -(-TAPS_PER_PHASE * max(self._up, self._down) // self._up)  # input samples
         self._context = -(-reach // self._down) * self._down
         self._held = np.zeros((0, channels), np.float32)
-        self._start = 0  # input position of what is held: a multiple of `down`
+        self._start = 0  # input position of `_held`: a multiple of `down`
         self._done = 0  # output samples
 
     def push(self, waveform: Waveform) -> Waveform:
@@ -179,7 +180,7 @@ class Resampler:
     def _emit(self, until: int) -> Waveform:
         if until <= self._done:
             return self._held[:0]
-        import scipy.signal  # half a second and 70 MB, which a song at the nets' rate saves
+        import scipy.signal  # 0.5 s and 70 MB; not needed at the nets' own rate
 
         found = scipy.signal.resample_poly(self._held, self._up, self._down, axis=0)
         first = self._start // self._down * self._up

@@ -15,9 +15,9 @@ def wiener_filter(estimates: NDArray[np.float32], mixture: Spectrum) -> Spectrum
     The stems' spectra start as y_j = e_j / sum_k e_k * x, scaled so that |x| <= 10. Their
     powers v_j = mean over channels of |y_j|^2 and spatial covariances
     R_j = sum_t y_j y_j^H / sum_t v_j give the filter y_j = v_j R_j C^-1 x, where
-    C = sum_j v_j R_j + sqrt(eps) I. This is norbert.wiener(v, x), which Spleeter's own
-    MWF option calls; Nugraha, Liutkus, Vincent: Multichannel audio source separation with
-    deep neural networks (IEEE/ACM TASLP 2016).
+    C = sum_j v_j R_j + sqrt(eps) I. Spleeter's own MWF option calls the same,
+    norbert.wiener(v, x). Source: Nugraha, Liutkus, Vincent: Multichannel audio source separation
+    with deep neural networks (IEEE/ACM TASLP 2016).
 
     Args:
         estimates: float32 [stems, frames, bins, 2], magnitudes of the lowest bins; above them

@@ -1,4 +1,4 @@
-"""`stemforge score`: anyone's estimates against the true stems."""
+"""`stemforge score`: scores estimates of any source against the true stems."""
 
 import argparse
 import functools
@@ -30,16 +30,16 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "score",
         help="museval's scores of estimates, and a leaderboard",
-        description="Scores estimates of a corpus' test tracks by BSSEval v4 as museval "
-        "does, and sets all methods that OUTPUT holds side by side. Exit code 1 where an estimate "
-        "was missing or not as it should be; all else is scored. A run that was stopped goes on.",
+        description="Scores estimates of a corpus' test tracks by BSSEval v4, as museval does, and "
+        "compares all methods in the folder --output. Exit code 1 if an estimate was missing or "
+        "had a problem; the others are scored. A stopped run is resumed.",
     )
     option = parser.add_argument
     option(
         "estimates",
         nargs="?",
         metavar="ESTIMATES",
-        help="folder with TRACK/TARGET.wav or .flac, or test/TRACK/TARGET.wav; or --model",
+        help="folder with TRACK/TARGET.wav or .flac, or test/TRACK/TARGET.wav; else give --model",
     )
     option(
         "--corpus",
@@ -47,25 +47,25 @@ def add_to(commands: Any) -> None:
         metavar="ROOT",
         help="MUSDB folder with .stem.mp4 files or folders of WAV files in its test/",
     )
-    option("--output", required=True, metavar="DIR", help="folder of scores, of several methods")
+    option("--output", required=True, metavar="DIR", help="folder of scores, for several methods")
     option(
         "--model",
         type=Path,
         metavar="DIR",
-        help="score what these models (directories or .tflite files) estimate, separating as it "
-        "goes; nothing else is written",
+        help="separate with these models (directories or .tflite files), and score the result; "
+        "no audio is written",
     )
-    option("--name", help="of the method (default: the name of its folder)")
+    option("--name", help="name of the method (default: the name of its folder)")
     option(
         "--stems",
         default=",".join(STEMS),
         metavar="A,B,...",
-        help="of the corpus (default: %(default)s)",
+        help="stems of the corpus (default: %(default)s)",
     )
     option(
         "--oracles",
         metavar="A,B,...",
-        help=f"also score these: all, or some of {', '.join(ORACLES)} (default: none)",
+        help=f"also score these oracles: all, or some of {', '.join(ORACLES)} (default: none)",
     )
     _add_scoring_options(parser.add_argument_group("the scores").add_argument)
     _add_table_options(parser.add_argument_group("the leaderboard").add_argument)
@@ -75,46 +75,73 @@ def add_to(commands: Any) -> None:
 def _add_scoring_options(option: Any) -> None:
     number: dict[str, Any] = {"type": float, "metavar": "S"}
     option("--window-s", **number, default=1.0, help="length of a frame (default: %(default)s)")
-    option("--hop-s", **number, default=1.0, help="distance of frames (default: %(default)s)")
+    option(
+        "--hop-s",
+        **number,
+        default=1.0,
+        help="distance between the starts of two frames (default: %(default)s)",
+    )
     option(
         "--nan-policy",
         choices=get_args(NanPolicy),
         default="museval",
-        help="a stem that is silent in a frame blanks the frame for all stems, or for itself "
-        "(default: %(default)s)",
+        help="in a frame with a silent stem, all stems have no score (museval), or only the silent "
+        "one (per_source) (default: %(default)s)",
     )
     option(
         "--accompaniment",
         action="store_true",
-        help="also score the sum of all stems but the vocals, as museval does where a method "
-        "comes with an accompaniment: as a pair with the vocals",
+        help="also score the sum of all stems except the vocals, as a pair with the vocals; "
+        "museval does this where a method has an accompaniment",
     )
     option(
-        "--processes", type=int, metavar="N", help="tracks at once (default: by cores and memory)"
+        "--processes",
+        type=int,
+        metavar="N",
+        help="score this many tracks at once (default: as cores and memory allow)",
     )
 
 
 def _add_table_options(option: Any) -> None:
     averages = get_args(Average)
-    option("--frames", choices=averages, default="median", help="of a track (default: %(default)s)")
-    option("--tracks", choices=averages, default="median", help="of all (default: %(default)s)")
-    option("--baseline", metavar="METHOD", help="to test all others against (default: the scored)")
+    option(
+        "--frames",
+        choices=averages,
+        default="median",
+        help="average over the frames of a track (default: %(default)s)",
+    )
+    option(
+        "--tracks",
+        choices=averages,
+        default="median",
+        help="average over all tracks (default: %(default)s)",
+    )
+    option(
+        "--baseline",
+        metavar="METHOD",
+        help="method that all others are tested against (default: the scored one)",
+    )
     option(
         "--confidence",
         type=float,
         default=0.95,
         metavar="SHARE",
-        help="of intervals (default: %(default)s)",
+        help="confidence of the intervals (default: %(default)s)",
     )
     whole: dict[str, Any] = {"type": int, "metavar": "N"}
-    option("--resamples", **whole, default=9999, help="of the bootstrap (default: %(default)s)")
-    option("--seed", **whole, default=1, help="of the bootstrap (default: %(default)s)")
+    option(
+        "--resamples",
+        **whole,
+        default=9999,
+        help="number of resamples of the bootstrap (default: %(default)s)",
+    )
+    option("--seed", **whole, default=1, help="seed of the bootstrap (default: %(default)s)")
     option(
         "--with",
         dest="context",
         choices=("sisec18",),
-        help="show SiSEC 2018's systems as context; they join by themselves where the test set is "
-        "MUSDB18's",
+        help="list SiSEC 2018's systems too, marked as another test set (default: only if the test "
+        "set is MUSDB18's)",
     )
 
 
@@ -123,7 +150,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
 
     Raises:
         UserError: an option does not fit, or nothing could be scored.
-        IncompleteError: some estimates were not as they should be.
+        IncompleteError: some estimates were missing or had a problem.
     """
     from stemforge.eval.leaderboard.board import Leaderboard
     from stemforge.eval.leaderboard.tables import Aggregation
@@ -137,7 +164,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     baseline = arguments.baseline or name
     known = {name, *oracles, *read_methods(out)}
     if baseline not in known:
-        raise UserError(f"--baseline {baseline}: none of {', '.join(sorted(known))}")
+        raise UserError(f"--baseline {baseline}: must be one of {', '.join(sorted(known))}")
     aggregation = Aggregation(
         frames=arguments.frames,
         tracks=arguments.tracks,
@@ -161,15 +188,15 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     print(page)
     if problems:
         raise IncompleteError(
-            f"{problems} estimates were missing or not as they should be, as listed above and at "
-            "the end of the page; all else is scored"
+            f"{problems} estimates were missing or had a problem, listed above and at the end of "
+            "the page; the others are scored"
         )
 
 
 def _plan(
     arguments: argparse.Namespace, name: str, oracles: Sequence[str], *, stems: list[str], out: str
 ) -> "Plan":
-    """What is there to be scored, and what is to be done with it."""
+    """Finds the corpus' tracks and the estimates, and plans the scores."""
     from stemforge.eval.scoring.estimates import find_estimates
     from stemforge.eval.scoring.scores import Scoring
     from stemforge.features.corpus.track_audio import open_corpus_track
@@ -208,11 +235,11 @@ def _plan(
 
 
 def _say_what_is_new(found: "Scores", scored: Sequence[str], how: "Scoring") -> int:
-    """Prints what is to be said of the methods; returns how many estimates have problems."""
+    """Prints remarks on the scored methods; returns how many estimates have problems."""
     from stemforge.pipelines.scoring.score_files import say_differences, say_remarks
 
     mine = [(method, scores) for method, scores in found if method in scored]
-    # Of methods that were there already only what cannot be read is news.
+    # Of the other methods in the folder, only files that cannot be read are worth a line.
     broken = [
         (method, scores)
         for method, scores in found
@@ -223,7 +250,7 @@ def _say_what_is_new(found: "Scores", scored: Sequence[str], how: "Scoring") -> 
 
 
 def _write_board(table: "Leaderboard", name: str, *, corpus: str, out: str) -> str:
-    """Writes the leaderboard in all its forms; returns the page."""
+    """Writes the leaderboard in all its formats; returns the page."""
     with tempfile.TemporaryDirectory(prefix="stemforge-") as folder:
         introduction = [f"Corpus `{storage.name(corpus)}`."]
         page = table.write(Path(folder), introduction=introduction, metrics_of=[name])
@@ -247,7 +274,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
     if arguments.seed < 0:
         raise UserError(f"--seed {arguments.seed}: must be 0 or more")
     if (arguments.estimates is None) == (arguments.model is None):
-        raise UserError("either ESTIMATES or --model: one of them, not both")
+        what = "neither" if arguments.model is None else "both"
+        raise UserError(f"{what} of ESTIMATES and --model given: give exactly one")
 
 
 def _method_name(arguments: argparse.Namespace) -> str:
@@ -255,7 +283,7 @@ def _method_name(arguments: argparse.Namespace) -> str:
     name: str = arguments.name or storage.name(storage.absolute(place))
     check_method_name(name)
     if name in ORACLES:
-        raise UserError(f"--name {name}: that is an oracle: choose another")
+        raise UserError(f"--name {name}: this is the name of an oracle: choose another")
     return name
 
 
@@ -263,5 +291,6 @@ def _oracles(text: str | None) -> list[str]:
     names = list(ORACLES) if text == "all" else text.split(",") if text else []
     for name in names:
         if name not in ORACLES:
-            raise UserError(f"--oracles {name}: none of all, {', '.join(ORACLES)}")
+            raise UserError(f"--oracles {name}: not an oracle: use all or some of "
+                            f"{', '.join(ORACLES)}")  # fmt: skip
     return names

@@ -1,4 +1,4 @@
-"""`stemforge train`: one model of params.yaml, on one device or several, here or on a cluster."""
+"""`stemforge train`: trains one model of params.yaml, on one or several devices or machines."""
 
 import argparse
 from typing import Any
@@ -12,12 +12,12 @@ def add_to(commands: Any) -> None:
     """Adds the command's parser."""
     parser = commands.add_parser(
         "train",
-        help="train one model as params.yaml says",
-        description="Trains one model as params.yaml says, or resumes a run that was stopped. Run "
-        "it where params.yaml is. `dvc repro` does the same for all models.",
+        help="train one model as set in params.yaml",
+        description="Trains one model as set in params.yaml, or resumes a stopped run. Run it in "
+        "the folder of params.yaml. `dvc repro` does the same for all models.",
     )
     parser.add_argument(
-        "--stem", required=True, help=f"name in train.models: a stem, or {JOINT} for all of them"
+        "--stem", required=True, help=f"one of train.models: a stem, or {JOINT} for all stems"
     )
     parser.add_argument(
         "--features",
@@ -30,7 +30,7 @@ def add_to(commands: Any) -> None:
         choices=STRATEGIES,
         help="mirrored: all GPUs of this machine share each batch, or as many logical CPUs as "
         "STEMFORGE_LOGICAL_CPUS says; multi_worker: the machines in TF_CONFIG share each batch "
-        f"(default: what {STRATEGY} says, else one device)",
+        f"(default: the variable {STRATEGY}, else one device)",
     )
     parser.set_defaults(run=train, extra="train")
 

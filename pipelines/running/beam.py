@@ -1,4 +1,4 @@
-"""Running the feature job: Beam's options and their defaults, its errors, its metrics."""
+"""Runs Beam jobs: Beam's options and their defaults, its errors, its metrics."""
 
 import argparse
 import importlib.metadata
@@ -26,9 +26,9 @@ from stemforge.pipelines.running.beam_workers import SAID_BY_JOB, WORKER_DIED, e
 from stemforge.pipelines.running.extras import requirements
 from stemforge.pipelines.running.parallel import BEAM_ARGS
 
-# In process at once; DirectRunner would first try to download another runner.
+# It starts at once, in this process; DirectRunner would first try to download another runner.
 LOCAL_RUNNER = "FnApiRunner"
-# Starting worker processes takes five seconds, which an hour of music is worth.
+# Starting worker processes takes five seconds, which pays off from an hour of music on.
 PARALLEL_FROM_S = 3600.0
 METRICS_POLL_S = 10.0
 # Beam wraps an error of a worker in text: "module.Class: message [while running 'Step']".
@@ -40,17 +40,17 @@ def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> Pipel
     """Options for a Beam pipeline.
 
     Args:
-        arguments: Beam flags from the command line; they win over those of
+        arguments: Beam flags from the command line; they override those of
             STEMFORGE_BEAM_ARGS.
-        audio_s: music to work on; from an hour on, the default is a process per CPU.
+        audio_s: length of the music; from an hour on, the default is a process per CPU.
 
     Returns:
         Options. Remote runners get what their workers need: this checkout's package and the
         packages of its `features`, `ffmpeg` and `gcp` extras.
 
     Raises:
-        UserError: a flag that nobody knows, a runner that loses data, or a remote one
-            outside a checkout.
+        UserError: an unknown flag, a runner that loses data, or a remote runner outside a
+            checkout.
     """
     flags = [*shlex.split(os.environ.get(BEAM_ARGS, "")), *arguments]
     if any("DaskRunner" in flag for flag in flags):
@@ -68,20 +68,23 @@ def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> Pipel
 
 
 def _refuse_unknown(options: PipelineOptions, flags: Sequence[str]) -> None:
-    """Beam ignores flags that it does not know, misspelt ones among them."""
+    """Refuses unknown flags, such as misspelt ones; Beam would ignore them."""
     if "Portable" in str(options.view_as(StandardOptions).runner):
-        return  # the job service may know flags of its own
+        return  # the job service may have its own flags
 
     def refuse(parser: argparse.ArgumentParser) -> None:
         _, unknown = parser.parse_known_args(flags)
         if unknown:
-            raise UserError(f"{unknown[0]}: neither a flag of this command nor one of Beam's")
+            raise UserError(
+                f"{unknown[0]}: neither a flag of this command nor one of Beam's: correct or "
+                "remove it"
+            )
 
     options.get_all_options(add_extra_args_fn=refuse)  # called with the parser of all flags
 
 
 def is_remote(options: PipelineOptions) -> bool:
-    """True where workers are other machines, which have to be given our package."""
+    """True where the workers are other machines, on which our package must be installed."""
     return "Dataflow" in str(options.view_as(StandardOptions).runner)
 
 
@@ -91,7 +94,7 @@ def _stage_package(setup: SetupOptions) -> None:
         if not pyproject.is_file():
             raise UserError(
                 "pyproject.toml: no such file: start remote runners in a checkout, whose "
-                "package is sent to the workers, or give --setup_file"
+                "package the workers install, or give --setup_file"
             )
         setup.setup_file = str(pyproject)
     if setup.requirements_file is None:
@@ -102,10 +105,10 @@ def _stage_package(setup: SetupOptions) -> None:
 
 
 def worker_requirements() -> list[str]:
-    """What workers install beside our package: the `features`, `ffmpeg` and `gcp` extras.
+    """Packages for workers, besides our own: the `features`, `ffmpeg` and `gcp` extras.
 
-    In the versions of this machine, so that they compute the same bytes; what is not installed
-    here, as the static ffmpeg beside a system's, in any that fits.
+    They have this machine's versions, so that workers compute the same bytes. A package that this
+    machine lacks, such as the static ffmpeg, may have any version that fits.
     """
     pins = []
     for requirement in requirements("features", "ffmpeg", "gcp"):
@@ -120,12 +123,12 @@ def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], o
     """Runs a pipeline to its end.
 
     Args:
-        pipeline: wired.
-        watch: called now and then with the job's counters, where the runner goes on in
-            the background.
+        pipeline: complete.
+        watch: called every few seconds with the job's counters, if the runner works in the
+            background.
 
     Raises:
-        UserError: the job failed, with the worker's own words where it had any for a user.
+        UserError: the job failed; the text is a worker's UserError where there was one.
     """
     try:
         with end_with_workers():
@@ -134,8 +137,8 @@ def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], o
             time.sleep(METRICS_POLL_S)
             watch(counters(result))
         if result.state != PipelineState.DONE:
-            result.wait_until_finish()  # raises with the cause, where the runner knows it
-            raise UserError(f"the Beam job ended as {result.state}")
+            result.wait_until_finish()  # raises the cause, if the runner knows it
+            raise UserError(f"the Beam job ended with state {result.state}: see the runner's log")
     except (UserError, RuntimeError, OSError) as error:
         text = f"{type(error).__name__}: {error}"
         for pattern in (_USER_ERROR, _SYSTEM_ERROR):

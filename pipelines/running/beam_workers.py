@@ -1,14 +1,14 @@
-"""What Beam does not do for a job on several processes: end it when a worker process dies.
+"""Ends a Beam job on several processes when a worker process dies; Beam itself does not.
 
-Nothing of Beam's interface tells of a dead worker. Beam's thread that waits for the worker
-raises, which reaches nobody; whether the job then fails or waits forever depends on what the
-worker was doing. So two means that change the whole process stand here, and only here:
+Beam's interface does not report a dead worker. The thread in which Beam waits for the worker
+raises an exception, but nothing catches it. Depending on what the worker was doing, the job then
+fails or waits forever. So this module, and no other, changes the whole process in two ways:
 
-- `threading.excepthook`: the one place where that thread's exception is seen.
+- `threading.excepthook`: the only place that sees that thread's exception.
 - `os._exit` from a timer: the main thread waits inside Beam, where no exception of another
   thread reaches it.
 
-tests/test_contracts.py checks that Beam still says so in these words.
+tests/test_contracts.py checks that Beam's texts are still the same.
 """
 
 import os
@@ -18,19 +18,19 @@ from contextlib import contextmanager
 
 from stemforge.pipelines.console import fail
 
-WORKER_GRACE_S = 10.0  # in which the job may fail by itself, with a cause of its own
+WORKER_GRACE_S = 10.0  # for the job to fail by itself, with its own cause
 WORKER_DIED = (
-    "a Beam worker ended before its work was done: killed, or out of memory; "
-    "nothing was published: run it again"
+    "a Beam worker ended before its work was done: it was killed or ran out of memory; "
+    "nothing was published: run the command again"
 )
-# Beam's words, in its waiting thread and, where the job fails by itself, in its error.
+# Beam's texts: of its waiting thread, and of its error where the job fails by itself.
 SAID_BY_THREAD = "Worker subprocess exited"
 SAID_BY_JOB = "Channel closed prematurely"
 
 
 @contextmanager
 def end_with_workers() -> Iterator[None]:
-    """Ends this process with one line and exit code 2 if a worker dies and the job goes on."""
+    """Ends this process with one line and exit code 2 if a worker dies and the job continues."""
     timer = threading.Timer(WORKER_GRACE_S, lambda: os._exit(fail(WORKER_DIED)))
     timer.daemon = True
     before = threading.excepthook

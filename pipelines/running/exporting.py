@@ -1,4 +1,4 @@
-"""Writing all exports of a set of models, and proving each: for the stage and for people."""
+"""Writes and measures all exports of a set of models, for the stage and for the commands."""
 
 import dataclasses
 import json
@@ -26,9 +26,9 @@ from stemforge.quiet import quiet_stderr
 from stemforge.train.model import Model, load_model
 from stemforge.train.model_files import read_card
 
-OPTIONAL: files.TFLiteFormat = "int8_mixed"  # what misses its bound is left out, and said
-CLIP_S = 24.0  # of each song that exports are measured on
-VECTORS_S = 2.0  # of the clip that golden vectors are made of
+OPTIONAL: files.TFLiteFormat = "int8_mixed"  # a file that exceeds its bound is left out
+CLIP_S = 24.0  # length of each clip that exports are measured on
+VECTORS_S = 2.0  # length of the clip of the golden vectors
 
 
 def export_all(
@@ -44,13 +44,13 @@ def export_all(
     Args:
         folders: model directories, of all stems.
         out: an existing, empty folder.
-        clips: real music to prove them on, at the models' rate; one at least.
-        frames: lengths of the TFLite files from waveform to waveforms; one at least.
-        bounds: for all of them.
+        clips: real music to measure them on, at the models' rate; at least one.
+        frames: lengths of the TFLite files from waveform to waveforms; at least one.
+        bounds: of all exports.
 
     Raises:
-        UserError: the models do not go together, cannot take so many frames, or an export misses
-            its bound.
+        UserError: the models have different STFTs or a stem in common, do not support such
+            lengths, or an export exceeds its bound.
     """
     models = [load_model(folder) for folder in folders]
     common_interface([model.interface for model in models])
@@ -63,7 +63,7 @@ def export_all(
     with progress(total, label="export", unit="file") as bar:
         work = _Work(folders, models, out, clips, bounds, found, bar)
         work.saved_model()
-        with quiet_stderr():  # the converter narrates every pass
+        with quiet_stderr():  # the converter prints every pass
             converted = {model.name: files.to_tflite(model) for model in models}
         for kind in dict.fromkeys(formats):
             work.tflite(kind, converted)
@@ -79,7 +79,7 @@ def export_all(
 
 @dataclass(frozen=True)
 class _Work:
-    """One export after the other, each with its proof."""
+    """Writes exports one by one, and checks each."""
 
     folders: Sequence[Path]
     models: Sequence[Model]
@@ -127,7 +127,7 @@ class _Work:
         self.bar.update()
 
     def prove(self, kind: str, measured: proof.Measured) -> None:
-        """Keeps what was measured of a file, and refuses what misses its bound."""
+        """Stores the measurements of a file; raises an error where one exceeds its bound."""
         for name, stems in measured.items():
             for stem, values in stems.items():
                 self.bounds.check(f"{name}: {stem}", kind, values)
@@ -137,22 +137,22 @@ class _Work:
 def export_for_people(
     folders: Sequence[Path], out: Path, *, frames: str, corpus: str | None, timings: bool
 ) -> None:
-    """What `stemforge export` and `stemforge convert-spleeter` do once they have models.
+    """What `stemforge export` and `stemforge convert-spleeter` do with models.
 
     Args:
         folders: model directories, of all stems.
         out: an existing, empty folder.
-        frames: lengths of the TFLite files from waveform to waveforms, "512,128".
-        corpus: MUSDB folder whose test tracks exports are measured on; None: stempeg's example.
+        frames: lengths of the TFLite files from waveform to waveforms, such as "512,128".
+        corpus: MUSDB folder; its test tracks are used for measuring; None: stempeg's example.
         timings: also write timings.json.
 
     Raises:
-        UserError: see export_all and real_clips, or no such frames.
+        UserError: see export_all and real_clips, or `frames` is not a list of numbers.
     """
     try:
         lengths = [int(text) for text in frames.split(",")]
     except ValueError:
-        raise UserError(f"--frames {frames}: numbers, such as 512,128") from None
+        raise UserError(f"--frames {frames}: must be numbers, such as 512,128") from None
     rate_hz = read_card(folders[0])["sample_rate_hz"]
     clips = real_clips(corpus, sample_rate_hz=rate_hz)
     export_all(folders, out, clips=clips, frames=lengths, bounds=Bounds())
@@ -167,7 +167,7 @@ def read_clip(sources: Mapping[str, Path]) -> Clip:
         sources: files of the mixture and the stems.
 
     Raises:
-        AudioError: one cannot be read.
+        AudioError: a file cannot be read.
     """
     info = audio.file_info(sources[MIXTURE])
     samples = min(info.samples, round(CLIP_S * info.sample_rate_hz))
@@ -183,11 +183,11 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list[Clip]:
     """The middle of each test track of a corpus, or stempeg's example, with their stems.
 
     Raises:
-        UserError: no test track, or one at another rate.
+        UserError: there is no test track, or one has another rate.
     """
     stems = [name for name in MUSDB_STREAMS if name != MIXTURE]
     if corpus is None:
-        ffmpeg.put_ffmpeg_on_path()  # stempeg refuses to load without
+        ffmpeg.put_ffmpeg_on_path()  # stempeg needs it to load
         import stempeg
 
         place = str(stempeg.example_stem_path())
@@ -203,6 +203,9 @@ def _corpus_clip(track: CorpusTrack, sample_rate_hz: int) -> Clip:
     with open_corpus_track(track, "PCM_16") as sources:
         info = audio.file_info(sources[MIXTURE])
         if info.sample_rate_hz != sample_rate_hz:
-            raise UserError(f"{track.name}: at {info.sample_rate_hz} Hz, not {sample_rate_hz}")
+            raise UserError(
+                f"{track.name}: its rate is {info.sample_rate_hz} Hz, the models' "
+                f"{sample_rate_hz}: use a corpus of that rate"
+            )
         clip = read_clip(sources)
     return Clip(clip.mixture, {**clip.stems, ACCOMPANIMENT: accompaniment(clip.stems)})

@@ -1,4 +1,4 @@
-"""How a training run begins: the heartbeat first, then TensorFlow, then the run."""
+"""Starts a training run: first the heartbeat, then TensorFlow, then the run."""
 
 import os
 
@@ -14,12 +14,12 @@ LOGICAL_CPUS = "STEMFORGE_LOGICAL_CPUS"
 def launch_training(
     name: str, *, features: str = str(FEATURES), strategy: str | None = None
 ) -> None:
-    """Trains one model, or resumes where a killed or finished run left off.
+    """Trains one model, or resumes a killed or finished run.
 
     Args:
-        name: in train.models.
+        name: one of train.models.
         features: features folder, local or a URL.
-        strategy: see strategies.make_cluster; None: what STEMFORGE_STRATEGY says.
+        strategy: see strategies.make_cluster; None: STEMFORGE_STRATEGY, else one device.
     """
     heart.start()
     # A multi-worker strategy must run TensorFlow's first operation itself.

@@ -1,4 +1,4 @@
-"""One training run, from its parameters and features to a published model."""
+"""One training run: from parameters and features to a published model."""
 
 import hashlib
 import json
@@ -37,19 +37,19 @@ from stemforge.train.spleeter.configuration import PRESET
 from stemforge.train.trainer import Report, Trainer, history_csv, is_finished
 from stemforge.unfinished import finishing
 
-PUBLISHED = "published"  # in a work folder: its last result is a stage's output
+PUBLISHED = "published"  # file in a work folder: the run's result was published
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one run trains, and on what.
+    """What one run trains, and the features for it.
 
     Attributes:
-        name: in train.models.
+        name: one of train.models.
         stems: targets.
         params: all of params.yaml.
         features: the opened folder.
-        net: what its nets look like.
+        net: the nets' kind and shape.
         config: how they are trained.
         start: weights to start from, by name; None: fresh ones.
     """
@@ -64,10 +64,10 @@ class Task:
 
 
 def run(name: str, features_folder: str, *, strategy: str) -> None:
-    """Trains one model, or resumes where a killed or finished run left off.
+    """Trains one model, or resumes a killed or finished run.
 
     Args:
-        name: in train.models.
+        name: one of train.models.
         features_folder: local or a URL.
         strategy: see strategies.make_cluster.
     """
@@ -83,10 +83,10 @@ def run(name: str, features_folder: str, *, strategy: str) -> None:
 
 
 def prepare(name: str, features_folder: str) -> Task:
-    """Reads all that a run needs.
+    """Reads and checks all inputs of a run.
 
     Raises:
-        UserError: something is missing or does not fit.
+        UserError: an input is missing or does not fit.
     """
     params = read_params()
     features = open_features(features_folder, params)
@@ -97,10 +97,10 @@ def prepare(name: str, features_folder: str) -> Task:
 
 
 def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
-    """The task, once all workers have it and the chief's is the same.
+    """Prepares the task on all workers, and checks that all have the same.
 
     Raises:
-        UserError: `prepare` did, or a worker's task is another than the chief's.
+        UserError: `prepare` raised it, or a worker's task differs from the chief's.
         IncompleteError: another worker cannot start.
     """
     if cluster.workers == 1:
@@ -116,10 +116,12 @@ def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
         raise problem
     for worker, (ready, version) in enumerate(table):
         if not ready:
-            raise IncompleteError(f"worker {worker} cannot start: what it printed says why")
+            raise IncompleteError(f"worker {worker} cannot start: see its output for the reason")
         if version != table[0, 1]:
-            raise UserError(f"worker {worker} has other versions than the chief of stemforge, "
-                            "tensorflow or keras: install the same everywhere")  # fmt: skip
+            raise UserError(
+                f"worker {worker}: its version of stemforge, tensorflow or keras differs from the "
+                "chief's: install the same versions on all workers"
+            )
     parts = {
         "--stem": task.name,
         "features": task.features.sha256,
@@ -131,8 +133,8 @@ def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
         if differing := [name for name, same in zip(parts, row == table[0], strict=True)
                          if not same]:  # fmt: skip
             raise UserError(
-                f"worker {worker} differs from the chief in {', '.join(differing)}: give all "
-                "workers the same params.yaml, features and arguments"
+                f"worker {worker} differs from the chief in {', '.join(differing)}: use the same "
+                "params.yaml, features and arguments on all workers"
             )
     return task
 
@@ -143,7 +145,7 @@ def _fingerprint(value: Any) -> int:
 
 
 def train(task: Task, cluster: Cluster, work: Path | None) -> None:
-    """Trains, and publishes what came of it if this is the chief, which has a work folder."""
+    """Trains. The chief, which alone has a work folder, then publishes the model."""
     name, params = task.name, task.params
     if work is not None:
         if params.train.preset:
@@ -151,7 +153,7 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
         if is_emulated(params.train.precision):
             say(
                 f"train@{name}: train.precision={params.train.precision}: this CPU has no "
-                "instructions for it: float32 takes a fraction of the time"
+                "instructions for it: float32 is many times as fast"
             )
         clear_finished(work, task.config)
     trainer = Trainer(
@@ -181,11 +183,11 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
             f"train@{name}: best validation loss {best_loss:.4f} at step {best_step} of "
             f"{trainer.state.step}; waited for input {waiting:.1%} of the time"
         )
-    cluster.wait()  # a chief that is still at work would take one that ends for lost
+    cluster.wait()  # a worker that ends before the chief would look like one that died
 
 
 def is_emulated(precision: Precision) -> bool:
-    """Whether software has to compute in this precision: no GPU, and a CPU that cannot."""
+    """Whether software emulates this precision: there is no GPU, and the CPU cannot compute it."""
     slow = precision == "mixed_bfloat16" and not has_bfloat16()
     return slow and not tf.config.list_physical_devices("GPU")
 
@@ -194,7 +196,7 @@ def open_features(folder: str, params: Params) -> FeatureSet:
     """Opens a features folder and compares it with the parameters.
 
     Raises:
-        UserError: it is no finished one, or it was made with other parameters.
+        UserError: it is not a finished features folder, or it was made with other parameters.
     """
     features = FeatureSet.open(folder)
     wanted, info = params.features, features.info
@@ -208,7 +210,7 @@ def open_features(folder: str, params: Params) -> FeatureSet:
         if ours != theirs:
             raise UserError(
                 f"{folder}: made with {what}={theirs}, but params.yaml has {ours}: compute the "
-                "features again or use the parameters they were made with"
+                f"features again or set {what}={theirs}"
             )
     return features
 
@@ -217,15 +219,16 @@ def stems_of(name: str, params: Params) -> tuple[str, ...]:
     """The stems of one of train.models.
 
     Raises:
-        UserError: it is none of them.
+        UserError: the name is not in train.models.
     """
     if name not in params.train.models:
-        raise UserError(f"--stem {name}: train.models has {', '.join(params.train.models)}")
+        raise UserError(f"--stem {name}: must be one of train.models: "
+                        f"{', '.join(params.train.models)}")  # fmt: skip
     return tuple(params.corpus.stems) if name == JOINT else (name,)
 
 
 def net_and_config(train: Train) -> tuple[Net, TrainConfig]:
-    """Sorts the train section into the net and the run's configuration."""
+    """Splits the train section into the net and the run's configuration."""
     values = train.model_dump()
 
     def pick(kind: type[Any], **more: Any) -> Any:
@@ -235,36 +238,36 @@ def net_and_config(train: Train) -> tuple[Net, TrainConfig]:
 
 
 def preset_values(train: Train) -> str:
-    """What a preset has set, in one line."""
+    """The values that a preset has set, in one line."""
     values = [f"{name}={getattr(train, name)}" for name in (*PRESET, "learning_rate")]
     return ", ".join([train.net.describe(), *values])
 
 
 def starting_weights(train: Train, name: str, net: Net) -> dict[str, Any] | None:
-    """Weights of the model of that name in train.init_from.
+    """Weights of the model of that name in train.init_from; None where it is null.
 
     Raises:
-        UserError: there is none, or its net is another.
+        UserError: there is no such model, or its net differs.
     """
     if train.init_from is None:
         return None
     model = load_model(Path(train.init_from) / name)
-    theirs = model.net.fields() | {"frames": net.frames}  # which weights do not depend on
+    theirs = model.net.fields() | {"frames": net.frames}  # weights do not depend on frames
     for field, ours in net.fields().items():
         if field not in net.training_only and theirs.get(field) != ours:
             place = "features.bins" if field == "bins" else f"train.net.{field}"
             raise UserError(
-                f"train.init_from={train.init_from}: {name} there has {field}="
-                f"{theirs.get(field)}, but {place}={ours}"
+                f"train.init_from={train.init_from}: its model {name} has {field}="
+                f"{theirs.get(field)}, but {place}={ours}: the nets must be the same"
             )
     return weights_of(model.keras_model)
 
 
 def work_identity(params: Params, features: FeatureSet) -> list[Any]:
-    """What a checkpoint depends on.
+    """All that a checkpoint depends on.
 
-    The number of steps is not part of it, unless the learning rate follows it: with more of
-    them a finished run goes on.
+    The number of steps is not part of it, unless the learning rate depends on it. So a finished
+    run can be continued with more steps.
     """
     values = params.train.model_dump()
     for name in ("preset", "models", "export_every_steps"):
@@ -278,10 +281,10 @@ def work_identity(params: Params, features: FeatureSet) -> list[Any]:
 
 
 def clear_finished(work: Path, config: TrainConfig) -> None:
-    """Removes checkpoints that a run of this many steps cannot go on from.
+    """Removes checkpoints from which a run of this many steps cannot resume.
 
-    A run that was published with as many steps has nothing to add, one of more steps is not
-    what was asked for: it starts anew.
+    These are checkpoints of a run that was published after this many steps, and those of more
+    steps. In both cases the run starts again from the beginning.
     """
     published, checkpoints = work / PUBLISHED, Checkpoints(work)
     state = checkpoints.latest()
@@ -291,10 +294,10 @@ def clear_finished(work: Path, config: TrainConfig) -> None:
 
 
 def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: bool) -> float:
-    """Runs the training, the chief's with a progress bar and monitors.
+    """Runs the training; the chief shows a progress bar and writes to monitors.
 
     Returns:
-        The share of its time that it waited for input.
+        The share of the time spent waiting for input.
     """
     name, config, every = task.name, task.config, task.params.train.export_every_steps
     seconds_a_step = (
@@ -304,7 +307,7 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
 
     def note(number: int, frame: object) -> None:
         noted.append(number)
-        signal.signal(number, previous[number])  # a second one ends it at once
+        signal.signal(number, previous[number])  # a second signal ends the process at once
 
     waiting = 0.0
     first = trainer.state.step
@@ -351,7 +354,7 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
 def export_moment(model: Model, step: int) -> None:
     """Writes runs/<model>/saved_model-<step>/."""
     out = RUNS / model.name / f"saved_model-{step:09d}"
-    shutil.rmtree(out, ignore_errors=True)  # of a killed run, which may have been ahead
+    shutil.rmtree(out, ignore_errors=True)  # a killed run may have written it
     with finishing(out) as fresh:
         write_saved_model([model], fresh)
 

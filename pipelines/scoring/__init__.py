@@ -1,7 +1,7 @@
-"""Scoring tracks, side by side and resumable: what stage evaluate and `stemforge score` share.
+"""Scores tracks, several at once and resumable: shared by stage evaluate and `stemforge score`.
 
-- methods: what gives the estimates that are scored
-- plan: what will be scored and what not, decided before anything is done
-- execution: a plan carried out: here, in processes, or on Beam
+- methods: what makes the estimates: files, an oracle, or a model
+- plan: what will be scored and what not, decided before the work starts
+- execution: carries out a plan: in this process, in several, or on Beam
 - score_files: a folder of scores: its files, its tables, its remarks
 """

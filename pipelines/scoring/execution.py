@@ -1,4 +1,4 @@
-"""A plan carried out: track by track, in processes of this machine, or on Beam."""
+"""Carries out a plan: track by track, in processes of this machine, or on Beam."""
 
 import hashlib
 import os
@@ -17,16 +17,16 @@ from stemforge.pipelines.scoring.methods import Oracle, TrackTruth
 from stemforge.pipelines.scoring.plan import Job, Plan, TrackSources
 from stemforge.pipelines.scoring.score_files import list_scores, read_inputs, write_scores
 
-# What a process takes with a track of five minutes: 1.9 GB, or with an oracle 6.3.
+# A process needs 1.9 GB for a track of five minutes, or 6.3 with an oracle.
 PROCESS_BYTES = {"estimates": 2 * 2**30, "oracle": 7 * 2**30}
 WATCH_S = 2.0
 
 
 def carry_out(plan: Plan, *, label: str, processes: int | None = None) -> None:
-    """Does what a plan says; what was done before from the same inputs is not done again.
+    """Carries out a plan; tracks that were scored before from the same inputs are skipped.
 
     Args:
-        plan: what to do.
+        plan: what to score.
         label: of the progress bars.
         processes: see score_all.
     """
@@ -41,11 +41,11 @@ def carry_out(plan: Plan, *, label: str, processes: int | None = None) -> None:
 
 
 def score(job: Job, threads: int) -> None:
-    """Scores a track, unless that was done from the same inputs in the same way.
+    """Scores a track, unless it was scored before from the same inputs in the same way.
 
     Args:
-        job: what to do.
-        threads: to use.
+        job: what to score.
+        threads: number of threads.
     """
     inputs = _identity(job)
     if read_inputs(job.out, job.method, job.track.name) == inputs:
@@ -86,7 +86,7 @@ def _read_truth(track: TrackSources) -> TrackTruth:
     with track.open() as files:
         missing = [name for name, path in files.items() if not path.is_file()]
         if missing:
-            raise UserError(f"the corpus has no {missing[0]} of it")
+            raise UserError(f"the corpus has no {missing[0]} of this track")
         rate_hz = audio.file_info(files[MIXTURE]).sample_rate_hz
         sources = {name: audio.as_stereo(audio.read_audio(path)) for name, path in files.items()}
     mixture = sources.pop(MIXTURE)
@@ -97,7 +97,7 @@ def _read_truth(track: TrackSources) -> TrackTruth:
 
 
 def _score_in_turn(jobs: Sequence[Job], *, label: str) -> None:
-    """Scores track after track in this process, with all its cores."""
+    """Scores one track after another in this process, which uses all cores."""
     with progress(len(jobs), label=label, unit="track") as bar:
         for job in jobs:
             score(job, os.cpu_count() or 1)
@@ -106,14 +106,14 @@ def _score_in_turn(jobs: Sequence[Job], *, label: str) -> None:
 
 
 def score_all(jobs: Sequence[Job], *, label: str, processes: int | None = None) -> None:
-    """Scores tracks side by side: in processes of this machine, or as a Beam job.
+    """Scores tracks in parallel: in processes of this machine, or as a Beam job.
 
     Args:
-        jobs: what to do.
+        jobs: what to score.
         label: of the progress bar.
-        processes: how many; by default one a core, or what STEMFORGE_PROCESSES says, as far as
-            the memory goes. Beam is used where STEMFORGE_BEAM_ARGS says how, and then decides
-            itself.
+        processes: how many; default: what STEMFORGE_PROCESSES says, else one per core, but no
+            more than the memory allows. If STEMFORGE_BEAM_ARGS is set, Beam runs the jobs, and
+            its flags decide instead.
     """
     if os.environ.get(BEAM_ARGS):
         _score_on_beam(jobs, label=label)
@@ -125,7 +125,7 @@ def score_all(jobs: Sequence[Job], *, label: str, processes: int | None = None) 
     needed = PROCESS_BYTES["oracle" if oracle else "estimates"]
     count = processes or max(1, min(most, memory // needed, len(jobs)))
     threads = max(1, cores // count)
-    # More threads of NumPy's in each process would only compete; read when they start.
+    # More NumPy threads per process would only compete. A new process reads these variables.
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
     map_tracks(
         score,
@@ -150,7 +150,7 @@ def _score_on_beam(jobs: Sequence[Job], *, label: str) -> None:
 
 @contextmanager
 def show_done(jobs: Sequence[Job], *, label: str) -> Iterator[None]:
-    """A progress bar over the JSON files that are there, whoever writes them."""
+    """Shows a progress bar that counts the JSON files, whichever process writes them."""
     wanted = {(job.method, f"{job.track.name}.json") for job in jobs}
     with progress(len(jobs), label=label, unit="track") as bar:
 

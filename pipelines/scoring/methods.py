@@ -1,4 +1,4 @@
-"""What gives the estimates that are scored: files, an oracle, or a model."""
+"""Makes the estimates that are scored, from files, an oracle, or a model."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -23,11 +23,11 @@ Waveforms = dict[str, Waveform]
 
 @dataclass(frozen=True)
 class TrackTruth:
-    """What a track's estimates are compared with.
+    """The mixture and true stems that a track's estimates are compared with.
 
     Attributes:
         mixture: float32 [samples, 2].
-        stems: true stems, the same shape.
+        stems: true stems, of the same shape.
         sample_rate_hz: of both.
     """
 
@@ -37,30 +37,30 @@ class TrackTruth:
 
 
 class Method(Protocol):
-    """Gives the estimates that are scored."""
+    """Makes the estimates that are scored."""
 
     @property
     def key(self) -> str:
-        """What they depend on beside the truth and `files`."""
+        """All that the estimates depend on, besides the truth and `files`."""
         ...
 
     @property
     def files(self) -> Sequence[str]:
-        """Places whose contents they depend on."""
+        """Places whose contents the estimates depend on."""
         ...
 
     def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
-        """Estimates, float32 [samples, 2] by target, and what is to be said of them."""
+        """Estimates, float32 [samples, 2] by target, and remarks on them."""
         ...
 
 
 @dataclass(frozen=True)
 class FromFolder:
-    """Estimates that lie in files.
+    """Estimates from files.
 
     Attributes:
-        places: of each target.
-        remarks: known before they are read.
+        places: of each target's file.
+        remarks: those known before the files are read.
     """
 
     places: Mapping[str, str]
@@ -68,12 +68,12 @@ class FromFolder:
 
     @classmethod
     def of(cls, found: Estimates, track: str) -> "FromFolder":
-        """What a folder holds of one of the corpus' tracks."""
+        """The estimates of one track among those that `find_estimates` found."""
         return cls(found.files[track], found.remarks[track])
 
     @property
     def key(self) -> str:
-        """See Method; not where the files lie."""
+        """See Method; the files' places are not part of it."""
         return repr(("folder", [*self.places], self.remarks))
 
     @property
@@ -108,7 +108,7 @@ class Oracle:
 
     @property
     def files(self) -> Sequence[str]:
-        """None: it is made from the truth."""
+        """None: the estimates are made from the truth."""
         return ()
 
     def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
@@ -118,14 +118,13 @@ class Oracle:
 
 @dataclass(frozen=True)
 class FromModel:
-    """Estimates that are made for it and not kept.
+    """Estimates by a model; they are not stored.
 
     Attributes:
-        separator: eval.separation.Separator, which cannot be sent to other processes and keeps
-            all cores busy.
+        separator: uses all cores, and cannot be sent to other processes.
         files: of the models.
-        names: of outputs that are targets of another name.
-        left_out: outputs that are no targets.
+        names: target of each output that has another name than its target.
+        left_out: outputs that are not targets.
     """
 
     separator: "Separator"
@@ -140,7 +139,7 @@ class FromModel:
 
     @property
     def targets(self) -> Sequence[str]:
-        """What is estimated."""
+        """The targets that it estimates."""
         return [self.names.get(s, s) for s in self.separator.stems if s not in self.left_out]
 
     def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
@@ -151,16 +150,16 @@ class FromModel:
 
 
 def load_model(folder: Path, *, stems: Sequence[str]) -> FromModel:
-    """Loads the models of a folder for a command; errors speak of its options.
+    """Loads the models of a folder for a command; errors name its options.
 
     Args:
-        folder: with models, or one of them, or a .tflite file.
-        stems: of the corpus; what else the models estimate is named and left out.
+        folder: a folder of models, a model directory, or a .tflite file.
+        stems: of the corpus; other stems of the models are named on the console and not scored.
 
     Raises:
-        UserError: there are no models, or none of the corpus' stems.
+        UserError: there is no model, or the models have none of the corpus' stems.
     """
-    # Processes that score files do without it.
+    # Processes that score files do not need it.
     from stemforge.eval.separation.separator import (
         INSTRUMENTAL,
         Separator,
@@ -173,10 +172,13 @@ def load_model(folder: Path, *, stems: Sequence[str]) -> FromModel:
     known = [stem for model in models for stem in read_interface(model).stems]
     strange = [stem for stem in known if stem not in (*stems, ACCOMPANIMENT)]
     for stem in strange:
-        say(f"score: {stem}: no stem of the corpus (--stems): not scored")
+        say(f"score: {stem}: not a stem of the corpus (--stems): not scored")
     if len(strange) == len(known):
-        raise UserError(f"--model {folder}: it has none of the corpus' stems")
-    # A model of the vocals alone: the rest of the mixture is what they are scored against.
+        raise UserError(
+            f"--model {folder}: its models have none of the corpus' stems: set --stems, or give "
+            "another folder"
+        )
+    # For a model of the vocals alone, the rest of the mixture is scored as accompaniment.
     alone = known == [VOCALS]
     separator = Separator.load(models, instrumental=alone)
     files = tuple(str(file) for model in models for file in model_files(model))

@@ -1,4 +1,4 @@
-"""What will be scored and what not, decided before anything is read, scored or written."""
+"""Plans what will be scored and what not, before anything is read, scored or written."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -15,12 +15,12 @@ from stemforge.pipelines.scoring.methods import FromFolder, FromModel, Method, O
 
 @dataclass(frozen=True)
 class TrackSources:
-    """A track, and where its mixture and true stems are found.
+    """A track, and the files of its mixture and true stems.
 
     Attributes:
         name: of the track.
-        open: gives local files of the mixture and the stems for a while.
-        files: places whose contents they depend on.
+        open: a context manager that gives local files of the mixture and the stems.
+        files: places whose contents these depend on.
     """
 
     name: str
@@ -34,9 +34,9 @@ class Job:
 
     Attributes:
         method: its name in the tables.
-        track: and its truth.
-        estimates: the method at work.
-        scoring: how.
+        track: the track and its truth.
+        estimates: makes the estimates.
+        scoring: how to score.
         out: folder of scores, local or a URL.
     """
 
@@ -49,16 +49,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done for one method and the oracles that it is compared with.
+    """The work for one method and the oracles that it is compared with.
 
     Attributes:
         method: its name in the tables.
         out: folder of scores, local or a URL.
         scoring: how the method is scored.
-        in_turn: jobs of which each keeps all cores busy.
-        side_by_side: jobs for as many processes as there are cores.
-        unscored: the method's tracks of which there is nothing to score, with the reasons.
-        stale: places of files of the method that belong to no track any more.
+        in_turn: jobs to do one by one, since each uses all cores.
+        side_by_side: jobs to do in parallel processes.
+        unscored: the method's tracks without anything to score, with the reasons.
+        stale: places of the method's files that no longer belong to a track.
     """
 
     method: str
@@ -85,15 +85,15 @@ def plan_scores(
     Args:
         method: its name in the tables.
         tracks: the corpus' test tracks.
-        found: what a folder holds of estimates, or the model that makes them.
-        oracles: names of those to score as well.
-        scoring: how.
+        found: the estimates in a folder, or the model that makes them.
+        oracles: names of the oracles to score too.
+        scoring: how to score.
         out: folder of scores, local or a URL.
-        there: the method's files in `out` from earlier runs, as places below its folder.
+        there: the method's files in `out` from earlier runs, relative to the method's folder.
 
     Returns:
-        The plan. The oracles are scored with an accompaniment wherever the method has one: they
-        are compared target by target.
+        The plan. If the method has an accompaniment, the oracles are scored with one too, so that
+        they can be compared target by target.
     """
     in_turn: tuple[Job, ...] = ()
     side_by_side: tuple[Job, ...] = ()
@@ -124,7 +124,7 @@ def plan_scores(
 def folder_jobs(
     method: str, tracks: Iterable[TrackSources], found: Estimates, *, scoring: Scoring, out: str
 ) -> tuple[Job, ...]:
-    """A job for each track, of the estimates that a folder holds."""
+    """A job for each track, with the estimates in a folder."""
     return tuple(
         Job(method, track, FromFolder.of(found, track.name), scoring, out) for track in tracks
     )

@@ -1,6 +1,6 @@
-"""A folder of scores: METHOD/test/TRACK.json, METHOD/unscored/TRACK.json, and tables of them all.
+"""A folder of scores: METHOD/test/TRACK.json, METHOD/unscored/TRACK.json, and tables of all.
 
-The JSON is museval's. Where nothing of a track could be scored, it lies under unscored/ and says
+The JSON is museval's. If no target of a track could be scored, its JSON is in unscored/ and says
 why. All tables are made from these files.
 """
 
@@ -17,7 +17,7 @@ Scores = list[MethodScores]
 
 
 def scores_place(out: str, method: str, kind: str, track: str) -> str:
-    """Where a track's JSON lies in a folder of scores; kind is SCORED or UNSCORED."""
+    """Place of a track's JSON in a folder of scores; kind is SCORED or UNSCORED."""
     return storage.join(out, method, kind, f"{track}.json")
 
 
@@ -33,9 +33,9 @@ def write_scores(
 
 
 def read_inputs(out: str, method: str, track: str) -> str | None:
-    """The checksum of what a track's scores were made from; None where it has no scores of ours.
+    """The checksum of the inputs of a track's scores; None where it has no scores of ours.
 
-    A track that could not be scored has none: its cause may be gone, such as a full disk.
+    A track that could not be scored has none: the cause, such as a full disk, may no longer exist.
     """
     place = scores_place(out, method, SCORED, track)
     return scores.read_inputs(_text(place)) if storage.size(place) else None
@@ -48,21 +48,21 @@ def list_scores(folder: str) -> list[tuple[str, str]]:
 
 
 def read_methods(folder: str) -> list[str]:
-    """Names of the methods that a folder of scores holds, sorted; none where it is missing."""
+    """Names of the methods in a folder of scores, sorted; none where the folder is missing."""
     if not storage.is_folder(folder):
         return []
     return sorted({method for method, _ in list_scores(folder)})
 
 
 def read_scores(folder: str, methods: Iterable[str]) -> Scores:
-    """All that is in a folder of scores, by method and track.
+    """Reads a folder of scores, by method and track.
 
     Args:
         folder: of scores.
-        methods: wanted ones.
+        methods: names of the wanted methods.
 
     Returns:
-        Method and scores; a JSON that is broken is a remark of its track.
+        Method and scores of each track; a broken JSON file becomes a remark.
     """
     wanted = set(methods)
     found = []
@@ -92,7 +92,7 @@ def write_tables(out: str, found: Scores) -> None:
 
 
 def say_differences(found: Scores, how: Scoring, *, label: str) -> None:
-    """Prints which methods' frames are not those that are scored now."""
+    """Prints which methods were scored with other settings than the current ones."""
     for name in ("window_s", "hop_s", "nan_policy"):
         wanted = getattr(how, name)
         other = {(method, s.scoring[name]) for method, s in found if name in s.scoring}
@@ -102,10 +102,10 @@ def say_differences(found: Scores, how: Scoring, *, label: str) -> None:
 
 
 def say_remarks(found: Scores, *, label: str) -> int:
-    """Prints what is to be said of tracks and targets.
+    """Prints the remarks on tracks and targets.
 
     Returns:
-        How many remarks are about something that an estimate's maker can mend.
+        Number of remarks on problems that the estimates' author can correct.
     """
     count = 0
     for method, track_scores in found:

@@ -280,7 +280,7 @@ def test_a_worker_with_other_parameters_is_refused(project: Path, other: Path) -
         assert code == 2
         assert printed.splitlines()[-1] == (
             "stemforge: error: worker 1 differs from the chief in train.learning_rate, "
-            "train.seed: give all workers the same params.yaml, features and arguments"
+            "train.seed: use the same params.yaml, features and arguments on all workers"
         )
     assert not list(project.glob(".work/*"))
 
@@ -289,7 +289,9 @@ def test_a_worker_without_features_is_refused(project: Path, other: Path) -> Non
     shutil.rmtree(other / "data")
     (chief, said), (worker, reason) = by_hand([project, other])
     assert (chief, worker) == (1, 2)
-    assert said.splitlines()[-1] == ("stemforge: worker 1 cannot start: what it printed says why")
+    assert said.splitlines()[-1] == (
+        "stemforge: worker 1 cannot start: see its output for the reason"
+    )
     assert reason.splitlines()[-1].startswith("stemforge: error: data/features: ")
 
 
@@ -298,7 +300,10 @@ def test_a_worker_without_features_is_refused(project: Path, other: Path) -> Non
     [
         (["--workers", "0", *TRAIN], "--workers 0: must be 1 or more"),
         (["--workers", "2", "--", "--features", "x"], "no --stem: give it after --"),
-        (["--workers", "2", "--", "--stem", "horn"], "worker 0: --stem horn: train.models has"),
+        (
+            ["--workers", "2", "--", "--stem", "horn"],
+            "worker 0: --stem horn: must be one of train.models:",
+        ),
         (["--workers", "3", *TRAIN], "worker 0: train.batch_size=4: 3 replicas cannot share"),
     ],
 )

@@ -107,7 +107,9 @@ def test_the_release_verifies_and_its_card_describes_the_net(
 ) -> None:
     with contextlib.chdir(project):
         assert command(["verify", "release"]) == 0
-    assert "release: whole, and computes what it says" in capsys.readouterr().out
+    assert (
+        "release: complete, and its models, exports and scores check out" in capsys.readouterr().out
+    )
     card = (project / "release" / "MODEL_CARD.md").read_text()
     assert "two convolutions, 4 channels, elu: one net for each stem." in card
     assert command(["info", str(project / "models" / "vocals")]) == 0
@@ -128,7 +130,7 @@ def test_starting_weights_must_be_of_the_same_net(
     monkeypatch.setattr(sys, "argv", ["train", "--stem", "vocals"])
     set_params(root, train__init_from=str(project / "models"), train__net__channels=5)
     assert run_main(train_stage.main) == 2
-    assert "vocals there has channels=4, but train.net.channels=5" in capsys.readouterr().err
+    assert "its model vocals has channels=4, but train.net.channels=5" in capsys.readouterr().err
     # The penalty and the window are training's own.
     set_params(root, train__net__channels=4, train__net__penalty=0.0, train__net__frames=8)
     assert run_main(train_stage.main) == 0

@@ -1,6 +1,6 @@
-"""What a net is; one module or package for each.
+"""The nets: one module or package for each.
 
-- protocol: what the rest of the tree asks of a net
+- protocol: the interface that all other code uses
 - unet: Spleeter's U-Net
 
 A new net is a module here and a line in NETS: docs/extending.md.
@@ -15,7 +15,7 @@ from stemforge.train.nets.protocol import Net
 from stemforge.train.nets.unet import UNet
 
 NETS: dict[str, type[Net]] = {UNet.kind: UNet}
-FIRST_KIND = UNet.kind  # of model.json before version 3, which had no kind
+FIRST_KIND = UNet.kind  # of model.json before version 3, which named no kind
 
 
 def net_class(kind: object) -> type[Net]:
@@ -25,7 +25,7 @@ def net_class(kind: object) -> type[Net]:
         UserError: there is no such kind.
     """
     if kind not in NETS:
-        raise UserError(f"kind={kind}: no such kind of net: {', '.join(sorted(NETS))}")
+        raise UserError(f"kind={kind}: not supported; supported: {', '.join(sorted(NETS))}")
     return NETS[str(kind)]
 
 
@@ -33,7 +33,8 @@ def read_net(values: Mapping[str, Any]) -> Net:
     """A net from its fields, as model.json holds them.
 
     Raises:
-        UserError: an unknown kind, or fields that are not the kind's, or do not go together.
+        UserError: an unknown kind, an unknown or missing field, or fields that contradict each
+            other.
     """
     found = net_class(values.get("kind", FIRST_KIND))
     fields = {name: value for name, value in values.items() if name != "kind"}

@@ -1,4 +1,4 @@
-"""What a net is: everything that the rest of the tree asks of one. No TensorFlow here."""
+"""The interface of a net: all that other code uses. This module does not import TensorFlow."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from stemforge.train.config import InferencePrecision, Precision
 if TYPE_CHECKING:
     import keras
 
-Library = Literal["onednn", "xnnpack"]  # what runs the operations: TensorFlow's, LiteRT's
+Library = Literal["onednn", "xnnpack"]  # which library runs the operations: TensorFlow's, LiteRT's
 Weights = Mapping[str, NDArray[np.float32]]  # by name, as a model directory holds them
 
 
@@ -23,7 +23,7 @@ class Lowered:
     """A trained net as plain operations of a graph.
 
     Attributes:
-        values: what it computes with: NumPy arrays in nested dictionaries and lists.
+        values: its weights: NumPy arrays in nested dictionaries and lists.
         run: from the mixture, float32 [batch, frames, bins, 2], magnitudes, and `values` as
             tensors, to a list of the stems' magnitudes, float32 of the same shape. Models that
             may share a compiled graph return the same function.
@@ -35,14 +35,14 @@ class Lowered:
 
 @dataclass(frozen=True)
 class Net:
-    """What a net looks like: its kind and fields are `train.net` in params.yaml and model.json.
+    """A kind of net and its fields: `train.net` in params.yaml, `net` in model.json.
 
     A new net is a subclass in a module of train.nets and a line in its table. `bins` is the one
     field that params.yaml does not have there: it is features.bins.
 
     Attributes:
         kind: its name in the table.
-        paper: where it is from, for the model card.
+        paper: the paper that it is from, for the model card.
         training_only: fields that change neither weights nor estimates, such as dropout.
         frames: frames in and out, T.
         bins: lowest bins of the STFT in and out, F.
@@ -55,7 +55,7 @@ class Net:
     bins: int
 
     def __post_init__(self) -> None:
-        """Raises UserError where fields do not go together."""
+        """Raises UserError where fields contradict each other."""
         self.check()
 
     def fields(self) -> dict[str, Any]:
@@ -69,14 +69,14 @@ class Net:
 
     @property
     def needs_joint(self) -> bool:
-        """Whether the nets of all stems depend on each other, so that they are one model."""
+        """Whether the nets of all stems depend on each other, and so must be one model."""
         return False
 
     def check(self) -> None:
-        """Refuses fields that do not go together, with their names first: "frames=100: ...".
+        """Refuses wrong fields; the message starts with the field's name: "frames=100: ...".
 
         Raises:
-            UserError: they do not.
+            UserError: a field is out of its range, or fields contradict each other.
         """
         for name in ("frames", "bins"):
             value = getattr(self, name)
@@ -84,14 +84,14 @@ class Net:
                 raise UserError(f"{name}={value}: must be a multiple of {self.multiple}")
 
     def resized(self, *, frames: int | None = None, bins: int | None = None) -> Self:
-        """The net for inputs of another size, which takes the same weights.
+        """The net for inputs of another size, with the same weights.
 
         Args:
-            frames: None: as they are.
-            bins: None: as they are.
+            frames: None: unchanged.
+            bins: None: unchanged.
 
         Raises:
-            UserError: it cannot take that size.
+            UserError: the net does not support that size.
         """
         return dataclasses.replace(self, frames=frames or self.frames, bins=bins or self.bins)
 
@@ -100,12 +100,12 @@ class Net:
     ) -> "keras.Model":
         """Builds the nets of one model with fresh weights.
 
-        Losses of its own, such as a KL term, it adds by Keras' `add_loss`.
+        A net adds its own losses, such as a KL term, by Keras' `add_loss`.
 
         Args:
             stems: what they estimate.
-            seed: of all that is random in it.
-            precision: what it computes in; weights, input and output are float32.
+            seed: of all random numbers in it.
+            precision: in which it computes; weights, input and output are float32.
 
         Returns:
             A model from mixture magnitudes, float32 [batch, frames, bins, 2], to a dictionary
@@ -121,12 +121,12 @@ class Net:
         library: Library,
         precision: InferencePrecision = "float32",
     ) -> Lowered:
-        """The trained nets as plain operations: here the Keras model itself in a graph.
+        """The trained nets as plain operations. This default runs the Keras model in a graph.
 
         Args:
             weights: of the nets, by name.
             stems: what they estimate.
-            library: that will run them; a net may choose what is fast there.
+            library: which one will run them; a net may choose the operations that it runs fastest.
             precision: "bfloat16" computes all but masks and estimates in bfloat16.
 
         Raises:
@@ -147,7 +147,7 @@ class Net:
         return Lowered({v.path: np.asarray(v) for v in model.variables}, run)
 
     def int8_layers(self) -> list[str]:
-        """Names of the layers that tolerate int8 arithmetic; none: no int8_mixed file."""
+        """Names of the layers that tolerate int8; with none there is no int8_mixed file."""
         return []
 
     def describe(self) -> str:

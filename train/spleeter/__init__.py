@@ -1,5 +1,5 @@
-"""What Deezer's Spleeter has published, as ours.
+"""Conversion of what Deezer published with Spleeter.
 
 - checkpoints: official checkpoints as models
-- configuration: its JSON configurations
+- configuration: JSON configurations as nets and parameters
 """

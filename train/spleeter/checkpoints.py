@@ -1,9 +1,9 @@
-"""Deezer's official checkpoints as model directories of ours.
+"""Converts Deezer's official checkpoints into our models.
 
-A checkpoint holds all stems' nets under one numbering: Keras counted its layers on from
-stem to stem, so the k-th stem owns conv2d 7k to 7k + 6 (six encoder blocks and the mask),
-conv2d_transpose 6k to 6k + 5 and batch_normalization 12k to 12k + 11 (six of the encoder,
-of which nothing uses the sixth, and six of the decoder).
+A checkpoint holds all stems' nets, whose layers Keras numbered consecutively. So stem k has
+conv2d 7k to 7k + 6 (six encoder blocks and the mask), conv2d_transpose 6k to 6k + 5 and
+batch_normalization 12k to 12k + 11 (six of the encoder, of which nothing uses the sixth, and six
+of the decoder).
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from stemforge.train.nets.unet.layers import NORM_EPSILON
 from stemforge.train.spleeter.configuration import DEPTH, Configuration, official_configurations
 
 NORMS = 2 * DEPTH
-DEAD_NORM = DEPTH - 1  # the encoder's sixth, whose output nothing reads
+DEAD_NORM = DEPTH - 1  # the encoder's sixth, whose output nothing uses
 NOT_WEIGHTS = ("global_step",)
 
 
@@ -47,7 +47,7 @@ def infer_configuration(values: Mapping[str, NDArray[Any]]) -> Configuration:
     """The official configuration with as many stems as a checkpoint has nets.
 
     Raises:
-        UserError: none has.
+        UserError: there is none.
     """
     masks = sum(1 for name in values if name.startswith("conv2d_transpose") and "kernel" in name)
     stems = masks // DEPTH
@@ -55,7 +55,7 @@ def infer_configuration(values: Mapping[str, NDArray[Any]]) -> Configuration:
         if len(configuration.stems) == stems:
             return configuration
     raise UserError(
-        f"the checkpoint holds {stems} nets: no official model does "
+        f"the checkpoint has {stems} nets, unlike all official ones "
         f"({', '.join(official_configurations())}): give its configuration"
     )
 
@@ -66,18 +66,18 @@ def import_models(
     *,
     provenance: Mapping[str, Any],
 ) -> list[Model]:
-    """Turns a checkpoint's variables into our nets, each variable used once.
+    """Converts a checkpoint's variables into our nets; each variable is used once.
 
     Args:
         values: variables by name.
-        configuration: what they belong to.
-        provenance: for the models' cards; what was left out on purpose is added.
+        configuration: of the checkpoint.
+        provenance: for the models' cards; names of variables left out on purpose are added.
 
     Returns:
         One model per stem, or one of all stems where they share a softmax.
 
     Raises:
-        UserError: a variable is missing, of another shape, or left over.
+        UserError: a variable is missing, has another shape, or belongs to no stem.
     """
     rest = dict(values)
     skipped = [name for name in NOT_WEIGHTS if rest.pop(name, None) is not None]
@@ -87,7 +87,7 @@ def import_models(
     if rest:
         raise UserError(
             f"{len(rest)} variables of the checkpoint belong to no stem, such as {min(rest)}: "
-            f"is it of {', '.join(stems)}?"
+            f"check that its stems are {', '.join(stems)}"
         )
     card = {**provenance, "not_imported": skipped}
     by_stem = dict(zip(stems, (weights for weights, _ in taken), strict=True))
@@ -120,7 +120,7 @@ def import_models(
 def _take_net(
     rest: dict[str, NDArray[Any]], number: int, net: UNet
 ) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """Takes one stem's variables out of `rest`: our weights, and names of what nothing uses."""
+    """Takes one stem's variables out of `rest`: our weights, and names of unused variables."""
     alone = dataclasses.replace(net, head="sigmoid")  # the same weights
     shapes = {w.path: tuple(w.shape) for w in alone.build(["stem"]).weights}
     weights: dict[str, NDArray[np.float32]] = {}

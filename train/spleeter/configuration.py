@@ -1,4 +1,4 @@
-"""Spleeter's JSON configurations: the net they describe, and our parameters for the rest."""
+"""Converts Spleeter's JSON configurations into our nets and parameters."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ ACTIVATIONS: dict[str, Activation] = {"ELU": "elu", "ReLU": "relu", "LeakyReLU":
 HEADS: dict[str, Head] = {"unet.unet": "sigmoid", "unet.softmax_unet": "softmax"}
 LOSSES: dict[str, LossName] = {"L1_mask": "l1", "weighted_L1_mask": "weighted_l1"}
 OPTIMIZERS: dict[str, OptimizerName] = {"Adam": "adam", "Adadelta": "adadelta", "SGD": "sgd"}
-# The optimisation of Spleeter's own configurations (4stems and musdb), but for the number of steps.
+# The optimisation of Spleeter's own configurations (4stems and musdb), except the number of steps.
 PRESET: dict[str, Any] = {
     "sampling": "songs",
     "batch_size": 4,
@@ -34,22 +34,22 @@ PRESET: dict[str, Any] = {
     "patience": None,
     "max_plateaus": None,
 }
-# Adadelta takes no rate from its configuration: TensorFlow 1's default.
+# Spleeter ignores a configuration's rate for Adadelta, and uses TensorFlow 1's default.
 RATES: dict[str, float] = {"adam": 1e-4, "sgd": 1e-4, "adadelta": 1e-3}
-# What a net is called in the official configurations that our import knows by name.
+# The stems of the official configurations, which the import knows by name.
 OFFICIAL_STEMS = {
     "2stems": ("vocals", "accompaniment"),
     "4stems": ("vocals", "drums", "bass", "other"),
     "5stems": ("vocals", "piano", "drums", "bass", "other"),
 }
-# Keys that say where things lie or how Spleeter's own cache is cut, and why we need none.
+# Keys for Spleeter's folders and cache, and why they have no effect here.
 WITHOUT_EFFECT = {
     "model_dir": "models go to models/",
     "training_cache": "features go to data/features/",
     "validation_cache": "features go to data/features/",
     "n_chunks_per_song": "windows are drawn from whole songs",
     "chunk_duration": "windows are drawn from whole songs",
-    "throttle_secs": "validation goes by steps: every save_checkpoints_steps",
+    "throttle_secs": "validation depends on steps: every save_checkpoints_steps",
 }
 FIXED = {
     "mix_name": "mix",
@@ -62,11 +62,11 @@ FIXED = {
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a checkpoint does not say of itself.
+    """What is needed to read a checkpoint, but is not in it.
 
     Attributes:
         stems: in the order of the checkpoint.
-        net: shape of each stem's net.
+        net: kind and shape of each stem's net.
         frame_length_samples: of the STFT.
         frame_step_samples: of the STFT.
     """
@@ -83,13 +83,13 @@ def make_net(encoder: Activation, decoder: Activation, head: Head = "sigmoid") -
 
 
 def spleeter_preset(optimizer: object) -> dict[str, Any]:
-    """What `train.preset: spleeter` sets in the train section, whatever else stands there.
+    """What `train.preset: spleeter` sets in the train section; it overrides the section's values.
 
     Args:
-        optimizer: that the section has.
+        optimizer: the section's optimizer.
 
     Returns:
-        Values by name; those of `net` leave its head, which Spleeter's models differ in.
+        Values by name. `net` has no head, because Spleeter's models have different ones.
 
     Raises:
         UserError: Spleeter has no such optimizer.
@@ -103,7 +103,7 @@ def spleeter_preset(optimizer: object) -> dict[str, Any]:
 
 
 def official_configurations() -> dict[str, Configuration]:
-    """Deezer's own, by name; the -16kHz variants see half as many bins again."""
+    """Deezer's own, by name; the -16kHz variants use 1536 bins instead of 1024."""
     nets = {
         "2stems": make_net("leaky_relu", "relu"),
         "4stems": make_net("elu", "elu"),
@@ -117,7 +117,7 @@ def official_configurations() -> dict[str, Configuration]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A configuration as it stands.
+    """Reads a configuration without checking its keys.
 
     Raises:
         UserError: it is missing or not a JSON object.
@@ -134,10 +134,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_configuration(data: Mapping[str, Any]) -> Configuration:
-    """The nets and the STFT of a configuration; the values of other keys are not looked at.
+    """The nets and the STFT of a configuration; the values of other keys are ignored.
 
     Raises:
-        UserError: a key is missing, or describes nets of another kind.
+        UserError: a key is missing, or its value is not supported.
     """
     for key in ("sample_rate", "n_channels"):
         if data.get(key) != FIXED[key]:
@@ -149,7 +149,10 @@ def parse_configuration(data: Mapping[str, Any]) -> Configuration:
         _refuse_rest(model, "model.")
         filters = list(shape.pop("conv_n_filters", FILTERS))
         if filters != [filters[0] * 2**level for level in range(DEPTH)]:
-            raise UserError(f"conv_n_filters={filters}: only six that double are supported")
+            raise UserError(
+                f"conv_n_filters={filters}: not supported; supported: six numbers, each twice "
+                "the one before"
+            )
         encoder = shape.pop("conv_activation", "LeakyReLU")
         decoder = shape.pop("deconv_activation", "ReLU")
         _refuse_rest(shape, "model.params.")
@@ -177,8 +180,8 @@ def training_parameters(data: Mapping[str, Any]) -> tuple[dict[str, dict[str, An
         data: the configuration.
 
     Returns:
-        Values by section and name of params.yaml, and a remark for each key that has no
-        parameter because it changes nothing here.
+        Values by section and name of params.yaml, and a remark for each key that has no effect
+        here.
 
     Raises:
         UserError: a key is missing, or a key or value is not supported.

@@ -1,11 +1,11 @@
-"""Spleeter's U-Net, one for each stem: what it looks like.
+"""Spleeter's U-Net, one for each stem: its fields.
 
 Hennequin, Khlif, Voituret, Moussallam: Spleeter (JOSS 2020), after Jansson et al., Singing
 voice separation with deep U-Net convolutional networks (ISMIR 2017).
 
-- layers: Keras layers of its own
+- layers: its own Keras layers
 - training: the nets as Keras models
-- inference: the trained nets as plain operations, each as its library is fastest
+- inference: the trained nets as plain operations, in the form that each library runs fastest
 """
 
 from collections.abc import Sequence
@@ -26,21 +26,21 @@ Head = Literal["sigmoid", "softmax"]
 
 @dataclass(frozen=True)
 class UNet(Net):
-    """What a U-Net looks like; Spleeter's values in brackets.
+    """The fields of a U-Net; Spleeter's values in brackets.
 
     Attributes:
         frames: frames in and out, T [512]; a multiple of 2 ** depth.
-        bins: lowest bins of the STFT that it sees, F [1024]; a multiple of 2 ** depth.
+        bins: lowest bins of the STFT that it uses, F [1024]; a multiple of 2 ** depth.
         width: filters of the first encoder block [16]; each further block doubles them.
         depth: number of encoder blocks [6].
         norm: "affine" scales and shifts each channel, as the released models do; "batch"
             also normalises by batch statistics.
-        dropout: rate after the first three decoder blocks [0; 0.5 in Spleeter's code, where
-            it never fires].
-        encoder_activation: ["leaky_relu" with slope 0.2 in 2stems, "elu" elsewhere].
-        decoder_activation: ["relu" in 2stems, "elu" elsewhere].
-        head: "sigmoid" gives each stem a mask of its own; "softmax" shares each bin out among
-            the stems of one model, so that their masks sum to 1 ["softmax" in 5stems].
+        dropout: rate after the first three decoder blocks [0; Spleeter's code has 0.5, but
+            never applies it].
+        encoder_activation: ["leaky_relu" with slope 0.2 in 2stems, "elu" in 4stems and 5stems].
+        decoder_activation: ["relu" in 2stems, "elu" in 4stems and 5stems].
+        head: "sigmoid" gives each stem a mask of its own; "softmax" divides each bin among the
+            stems of one model, so that their masks sum to 1 ["softmax" in 5stems].
     """
 
     kind: ClassVar[str] = "unet"
@@ -61,14 +61,14 @@ class UNet(Net):
 
     @property
     def needs_joint(self) -> bool:
-        """A softmax shares each bin out among all stems."""
+        """True of a softmax: it divides each bin among all stems."""
         return self.head == "softmax"
 
     def check(self) -> None:
         """See Net.check.
 
         Raises:
-            UserError: a field is out of its range, or a size no multiple of 2 ** depth.
+            UserError: a field is out of its range, or a size is not a multiple of 2 ** depth.
         """
         for name, least in (("width", 1), ("depth", 2)):
             if getattr(self, name) < least:
@@ -100,10 +100,10 @@ class UNet(Net):
         return Lowered(values, inference.runner(self, library))
 
     def int8_layers(self) -> list[str]:
-        """The inner ones.
+        """The inner layers.
 
-        The first two see magnitudes as they are, the last three make the mask, and values of both
-        are heavy-tailed: docs/export.md has the measurement, layer by layer, on Deezer's nets.
+        The first two process the magnitudes, and the last three make the mask. The values of both
+        are heavy-tailed. docs/export.md has the measurement of each layer, on Deezer's nets.
         """
         encoders = [f"encoder_{level}" for level in range(2, self.depth)]
         return encoders + [f"decoder_{level}" for level in range(self.depth - 3)]

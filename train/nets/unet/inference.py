@@ -1,16 +1,16 @@
-"""The U-Nets as they run once trained: TensorFlow's own operations, no Keras.
+"""The trained U-Nets as TensorFlow operations, without Keras.
 
-Norms are a scale and a shift per channel by then, bias and activation stand right behind their
-convolution, where oneDNN and XNNPACK fuse them, and weights are arguments, so that all nets
-of one shape share one compiled function, and one copy of their values is in memory.
+Norms become a scale and a shift per channel. Bias and activation follow directly after their
+convolution, where oneDNN and XNNPACK fuse them. Weights are arguments, so that all nets of one
+shape share one compiled function, and memory holds one copy of the values.
 
-A 5x5 transposed convolution of stride 2 is four convolutions, one for each phase of its
-output: output row 2i + r sees input row i + d through tap r + 1 - 2d, for d in -1, 0, 1, where
-taps reach from 0 to 4. XNNPACK runs the four as fast as its matrix products, and oneDNN the
-transposed one. Where one or two channels would keep neither library busy, in the last decoder,
-the mask and, for XNNPACK, the first encoder, the phases of an image are its channels:
-space_to_depth and depth_to_space move them there and back. XNNPACK also keeps a pointer for each
-tap of each output pixel, which made up half of its memory.
+A 5x5 transposed convolution of stride 2 equals four convolutions, one for each phase of its
+output: output row 2i + r uses input row i + d with tap r + 1 - 2d, for d in -1, 0, 1, where
+taps reach from 0 to 4. XNNPACK runs the four at the speed of its matrix products, and oneDNN
+the transposed convolution itself. One or two channels are too few to use either library fully.
+So in the last decoder, the mask and, for XNNPACK, the first encoder, the phases of an image are
+its channels: space_to_depth and depth_to_space convert between the two. This also saves memory:
+XNNPACK keeps a pointer for each tap of each output pixel, which made up half of its memory.
 """
 
 import functools
@@ -38,15 +38,15 @@ def fold(
     library: Library,
     precision: InferencePrecision = "float32",
 ) -> list[Weights]:
-    """Weights by name, as a model directory holds them, made ready to run.
+    """Converts a model directory's weights, by name, into those that `estimate` needs.
 
     Args:
-        weights: "encoder_0/kernel" and so on, float32; of several stems with their prefix.
+        weights: "encoder_0/kernel" and so on, float32; for several stems, with a stem's prefix.
         net: their shape.
         stems: what they estimate.
-        library: that will run them, each by the kernels that it is fastest with.
-        precision: type of the values, which is computed in; norms stay in float32, which the
-            fused norm takes whatever it computes in.
+        library: which one will run them; it decides the form of the kernels.
+        precision: type of the values, in which the nets compute. Norms stay in float32, which the
+            fused norm accepts in every precision.
 
     Returns:
         For each stem its layers' "kernel" and "bias", and "scale" and "shift" of its norms.
@@ -113,7 +113,7 @@ def _shapes(net: UNet) -> dict[str, tuple[int, ...]]:
     return shapes | {f"{norm}/{v}": (size,) for norm, size in norms.items() for v in values}
 
 
-# Taps of a transposed convolution that an output row (or column) sees, by its phase.
+# Taps of a transposed convolution that an output row (or column) uses, by its phase.
 TAPS = ((3, 1), (4, 2, 0))
 
 
@@ -137,9 +137,9 @@ def phase_kernels(kernel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]
 
 
 def _first_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[5, 5, inputs, outputs] of stride 2 to [3, 3, 4 inputs, outputs] behind space_to_depth.
+    """[5, 5, inputs, outputs] of stride 2 to [3, 3, 4 inputs, outputs] after space_to_depth.
 
-    Output row i sees rows 2i - 1 + k, for k = 0 to 4 ("same" padding of an even size).
+    Output row i uses rows 2i - 1 + k, for k = 0 to 4 ("same" padding of an even size).
     """
     inputs, outputs = kernel.shape[2:]
     out = np.zeros((3, 3, 2, 2, inputs, outputs), np.float32)
@@ -162,8 +162,8 @@ def _one_filter_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
 def _mask_phases(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     """[4, 4, 1, 2] of dilation 2 to [3, 3, 16, 32]: the same from 4 x 4 phases to such phases.
 
-    Output row y sees rows y - 3 + 2k, for k = 0 to 3 ("same" padding). Row 4i + 2a + b comes as
-    phase b of row 2i + a of the last decoder, so that space_to_depth puts a before b.
+    Output row y uses rows y - 3 + 2k, for k = 0 to 3 ("same" padding). Row 4i + 2a + b is phase b
+    of row 2i + a of the last decoder, so that space_to_depth puts a before b.
     """
     out = np.zeros((3, 3, 2, 2, 2, 2, 4, 4, 2), np.float32)  # [.., a, a, b, b, row, column, 2]
     for row, column, k, m in np.ndindex(4, 4, 4, 4):
@@ -181,10 +181,10 @@ def estimate(
 
     Args:
         mixture: float32 [batch, frames, bins, 2], magnitudes; frames and bins are multiples of
-            2 ** depth, and need not be the net's own.
-        weights: what `fold` returned, of one floating-point type, which is computed in.
+            2 ** depth, and may differ from the net's own.
+        weights: the result of `fold`; the nets compute in the type of its values.
         net: their shape.
-        library: what `fold` was given.
+        library: the same as for `fold`.
 
     Returns:
         float32 magnitudes of the mixture's shape for each stem.
@@ -198,10 +198,10 @@ def estimate(
 
 
 def _logits(mixture: Any, weights: Mapping[str, Any], net: UNet, library: Library) -> Any:
-    """One stem's net up to its mask's logits: train.nets.unet's, which says the shapes."""
+    """One stem's net up to its mask's logits; train.nets.unet.training has the shapes."""
 
     def convolution(x: Any, layer: str, stride: int) -> Any:
-        with tf.name_scope(layer):  # the name that quantisation knows it by
+        with tf.name_scope(layer):  # the name that selects it for quantisation
             x = tf.nn.conv2d(x, weights[f"{layer}/kernel"], stride, "SAME")
             return tf.nn.bias_add(x, weights[f"{layer}/bias"])
 
@@ -253,7 +253,7 @@ def _phases(x: Any, weights: Mapping[str, Any], layer: str) -> Any:
     phases = []
     for row in (0, 1):
         for column in (0, 1):
-            # Each with a padding of its own, which XNNPACK makes part of the convolution.
+            # Each has its own padding, which XNNPACK fuses into the convolution.
             padded = tf.pad(x, [(0, 0), (1, row), (1, column), (0, 0)])
             with tf.name_scope(layer):
                 phase = tf.nn.conv2d(padded, weights[f"{layer}/kernel_{row}{column}"], 1, "VALID")
@@ -269,5 +269,5 @@ def _activation(name: Activation) -> Any:
 
 @functools.cache
 def runner(net: UNet, library: Library) -> Callable[[Any, Any], list[Any]]:
-    """`estimate` for nets of one shape: always the same function, which is compiled once."""
+    """`estimate` for nets of one shape: always the same function, so it is compiled once."""
     return functools.partial(estimate, net=net, library=library)

@@ -13,8 +13,8 @@ NORM_EPSILON = 1e-3
 class Affine(layers.Layer):  # type: ignore[misc]
     """Scale and shift per channel: batch norm whose statistics stay 0 and 1.
 
-    y = x * gamma / sqrt(1 + epsilon) + beta, with Keras' own epsilon kept so that released
-    weights mean here what they mean in Spleeter.
+    y = x * gamma / sqrt(1 + epsilon) + beta. The epsilon is Keras' own, so that released weights
+    mean the same as in Spleeter.
 
     Input shape: [..., channels]. Output shape: the same.
     """
@@ -34,7 +34,7 @@ class Affine(layers.Layer):  # type: ignore[misc]
 class OneFilterDeconvolution(layers.Conv2DTranspose):  # type: ignore[misc]
     """A 5x5 transposed convolution of stride 2 to one channel, in half the time on a CPU.
 
-    Output row 2i + r sees input row i + d through tap r + 1 - 2d, for d in -1, 0, 1: the four
+    Output row 2i + r uses input row i + d with tap r + 1 - 2d, for d in -1, 0, 1. So the four
     phases of the output are four channels of a 3x3 convolution, which depth_to_space
     interleaves. For more filters, and for gradients, TensorFlow's own kernels are faster.
     """
@@ -48,7 +48,7 @@ class OneFilterDeconvolution(layers.Conv2DTranspose):  # type: ignore[misc]
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def _deconvolve_to_one(x: Any, kernel: Any) -> tuple[Any, Any]:
     channels = x.shape[-1]
-    # Rows -1 to 4 of a kernel with a zero row in front: pairs are the phases of one shift.
+    # Rows -1 to 4 of a kernel that starts with a zero row: pairs are the phases of one shift.
     pairs = tf.reshape(tf.pad(kernel, [[1, 0], [1, 0], [0, 0], [0, 0]]), [3, 2, 3, 2, channels])
     shifts = tf.transpose(pairs[::-1, :, ::-1], [0, 2, 4, 1, 3])  # [dy, dx, channels, ry, rx]
     phases = tf.nn.conv2d(x, tf.reshape(shifts, [3, 3, channels, 4]), 1, "SAME")

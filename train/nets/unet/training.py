@@ -1,4 +1,4 @@
-"""The U-Nets as Keras models, to be trained."""
+"""The U-Nets as Keras models, for training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,17 +21,17 @@ def build(
 
     Args:
         net: their shape.
-        stems: what they estimate; each has a net of its own.
-        seed: of the initial weights and of dropout; every stem starts from the same.
+        stems: what they estimate; each has its own net.
+        seed: of the initial weights and of dropout; all stems start with the same weights.
         precision: "mixed_bfloat16" and "mixed_float16" compute all but masks and estimates in
             16 bits.
 
     Returns:
         A model from mixture magnitudes, float32 [batch, frames, bins, 2], to a dictionary
-        of the stems' magnitudes, each of that shape: a mask in [0, 1] times the input.
+        of the stems' magnitudes, each of that shape: the input times a mask in [0, 1].
 
     Raises:
-        ValueError: a softmax over a single stem, which is 1 everywhere.
+        ValueError: a softmax of a single stem, which is 1 everywhere.
     """
     mixture = keras.Input((net.frames, net.bins, 2), name="mixture")  # [b, T, F, 2]
     logits = []
