@@ -220,7 +220,7 @@ def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> Non
     set_params(project, train__models=list(STEMS))
     text = train.error(project)
     assert "train.models=['vocals', 'drums']: a net that divides each bin among all stems" in text
-    assert "one model: [joint]" in text
+    assert "one model of all stems: [joint]" in text
 
 
 @pytest.mark.parametrize(
