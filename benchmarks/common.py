@@ -76,8 +76,17 @@ def work_folder(chosen: Path | None) -> Iterator[Path]:
 
 def stage(project: Path, name: str, *arguments: str) -> float:
     """Runs a stage in a separate process; returns wall-clock seconds, start included."""
-    command = [sys.executable, "-m", f"stemforge.pipelines.{name}", *arguments]
-    return timed(lambda: subprocess.run(command, cwd=project, check=True, env=environment()))
+    return _run(project, f"stages.{name}", *arguments)
+
+
+def command(project: Path, *arguments: str) -> float:
+    """Runs the `stemforge` command likewise."""
+    return _run(project, "commands.main", *arguments)
+
+
+def _run(project: Path, module: str, *arguments: str) -> float:
+    line = [sys.executable, "-m", f"stemforge.pipelines.{module}", *arguments]
+    return timed(lambda: subprocess.run(line, cwd=project, check=True, env=environment()))
 
 
 def write_params(project: Path, corpus: Path, changes: Mapping[str, Any]) -> bool:
@@ -116,7 +125,7 @@ def make_features(corpus: Path, project: Path) -> Path:
     features = project / "data" / "features"
     if changed or not (features / "info.json").exists():
         stage(project, "decode")
-        stage(project, "compute_features")
+        stage(project, "features")
     return features
 
 

@@ -153,7 +153,7 @@ def link(song: Path, folder: Path) -> None:
 def run_job(project: Path) -> Job:
     """Runs our whole command, workers' start included."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    wall_s = common.stage(project, "compute_features", *TWO)
+    wall_s = common.command(project, "features", *TWO)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     info = json.loads((project / "data/features/info.json").read_text(encoding="utf-8"))
     frames = sum(split["frames_kept"] for split in info["splits"].values())

@@ -24,7 +24,6 @@ MUSDB18_S = {"all": 9.8 * 3600, "train": 6.3 * 3600, "test": 3.5 * 3600}
 STEPS = 12
 PARTS = {"decode": "all", "features": "train", "separate": "test", "evaluate": "test"}
 TRAIN = {
-    "norm": "affine",
     "batch_size": 4,
     "steps": STEPS,
     "validate_every_steps": STEPS,
@@ -43,14 +42,13 @@ def main(argv: list[str] | None = None) -> None:
     stems: list[str] = arguments.stems
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        net = {"frames": arguments.frames, "width": arguments.width, "models": stems}
-        common.write_params(
-            root, arguments.corpus, {"corpus": {"stems": stems}, "train": TRAIN | net}
-        )
+        net = {"frames": arguments.frames, "width": arguments.width, "norm": "affine"}
+        train = TRAIN | {"models": stems, "net": net}
+        common.write_params(root, arguments.corpus, {"corpus": {"stems": stems}, "train": train})
         wall_s = {"decode": common.stage(root, "decode")}
-        wall_s["features"] = common.stage(root, "compute_features")
+        wall_s["features"] = common.stage(root, "features")
         for stem in stems:
-            common.stage(root, "train_stem", "--stem", stem)
+            common.stage(root, "train", "--stem", stem)
         wall_s["separate"] = common.stage(root, "separate")
         wall_s["evaluate"] = common.stage(root, "evaluate")
         written = {"decode": size(root / "data/decoded"), "features": size(root / "data/features")}

@@ -32,9 +32,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "features": {"bins": 128, "block_frames": 64},
     "train": {
         "models": ["vocals", "drums"],
-        "frames": 32,
-        "width": 2,
-        "depth": 4,
+        "net__frames": 32,
+        "net__width": 2,
+        "net__depth": 4,
         "batch_size": 2,
         "steps": STEPS,
         "log_every_steps": 20,
