@@ -30,6 +30,7 @@ from stemforge.pipelines.running.supervisor import free_ports
 from stemforge.pipelines.running.work import WORK
 from stemforge.unfinished import finishing
 
+STEMFORGE = str(Path(sys.executable).with_name("stemforge"))  # of this environment
 POM = Path(__file__).with_name("pom.xml")
 LIMIT_S, START_S = 600, 90
 MODULES = ("lang", "lang.invoke", "util", "util.concurrent", "nio", "net", "io", "time")
@@ -86,8 +87,8 @@ def main() -> None:
             seconds = time.monotonic() - started_s
             if disturb and cluster.restarts() == restarts:
                 raise UserError(f"{name}: Flink did not notice; see {folder / 'jobmanager.log'}")
-            verify = [sys.executable, "-m", "stemforge.pipelines.commands.main", "verify", str(out)]
-            if subprocess.run([*verify, "--compare", str(local)], check=False).returncode:
+            verify = [STEMFORGE, "verify", str(out), "--compare", str(local)]
+            if subprocess.run(verify, check=False).returncode:
                 raise UserError(f"{name}: the features are not those of the local run")
             say(f"flink: {name}: the same bytes as locally, after {seconds:.0f} s")
 
@@ -125,15 +126,7 @@ def compute(out: Path, flags: list[str], disturb: Callable[[], None] | None = No
         UserError: it failed, or ended before it was disturbed.
     """
     shutil.rmtree(out, ignore_errors=True)
-    command = [
-        sys.executable,
-        "-m",
-        "stemforge.pipelines.commands.main",
-        "features",
-        "--output",
-        str(out),
-        *flags,
-    ]
+    command = [STEMFORGE, "features", "--output", str(out), *flags]
     deadline_s = time.monotonic() + LIMIT_S
     with subprocess.Popen(command) as process:
         try:
