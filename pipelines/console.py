@@ -43,7 +43,7 @@ def run_main(main: Callable[[], object]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return fail(f"{place}{error.strerror or error}")
     except KeyboardInterrupt:
-        return fail("interrupted; the next run resumes here")
+        return fail("interrupted")
     return 0
 
 

@@ -1,8 +1,7 @@
 """The only reader of params.yaml: strict, typed, without defaults."""
 
-import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -11,7 +10,6 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     ValidationError,
-    create_model,
     model_validator,
 )
 from ruamel.yaml import YAML
@@ -23,9 +21,10 @@ from stemforge.features.audio.formats import Subtype
 from stemforge.features.corpus.sources import MIXTURE
 from stemforge.features.shards.encoding import Encoding, PhaseEncoding
 from stemforge.pipelines.console import run_main
+from stemforge.pipelines.releases.files import NAME, VERSION
 from stemforge.train.config import LossName, OptimizerName, Precision, Schedule
 from stemforge.train.model_files import JOINT
-from stemforge.train.nets import NETS, net_class
+from stemforge.train.nets import read_net
 from stemforge.train.nets.protocol import Net
 from stemforge.train.sampler import Sampling
 from stemforge.train.spleeter.configuration import spleeter_preset
@@ -44,22 +43,15 @@ class Section(BaseModel):
 
 
 def _read_net(values: Any) -> Net:
-    """A net of any kind in the table, checked as strictly as a section."""
-    if not isinstance(values, dict) or "kind" not in values:
-        raise ValueError(f"{NET}.kind: missing; supported: {', '.join(sorted(NETS))}")
+    """A net of any kind in the table; each problem is named by its place in params.yaml."""
     try:
-        kind = net_class(values["kind"])
-        hints = get_type_hints(kind)
-        fields: Any = {field.name: (hints[field.name], ...) for field in dataclasses.fields(kind)}
-        section = create_model(kind.__name__, __base__=Section, **fields)
-        given = section.model_validate({k: v for k, v in values.items() if k != "kind"})
-        return kind(**given.model_dump())
+        return read_net(values)
     except UserError as error:
-        place = "features" if str(error).startswith("bins=") else NET
-        raise ValueError(f"{place}.{error}") from None
-    except ValidationError as error:
-        found = [f"{NET}.{_explain(problem)}" for problem in error.errors()]
-        raise ValueError("; ".join(found)) from None
+        named = [
+            f"features.{text}" if text.startswith("bins=") else f"{NET}.{text}"
+            for text in str(error).split("; ")
+        ]
+        raise ValueError("; ".join(named)) from None
 
 
 AnyNet = Annotated[Net, PlainValidator(_read_net), PlainSerializer(Net.fields)]
@@ -230,8 +222,8 @@ class Train(Section):
             )
         if self.net.needs_joint:
             raise ValueError(
-                f"train.models={self.models}: a net that divides each bin among all stems, as with "
-                f"train.net.head=softmax, must be one model of all stems: [{JOINT}]"
+                f"train.models={self.models}: with this train.net the stems depend on each "
+                f"other, so they must be one model: [{JOINT}]"
             )
         if self.models != stems:
             raise ValueError(
@@ -306,8 +298,8 @@ class Export(Section):
 class Release(Section):
     """Name, version and terms of the release."""
 
-    name: str
-    version: str
+    name: Annotated[str, Field(pattern=f"^{NAME}$")]
+    version: Annotated[str, Field(pattern=f"^{VERSION}$")]
     license: Literal["CC0-1.0", "CC-BY-4.0", "CC-BY-NC-SA-4.0", "MIT"]
     authors: Annotated[list[str], Field(min_length=1)]
     corpus_license: str

@@ -108,7 +108,7 @@ def test_what_users_get_wrong(models: Path, capsys: pytest.CaptureFixture[str]) 
     said = refused("export", "group/vocals", "--output", "out")
     assert "group/vocals: no such folder: one model holds all stems: give group/joint" in said
     some = ("export", "models", "--output", "out", "--frames")
-    assert "frames=12: must be a multiple of 8" in refused(*some, "12")
+    assert "frames=12: must be a positive multiple of 8" in refused(*some, "12")
     assert "--frames x: must be numbers, such as 512,128" in refused(*some, "x")
     Path("other").mkdir()
     Path("other/file").touch()

@@ -71,6 +71,22 @@ def score(estimates: Path, corpus: Path, *more: object, code: int = 0) -> pd.Dat
     return pd.read_parquet("scores/scores.parquet")
 
 
+def test_estimates_are_never_touched(
+    estimates: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither where scores would lie among them, nor where an older run's do."""
+    before = sorted(path for path in estimates.rglob("*") if path.is_file())
+    output = ("--corpus", corpus, "--output", estimates.parent)
+    run("score", estimates, *output, code=2)
+    assert "would be mixed with its estimates: choose another folder" in capsys.readouterr().err
+    (Path("scores") / "ours" / "One" / "deep").mkdir(parents=True)
+    kept = Path("scores") / "ours" / "One" / "vocals.wav"
+    kept.touch()
+    score(estimates, corpus, "--name", "ours")
+    assert kept.exists()
+    assert sorted(path for path in estimates.rglob("*") if path.is_file()) == before
+
+
 def test_a_folder_of_estimates(
     estimates: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

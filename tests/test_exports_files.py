@@ -16,9 +16,10 @@ from stemforge.eval.exports.bounds import Bounds
 from stemforge.eval.exports.parity import Clip, KerasNets
 from stemforge.eval.runtimes.litert import SIGNATURE, LiteRTNets, read_interface
 from stemforge.eval.separation.separator import Separator, common_interface
+from stemforge.pipelines.params import read_params
 from stemforge.train.model import Model
 from stemforge.train.nets.unet import UNet
-from tests.conftest import RATE_HZ
+from tests.conftest import RATE_HZ, ROOT
 
 NET = UNet(16, 64, 4, 3, "batch", 0.0, "elu", "elu", "sigmoid")
 STEMS = ("vocals", "rest")
@@ -199,7 +200,7 @@ def spectrum_below(song: np.ndarray, bins: int) -> np.ndarray:
 
 
 def test_segments_that_the_nets_cannot_take(models: list[Model], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"frames=12: must be a multiple of 8"):
+    with pytest.raises(UserError, match=r"frames=12: must be a positive multiple of 8"):
         export.write_segment_tflite(models, tmp_path / "x", frames=12)
     flat = dataclasses.replace(models[0], net=dataclasses.replace(NET, frames=4, depth=2))
     with pytest.raises(UserError, match=r"frames=4: too short for segments to overlap"):
@@ -291,3 +292,8 @@ def test_what_misses_its_bound_is_refused() -> None:
     BOUNDS.check("vocals", "tflite_int8_mixed", worse)
     with pytest.raises(UserError, match=r"loss of SDR is 0.200 dB, more than max_sdr_loss_db=0.1"):
         BOUNDS.check("vocals", "tflite_float32", worse)
+
+
+def test_the_commands_bounds_are_those_of_the_committed_params() -> None:
+    params = read_params(ROOT / "params.yaml").export
+    assert Bounds() == Bounds(**params.model_dump(exclude={"frames"}))

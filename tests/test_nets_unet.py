@@ -125,7 +125,7 @@ def test_bad_model_directories(tmp_path: Path) -> None:
 
 
 def test_sizes_that_the_depth_does_not_divide() -> None:
-    with pytest.raises(UserError, match=r"frames=20: must be a multiple of 8$"):
+    with pytest.raises(UserError, match=r"frames=20: must be a positive multiple of 8$"):
         dataclasses.replace(SMALL, frames=20)
 
 

@@ -22,13 +22,21 @@ def test_the_committed_file_is_valid() -> None:
     [
         (r"  steps:", "  stpes:", "train.steps: missing; train.stpes: unknown key"),
         (r"width: \d+", "width: -1", "train.net.width=-1: must be 1 or more"),
-        (r"width: \d+", "width: '8'", "train.net.width='8': Input should be a valid integer"),
-        (r"norm: batch", "norm: btach", "train.net.norm='btach'"),
-        (r"bins: \d+", "bins: 1000", r"features.bins=1000: must be a multiple of 64"),
-        (r"  frames: 128", "  frames: 100", r"train.net.frames=100: must be a multiple of 64"),
-        (r"frames: \[512, 128\]", "frames: [512, 100]", r"export.frames=100: must be a multiple"),
-        (r"kind: unet", "kind: gan", r"train.net.kind=gan: not supported; supported: unet$"),
-        (r"    kind: unet.*", "", r"train.net.kind: missing; supported: unet$"),
+        (r"width: \d+", "width: '8'", "train.net.width='8': must be of type int"),
+        (r"norm: batch", "norm: btach", "train.net.norm='btach': must be one of affine, batch"),
+        (r"bins: \d+", "bins: 1000", r"features.bins=1000: must be a positive multiple of 64"),
+        (
+            r"  frames: 128",
+            "  frames: 100",
+            r"train.net.frames=100: must be a positive multiple of 64",
+        ),
+        (
+            r"frames: \[512, 128\]",
+            "frames: [512, 100]",
+            r"export.frames=100: must be a positive multiple",
+        ),
+        (r"kind: unet", "kind: gan", r"train.net.kind=gan: must be one of unet$"),
+        (r"    kind: unet.*", "", r"train.net.kind: missing: must be one of unet$"),
         (
             r"    width: \d+",
             "    layers: 3",
@@ -45,7 +53,7 @@ def test_the_committed_file_is_valid() -> None:
             "models: [vocals, drums] ",
             r"one model per stem of corpus.stems, \[vocals, drums, bass, other\]",
         ),
-        (r"head: sigmoid", "head: softmax", r"must be one model of all stems: \[joint\]"),
+        (r"head: sigmoid", "head: softmax", r"so they must be one model: \[joint\]"),
         (
             r"stem_weights: null",
             "stem_weights: {vocals: 2.0}",
@@ -57,6 +65,8 @@ def test_the_committed_file_is_valid() -> None:
         (r"test_csv: null", "test_csv: a.csv", "train_csv=null, but"),
         (r"export:[\s\S]*", "", "export: missing"),
         (r"export:", "exprot:", "exprot: unknown key"),
+        (r"version: 0.1.0", "version: 'one'", "release.version='one': String should match"),
+        (r"kind: unet", "kind: [unet]", r"train.net.kind=\['unet'\]: must be one of"),
         (r"seed: 7", "seed: [", "not YAML"),
     ],
 )

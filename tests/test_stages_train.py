@@ -219,8 +219,8 @@ def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> Non
     assert "--stem vocals: must be one of train.models: joint" in alone
     set_params(project, train__models=list(STEMS))
     text = train.error(project)
-    assert "train.models=['vocals', 'drums']: a net that divides each bin among all stems" in text
-    assert "one model of all stems: [joint]" in text
+    assert "train.models=['vocals', 'drums']: with this train.net the stems depend" in text
+    assert "so they must be one model: [joint]" in text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A second net: two convolutions, to show that a net is one file and a line in the table."""
+"""A second net, of a few layers, to show that a net is one file and a line in the table."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ class Penalty(layers.Layer):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class TinyNet(Net):
-    """Two convolutions to a mask.
+    """A convolution, a transposed one, a dense layer and a convolution to a mask.
 
     Attributes:
         channels: of the first.
@@ -58,6 +58,12 @@ class TinyNet(Net):
             )(mixture)  # fmt: skip
             if self.penalty:
                 x = Penalty(self.penalty, name=f"{stem}_penalty", dtype=precision)(x)
+            x = layers.Conv2DTranspose(
+                self.channels, 3, kernel_initializer=first, name=f"{stem}_back", **options
+            )(x)
+            x = layers.Dense(
+                8 * self.channels, kernel_initializer=first, name=f"{stem}_dense", dtype=precision
+            )(x)
             second = keras.initializers.HeUniform(seed=seed + 1)
             x = layers.Conv2D(2, 3, kernel_initializer=second, name=f"{stem}_mask", **options)(x)
             mask = layers.Activation("sigmoid", dtype="float32")(x)
@@ -65,7 +71,7 @@ class TinyNet(Net):
         return keras.Model(mixture, found)
 
     def describe(self) -> str:
-        return f"two convolutions, {self.channels} channels, {self.activation}"
+        return f"four layers, {self.channels} channels, {self.activation}"
 
 
 @contextmanager

@@ -112,7 +112,6 @@ def load_model(folder: Path) -> Model:
         UserError: it is not a model directory, it has another version, or its weights do not fit.
     """
     card = read_card(folder)
-    del card["version"]
     net, stems = card.pop("net"), tuple(card.pop("stems"))
     keras_model = net.build(stems)
     set_weights(keras_model, read_weights(folder))

@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.features.signal.framing import Framing
-from stemforge.train.nets import read_net
+from stemforge.train.nets import FIRST_KIND, read_net
 
 MODEL_VERSION = 3
+FIELDS = (  # of model.json, beside its version
+    *("stems", "net", "provenance"),
+    *("frame_length_samples", "frame_step_samples", "sample_rate_hz"),
+)
 READABLE = (2, 3)  # in version 2 a net had no kind: all were train.nets.FIRST_KIND
 CARD, WEIGHTS = "model.json", "weights.npz"  # the files of a model directory
 JOINT = "joint"  # name of a model of several stems
@@ -99,10 +103,15 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"{', '.join(map(str, READABLE))}: "
             + ("update stemforge" if newer else "train or import the model again")
         )
+    if missing := set(FIELDS) - card.keys():
+        raise UserError(f"{path}: {min(missing)}: missing: train or import the model again")
+    net = card["net"]
+    if version == 2 and isinstance(net, dict):
+        net = {"kind": FIRST_KIND, **net}
     try:
-        return card | {"net": read_net(card["net"])}
+        return {name: card[name] for name in FIELDS} | {"net": read_net(net)}
     except UserError as error:
-        raise UserError(f"{path}: net: {error}") from None
+        raise UserError(f"{path}: net.{error}") from None
 
 
 def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:

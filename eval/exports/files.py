@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import itertools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from stemforge.train.nets.protocol import Library, Lowered, Net
 
 TFLiteFormat = Literal["float32", "float16", "int8_weights", "int8_mixed"]
 TFLITE_FORMATS: tuple[TFLiteFormat, ...] = ("float32", "float16", "int8_weights", "int8_mixed")
+WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE", "FULLY_CONNECTED")
 SAVED_MODEL = "saved_model"
 SEPARATE = "separate"  # signature from waveform to waveforms
 
@@ -141,7 +143,7 @@ def write_segment_tflite(models: Sequence[Model], path: Path, *, frames: int) ->
 
 
 def shrink(file: bytes, kind: TFLiteFormat, *, int8_layers: Sequence[str] = ()) -> bytes:
-    """Converts the convolutions' weights of a float32 TFLite file; all else is unchanged.
+    """Converts the layers' weights of a float32 TFLite file; all else is unchanged.
 
     TensorFlow's own converter would convert every constant to float16. The masks' 1e-10 would then
     become zero, and silence NaN.
@@ -172,10 +174,10 @@ def shrink(file: bytes, kind: TFLiteFormat, *, int8_layers: Sequence[str] = ()) 
     # With several nets in one file, all except the first have a number after the layer's name.
     names = [rf"(^|[;/]){layer}(_\d+)?/" for layer in int8_layers] if mixed else [".*"]
     work = quantizer.Quantizer(file)
-    for name in names:
+    for name, operation in itertools.product(names, WITH_WEIGHTS):
         work.update_quantization_recipe(
             regex=name,
-            operation_name=qtyping.TFLOperationName.CONV_2D,
+            operation_name=qtyping.TFLOperationName[operation],
             op_config=config,
             algorithm_key=algorithm,
         )

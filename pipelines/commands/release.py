@@ -1,10 +1,12 @@
 """`stemforge release`: the stages' outputs as a release with a name and a version."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
 from stemforge.errors import UserError
+from stemforge.pipelines.releases.files import NAME, VERSION
 
 
 def add_to(commands: Any) -> None:
@@ -34,6 +36,10 @@ def make_release(arguments: argparse.Namespace) -> None:
     from stemforge.pipelines.releases.writing import write_release
 
     name, version = arguments.name, arguments.version
+    if not re.fullmatch(NAME, name):
+        raise UserError(f"--name {name}: must hold only letters, digits, '.', '_' and '-'")
+    if not re.fullmatch(VERSION, version):
+        raise UserError(f"--version {version}: must be like 1.0.0 or 1.0.0-rc.1")
     out = arguments.output or Path("releases") / f"{name}-{version}"
     if out.exists():
         raise UserError(f"{out}: already exists: choose another version, or remove it")

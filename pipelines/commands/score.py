@@ -203,6 +203,7 @@ def _plan(
     from stemforge.pipelines.running.corpora import find_test_tracks
     from stemforge.pipelines.scoring.methods import load_model
     from stemforge.pipelines.scoring.plan import TrackSources, plan_scores
+    from stemforge.pipelines.scoring.score_files import list_scores
 
     tracks = [
         # As musdb reads it.
@@ -217,6 +218,11 @@ def _plan(
         found: Estimates | FromModel = load_model(arguments.model, stems=stems)
     else:
         root = storage.absolute(arguments.estimates)
+        if root == storage.join(out, name):
+            raise UserError(
+                f"--output {arguments.output}: the scores of {name} would be mixed with its "
+                "estimates: choose another folder"
+            )
         found = find_estimates(root, tracks=[track.name for track in tracks], stems=stems)
     return plan_scores(
         name,
@@ -230,7 +236,7 @@ def _plan(
             accompaniment=arguments.accompaniment,
         ),
         out=out,
-        there=storage.list_files(storage.join(out, name)),
+        there=[place for method, place in list_scores(out) if method == name],
     )
 
 

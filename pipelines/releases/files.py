@@ -6,6 +6,8 @@ from pathlib import Path
 from stemforge import storage
 from stemforge.errors import UserError
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of a release: it becomes a folder's name
+VERSION = r"\d+\.\d+\.\d+([.-][A-Za-z0-9.-]+)?"  # semantic
 SUMS = "SHA256SUMS"
 PROVENANCE = "provenance.json"
 

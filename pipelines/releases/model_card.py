@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stemforge.eval.config import MODEL
 from stemforge.eval.leaderboard.tables import is_reference
-from stemforge.train.model_files import read_card
+from stemforge.train.model_files import model_name, read_card
 
 # SPDX identifiers that a release's weights may have, with name and address of their text.
 LICENCES = {
@@ -70,7 +70,7 @@ def render(
         "net": net,
         "card": cards[0],
         "models": [path.name for path in sorted((folder / "models").iterdir())],
-        "steps": {card["stems"][0]: card["provenance"]["step"] for card in cards},
+        "steps": {model_name(card["stems"]): card["provenance"]["step"] for card in cards},
         "train": record["parameters"]["train"],
         "top_hz": net.bins * rate_hz / cards[0]["frame_length_samples"],
         "segment_s": net.frames * cards[0]["frame_step_samples"] / rate_hz,

@@ -5,7 +5,6 @@ The folder holds models, exports, scores and leaderboard, a model card, where al
 """
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,6 @@ from stemforge.pipelines.releases import model_card, provenance
 from stemforge.pipelines.releases.files import PROVENANCE, SUMS, files, sums
 from stemforge.pipelines.running.work import publish, work_folder
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-VERSION = re.compile(r"\d+\.\d+\.\d+([.-][A-Za-z0-9.-]+)?")  # semantic versions
-
 
 def write_release(
     params: Params, out: Path, *, name: str, version: str, allow_dirty: bool, by_dvc: bool = False
@@ -41,13 +37,9 @@ def write_release(
         by_dvc: called by `dvc repro`, which has brought all stages up to date.
 
     Raises:
-        UserError: a name or version of another form, changes, a stage's output that is missing
+        UserError: changes, a stage's output that is missing
             or out of date, a model without a score, or an export without parity.
     """
-    if not NAME.fullmatch(name):
-        raise UserError(f"--name {name}: must hold only letters, digits, '.', '_' and '-'")
-    if not VERSION.fullmatch(version):
-        raise UserError(f"--version {version}: must be like 1.0.0 or 1.0.0-rc.1")
     for place in (CORPUS_CARD, TRACKS, MODELS, EXPORTS, SCORES, LEADERBOARD):
         if not place.exists():
             raise UserError(f"{place}: no such file or folder: run `dvc repro` first")

@@ -3,7 +3,6 @@
 It holds wall-clock times, changes no result, and no stage depends on it.
 """
 
-import math
 import operator
 import shutil
 import subprocess
@@ -137,7 +136,7 @@ class RunMonitor:
         mixture, target, estimate = (
             np.asarray(part[0]) for part in (window.mixture, window.stems[stem], estimates[stem])
         )
-        residual = mixture - estimate  # a mask is at most 1
+        residual = mixture - estimate
         if self._config.images:
             shown = [
                 pictures.spectrogram(part, reference=float(mixture.max()), rows=self._rows)
@@ -161,7 +160,7 @@ class RunMonitor:
 
     @property
     def _rows(self) -> int:
-        return math.gcd(self._dataset.features.bins, PICTURE_ROWS)
+        return min(self._dataset.features.bins, PICTURE_ROWS)
 
 
 def _refuse_empty_repository() -> None:

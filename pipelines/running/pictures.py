@@ -20,13 +20,14 @@ def spectrogram(magnitudes: NDArray[np.float32], *, reference: float, rows: int)
     Args:
         magnitudes: float32 [frames, bins, channels].
         reference: magnitude of white; RANGE_DB below it is black.
-        rows: height; bins is a multiple of it, and a row shows the largest of its bins.
+        rows: height, at most as many as bins; a row shows the largest of its bins.
 
     Returns:
         uint8 [rows, frames, 3].
     """
     level = magnitudes.max(axis=2)
-    level = level.reshape(len(level), rows, -1).max(axis=2)
+    starts = np.arange(rows) * level.shape[1] // rows
+    level = np.maximum.reduceat(level, starts, axis=1)
     decibels = 20.0 * np.log10(np.maximum(level, FLOOR) / max(reference, FLOOR))
     share = np.clip(1.0 + decibels / RANGE_DB, 0.0, 1.0).T[::-1]
     channels = [np.interp(share, LEVELS, [colour[c] for colour in COLOURS]) for c in range(3)]

@@ -49,6 +49,8 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
     yaml = YAML()
     yaml.representer.add_representer(type(None), _represent_null)
     params = yaml.load(base.read_text(encoding="utf-8"))
+    for name in params["train"]["net"].keys() - sections["train"]["net"].keys():
+        del params["train"]["net"][name]  # of another kind of net
     for section, values in sections.items():
         _set(params[section], values)
     with finishing(output) as temporary:
@@ -64,7 +66,7 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
 def _set(section: Any, values: Mapping[str, Any]) -> None:
     """Sets values in place, inside of sections too, which keeps comments."""
     for name, value in values.items():
-        if isinstance(value, dict) and isinstance(section[name], dict):
+        if isinstance(value, dict) and isinstance(section.get(name), dict):
             _set(section[name], value)
             continue
         if isinstance(value, list):

@@ -31,7 +31,7 @@ from stemforge.train.cluster import Cluster
 from stemforge.train.config import Optimization, Precision, TrainConfig
 from stemforge.train.dataset import Dataset
 from stemforge.train.model import Model, load_model, save_model, weights_of
-from stemforge.train.model_files import JOINT
+from stemforge.train.model_files import JOINT, WEIGHTS
 from stemforge.train.nets.protocol import Net
 from stemforge.train.spleeter.configuration import PRESET
 from stemforge.train.trainer import Report, Trainer, history_csv, is_finished
@@ -275,7 +275,7 @@ def work_identity(params: Params, features: FeatureSet) -> list[Any]:
     if params.train.schedule != "cosine":
         del values["steps"]
     if params.train.init_from is not None:
-        weights = sorted(Path(params.train.init_from).glob("*/weights.npz"))
+        weights = sorted(Path(params.train.init_from).glob(f"*/{WEIGHTS}"))
         values["init_from"] = [storage.file_sha256(path) for path in weights]
     return [values, features.sha256]
 

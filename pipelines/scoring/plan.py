@@ -89,7 +89,7 @@ def plan_scores(
         oracles: names of the oracles to score too.
         scoring: how to score.
         out: folder of scores, local or a URL.
-        there: the method's files in `out` from earlier runs, relative to the method's folder.
+        there: the method's files in `out` from earlier runs, as places below `out`.
 
     Returns:
         The plan. If the method has an accompaniment, the oracles are scored with one too, so that
@@ -114,9 +114,9 @@ def plan_scores(
     compared = dataclasses.replace(scoring, accompaniment=paired)
     side_by_side += oracle_jobs(oracles, tracks, scoring=compared, out=out)
     stale = tuple(
-        storage.join(out, method, name)
-        for name in there
-        if storage.name(name).removesuffix(".json") not in known
+        storage.join(out, place)
+        for place in there
+        if storage.name(place).removesuffix(".json") not in known
     )
     return Plan(method, out, scoring, in_turn, side_by_side, unscored, stale)
 

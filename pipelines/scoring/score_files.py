@@ -44,7 +44,14 @@ def read_inputs(out: str, method: str, track: str) -> str | None:
 def list_scores(folder: str) -> list[tuple[str, str]]:
     """Method and place below the folder of each track's file, sorted by place."""
     names = [(name.split("/"), name) for name in storage.list_files(folder)]
-    return [(p[0], name) for p, name in names if len(p) == 3 and p[1] in (SCORED, UNSCORED)]
+    return [
+        (p[0], name)
+        for p, name in names
+        if len(p) == 3
+        and p[1] in (SCORED, UNSCORED)
+        and p[2].endswith(".json")
+        and not p[2].startswith(".")
+    ]
 
 
 def read_methods(folder: str) -> list[str]:
@@ -67,10 +74,9 @@ def read_scores(folder: str, methods: Iterable[str]) -> Scores:
     wanted = set(methods)
     found = []
     for method, name in list_scores(folder):
-        file = storage.name(name)
-        if method not in wanted or not file.endswith(".json") or file.startswith("."):
+        if method not in wanted:
             continue
-        track = file.removesuffix(".json")
+        track = storage.name(name).removesuffix(".json")
         try:
             track_scores = scores.from_json(track, _text(storage.join(folder, name)))
         except ValueError as error:

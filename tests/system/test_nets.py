@@ -24,7 +24,7 @@ from tests.factories import STEMS, set_params
 from tests.tiny_net import TinyNet, in_the_table
 
 pytestmark = pytest.mark.system
-FIELDS = {"kind": "tiny", "frames": 16, "channels": 4, "activation": "elu", "penalty": 0.01}
+FIELDS = {"kind": "tiny", "frames": 16, "channels": 32, "activation": "elu", "penalty": 0.01}
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_training_writes_its_kind_and_fields(project: Path) -> None:
     assert card["version"] == 3
     assert card["net"] == FIELDS | {"bins": 64}
     net = read_card(project / "models" / "vocals")["net"]
-    assert net == TinyNet(16, 64, 4, "elu", 0.01)
+    assert net == TinyNet(16, 64, 32, "elu", 0.01)
     rows = (project / "models" / "vocals" / "history.csv").read_text().splitlines()
     assert len(rows) == 1 + read_params(project / "params.yaml").train.steps // 2
 
@@ -74,7 +74,7 @@ def test_both_runtimes_are_keras(project: Path, random: np.random.Generator) -> 
     truth = np.asarray(model.keras_model(mixture[None])["drums"])[0]
     lite = LiteRTNets(project / "exports" / "drums" / "drums-float32.tflite", threads=1)
     for nets in (load_nets(project / "models" / "drums"), lite):
-        np.testing.assert_allclose(nets(mixture)["drums"], truth, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(nets(mixture)["drums"], truth, rtol=1e-4, atol=1e-4)
     near = load_nets(project / "models" / "drums", precision="bfloat16")(mixture)["drums"]
     assert 1e-5 < np.linalg.norm(near - truth) / np.linalg.norm(truth) < 0.02
     wide = load_nets(project / "models" / "drums", max_frequency_hz=1000.0, frames=7)
@@ -98,6 +98,14 @@ def test_separate_takes_models_and_exports(project: Path, tmp_path: Path) -> Non
 def test_exports_leave_out_what_the_net_does_not_offer(project: Path) -> None:
     files = {path.name for path in (project / "exports" / "vocals").iterdir()}
     assert files == {f"vocals-{kind}.tflite" for kind in ("float32", "float16", "int8-weights")}
+    # Every layer's weights are smaller, whatever its operator is.
+    sizes = {
+        kind: (project / "exports" / "vocals" / f"vocals-{kind}.tflite").stat().st_size
+        for kind in ("float32", "float16", "int8-weights")
+    }
+    weights = 4 * load_model(project / "models" / "vocals").keras_model.count_params()
+    assert sizes["float32"] - sizes["float16"] == pytest.approx(weights / 2, rel=0.2)
+    assert sizes["float32"] - sizes["int8-weights"] == pytest.approx(weights * 3 / 4, rel=0.2)
     parity = json.loads((project / "exports" / "parity.json").read_text())
     assert parity["separate-16.tflite"]["vocals"]["finite"]
 
@@ -111,9 +119,9 @@ def test_the_release_verifies_and_its_card_describes_the_net(
         "release: complete, and its models, exports and scores check out" in capsys.readouterr().out
     )
     card = (project / "release" / "MODEL_CARD.md").read_text()
-    assert "two convolutions, 4 channels, elu: one net for each stem." in card
+    assert "four layers, 32 channels, elu: one net for each stem." in card
     assert command(["info", str(project / "models" / "vocals")]) == 0
-    assert "  net         two convolutions, 4 channels, elu\n" in capsys.readouterr().out
+    assert "  net         four layers, 32 channels, elu\n" in capsys.readouterr().out
 
 
 def test_starting_weights_must_be_of_the_same_net(
@@ -130,7 +138,7 @@ def test_starting_weights_must_be_of_the_same_net(
     monkeypatch.setattr(sys, "argv", ["train", "--stem", "vocals"])
     set_params(root, train__init_from=str(project / "models"), train__net__channels=5)
     assert run_main(train_stage.main) == 2
-    assert "its model vocals has channels=4, but train.net.channels=5" in capsys.readouterr().err
+    assert "its model vocals has channels=32, but train.net.channels=5" in capsys.readouterr().err
     # The penalty and the window are training's own.
-    set_params(root, train__net__channels=4, train__net__penalty=0.0, train__net__frames=8)
+    set_params(root, train__net__channels=32, train__net__penalty=0.0, train__net__frames=8)
     assert run_main(train_stage.main) == 0

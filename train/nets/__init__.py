@@ -7,8 +7,8 @@ A new net is a module here and a line in NETS: docs/extending.md.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stemforge.errors import UserError
 from stemforge.train.nets.protocol import Net
@@ -18,28 +18,43 @@ NETS: dict[str, type[Net]] = {UNet.kind: UNet}
 FIRST_KIND = UNet.kind  # of model.json before version 3, which named no kind
 
 
-def net_class(kind: object) -> type[Net]:
-    """The class of a kind of net.
+def read_net(values: Any) -> Net:
+    """A net from its kind and fields, as params.yaml and model.json hold them.
+
+    Args:
+        values: a mapping; "kind" names the class, the rest are its fields.
 
     Raises:
-        UserError: there is no such kind.
+        UserError: one line that begins with a field's name: the kind is not in the table, a
+            field is unknown, missing or of another type, or fields contradict each other.
     """
-    if kind not in NETS:
-        raise UserError(f"kind={kind}: not supported; supported: {', '.join(sorted(NETS))}")
-    return NETS[str(kind)]
-
-
-def read_net(values: Mapping[str, Any]) -> Net:
-    """A net from its fields, as model.json holds them.
-
-    Raises:
-        UserError: an unknown kind, an unknown or missing field, or fields that contradict each
-            other.
-    """
-    found = net_class(values.get("kind", FIRST_KIND))
+    if not isinstance(values, dict) or "kind" not in values:
+        raise UserError(f"kind: missing: must be one of {', '.join(sorted(NETS))}")
+    kind = values["kind"]
+    if not isinstance(kind, str) or kind not in NETS:
+        raise UserError(f"kind={kind}: must be one of {', '.join(sorted(NETS))}")
     fields = {name: value for name, value in values.items() if name != "kind"}
-    odd = fields.keys() ^ {field.name for field in dataclasses.fields(found)}
-    if odd:
-        what = "unknown" if min(odd) in fields else "missing"
-        raise UserError(f"kind={found.kind}: {min(odd)}: {what}")
-    return found(**fields)
+    if problems := [*_problems(NETS[kind], fields)]:
+        raise UserError("; ".join(problems))
+    return NETS[kind](**fields)
+
+
+def _problems(kind: type[Net], fields: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the names and types of fields; no value is converted."""
+    hints = get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    for name in names:
+        if name not in fields:
+            yield f"{name}: missing"
+            continue
+        value, hint = fields[name], hints[name]
+        if get_origin(hint) is Literal:
+            if value not in get_args(hint):
+                yield f"{name}={value!r}: must be one of {', '.join(map(str, get_args(hint)))}"
+            continue
+        accepted = (int, float) if hint is float else hint
+        if not isinstance(value, accepted) or isinstance(value, bool) != (hint is bool):
+            yield f"{name}={value!r}: must be of type {hint.__name__}"
+    for name in fields:
+        if name not in names:
+            yield f"{name}: unknown key"

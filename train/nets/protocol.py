@@ -81,7 +81,7 @@ class Net:
         for name in ("frames", "bins"):
             value = getattr(self, name)
             if value < 1 or value % self.multiple:
-                raise UserError(f"{name}={value}: must be a multiple of {self.multiple}")
+                raise UserError(f"{name}={value}: must be a positive multiple of {self.multiple}")
 
     def resized(self, *, frames: int | None = None, bins: int | None = None) -> Self:
         """The net for inputs of another size, with the same weights.

@@ -23,6 +23,7 @@ OPTIMIZERS: dict[str, OptimizerName] = {"Adam": "adam", "Adadelta": "adadelta", 
 PRESET: dict[str, Any] = {
     "sampling": "songs",
     "batch_size": 4,
+    "stem_weights": None,
     "weight_decay": None,
     "clip_norm": None,
     "ema_momentum": None,
