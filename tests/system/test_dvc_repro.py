@@ -385,7 +385,7 @@ def test_a_release_by_name(finished: Path) -> None:
     notes.unlink()
     assert "already exists" in stemforge(project, *release, code=2).stderr
     for flags, problem in (
-        (("--name", "a/b", "--version", "1.0.0"), "--name a/b: letters, digits"),
+        (("--name", "a/b", "--version", "1.0.0"), "--name a/b: must hold only letters"),
         (("--name", "tiny", "--version", "1"), "--version 1: must be like 1.0.0"),
     ):
         assert problem in stemforge(project, "release", *flags, code=2).stderr

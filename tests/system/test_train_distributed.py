@@ -178,4 +178,4 @@ def test_what_cannot_be_shared_is_refused(project: Path) -> None:
         == "stemforge: error: STEMFORGE_LOGICAL_CPUS=two: must be a whole number from 1 on\n"
     )
     done = stemforge(*train, code=2, STEMFORGE_STRATEGY="many")
-    assert "STEMFORGE_STRATEGY=many: none of default, mirrored, multi_worker" in done.stderr
+    assert "STEMFORGE_STRATEGY=many: not supported; supported: default, mirrored" in done.stderr
