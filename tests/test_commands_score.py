@@ -19,6 +19,7 @@ from stemforge.eval.leaderboard.board import Leaderboard
 from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.scores import METRICS, Scoring, TrackScores
 from stemforge.pipelines.commands import main as cli
+from stemforge.pipelines.scoring.score_files import list_scores
 from stemforge.train.model import Model, save_model
 from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ
@@ -74,17 +75,15 @@ def score(estimates: Path, corpus: Path, *more: object, code: int = 0) -> pd.Dat
 def test_estimates_are_never_touched(
     estimates: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither where scores would lie among them, nor where an older run's do."""
-    before = sorted(path for path in estimates.rglob("*") if path.is_file())
-    output = ("--corpus", corpus, "--output", estimates.parent)
-    run("score", estimates, *output, code=2)
+    """Scores do not go among them, and only files of scores are ever taken for old ones."""
+    run("score", estimates, "--corpus", corpus, "--output", estimates.parent, code=2)
     assert "would be mixed with its estimates: choose another folder" in capsys.readouterr().err
-    (Path("scores") / "ours" / "One" / "deep").mkdir(parents=True)
-    kept = Path("scores") / "ours" / "One" / "vocals.wav"
-    kept.touch()
-    score(estimates, corpus, "--name", "ours")
-    assert kept.exists()
-    assert sorted(path for path in estimates.rglob("*") if path.is_file()) == before
+    folder = Path("scores/ours/test")
+    folder.mkdir(parents=True)
+    for name in ("One.json", "One.wav", ".Two.json.tmp", "../One/vocals.wav", "../notes.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    assert list_scores("scores") == [("ours", "ours/test/One.json")]
 
 
 def test_a_folder_of_estimates(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,14 @@ def test_version_2_is_read(tmp_path: Path) -> None:
     assert command(["info", str(tmp_path)]) == 0
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory. Read only."""
+    folder = tmp_path_factory.mktemp("saved")
+    save_model(folder, trained(NETS["4stems"], ("vocals",)))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -40,26 +49,31 @@ def test_version_2_is_read(tmp_path: Path) -> None:
         ({"norm": "btach"}, "net.norm='btach': must be one of affine, batch"),
         ({"width": "8"}, "net.width='8': must be of type int"),
         ({"kind": ["unet"]}, "net.kind=['unet']: must be one of unet"),
+        ({"net": []}, "net.kind: missing: must be one of unet"),
+        ({"stems": None}, "stems: missing: train or import the model again"),
         ({"frames": 20}, "frames=20: must be a positive multiple of 8"),
     ],
 )
 def test_models_that_cannot_be_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object], problem: str
+    saved: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, object],
+    problem: str,
 ) -> None:
-    save_model(tmp_path, trained(NETS["4stems"], ("vocals",)))
-    card = json.loads((tmp_path / "model.json").read_text())
-    place = card if "version" in change else card["net"]
-    place.update(change)
-    (tmp_path / "model.json").write_text(json.dumps(card))
+    model = Path(shutil.copytree(saved, tmp_path / "model"))
+    card = json.loads((model / "model.json").read_text())
+    of_the_net = change.keys() <= {*card["net"], "layers"}
+    (card["net"] if of_the_net else card).update(change)
+    card = {name: value for name, value in card.items() if value is not None}
+    (model / "model.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match=re.escape(problem)):
-        load_model(tmp_path)
-    for words in (["info", str(tmp_path)], ["separate", "x.wav", "--model", str(tmp_path)]):
-        arguments = [*words, "--output", "out"] if words[0] == "separate" else words
-        if words[0] == "separate":
-            Path(tmp_path / "x.wav").touch()
-            arguments[1] = str(tmp_path / "x.wav")
-        assert command(arguments) == 2
+        load_model(model)
+    song = tmp_path / "x.wav"
+    song.touch()
+    for words in (["info", model], ["separate", song, "--model", model, "--output", "out"]):
+        assert command([str(word) for word in words]) == 2
         line = capsys.readouterr().err
         assert problem in line
-        assert str(tmp_path / "model.json") in line
+        assert str(model / "model.json") in line
         assert line.count("\n") == 1
