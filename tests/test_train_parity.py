@@ -107,11 +107,14 @@ def test_three_steps_are_spleeters(
 
 def test_joint_training_is_separate_training(tmp_path: Path) -> None:
     joint = make_trainer(rules.STEMS, "adam", tmp_path)
+    whole = joint.step.gradients(batch(0, rules.STEMS))
     for step in range(5):
         joint.step.train(batch(step, rules.STEMS))
     together = weights_of(joint.model)
     for stem in rules.STEMS:
         alone = make_trainer((stem,), "adam", tmp_path)
+        for path, gradient in alone.step.gradients(batch(0, (stem,))).items():
+            np.testing.assert_allclose(gradient, whole[f"{stem}_{path}"], atol=1e-6, rtol=1e-6)
         for step in range(5):
             alone.step.train(batch(step, (stem,)))
         for path, values in weights_of(alone.model).items():

@@ -20,7 +20,7 @@ from stemforge.train.model_files import Interface, read_card, read_weights
 from stemforge.train.nets.protocol import Net
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)  # a function may hold a Keras model
 def _compiled(run: Callable[[Any, Any], list[Any]]) -> Any:
     """Compiles a function once for all nets that share it; their weights are arguments."""
     return tf.function(run, autograph=False)
