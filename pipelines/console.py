@@ -118,8 +118,14 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Beam logs each error of a worker with its traceback, and then raises it as well.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(_is_news)
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # likewise
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
     # museval reads pkg_resources in some versions, and divides by zero on silence by design.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for what Beam logs at its import where Google's libraries are not installed."""
+    return not record.getMessage().startswith("apitools not found")

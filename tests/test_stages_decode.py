@@ -160,6 +160,22 @@ def test_a_stage_before_its_inputs(setup: Setup) -> None:
         assert message in done.stderr
 
 
+@pytest.mark.system
+def test_beam_without_googles_libraries_says_nothing_of_it(in_tmp: Path) -> None:
+    script = (
+        "import sys\nsys.modules['apitools'] = None\n"
+        "from stemforge.pipelines.console import run_main\n"
+        "from stemforge.pipelines.stages import features\n"
+        "code = run_main(features.main)\n"
+        "assert 'apache_beam' in sys.modules\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("stemforge: error: params.yaml: no such file")
+    assert done.stderr.count("\n") == 1
+
+
 def test_work_in_progress_is_found_again_and_stale_work_is_not(in_tmp: Path) -> None:
     def stop_midway() -> None:
         with work.work_folder("stage", {"a": 1}) as folder:

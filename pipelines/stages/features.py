@@ -1,11 +1,13 @@
 """Stage features: data/decoded -> data/features/ (shards, index, info.json, rejects.parquet)."""
 
 from stemforge.pipelines.console import run_main
-from stemforge.pipelines.running.feature_job import compute_features
 
 
 def main() -> None:
     """Computes the features of what stage decode wrote."""
+    # Beam logs at its import; run_main silences that first.
+    from stemforge.pipelines.running.feature_job import compute_features
+
     compute_features()
 
 
