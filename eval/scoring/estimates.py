@@ -10,7 +10,6 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.eval.scoring.scores import Reason, Remark
 from stemforge.features.audio import files as audio
-from stemforge.features.audio.ffmpeg import AudioError
 from stemforge.features.corpus.sources import ACCOMPANIMENT
 from stemforge.features.signal.stft import Waveform
 
@@ -120,27 +119,30 @@ def _read(
     path: Path, *, samples: int, sample_rate_hz: int
 ) -> tuple[Waveform | None, list[tuple[Reason, str]]]:
     """An estimate as stereo of that length, or None; and its problems."""
+    notes: list[tuple[Reason, str]] = []
     try:
-        info = audio.file_info(path)
+        info, blocks = audio.stream_song(
+            path, damaged=lambda damage: notes.append(("damaged", damage))
+        )
         if info.sample_rate_hz != sample_rate_hz:
             detail = f"at {info.sample_rate_hz} Hz, the track at {sample_rate_hz} Hz"
             return None, [("sample_rate", detail)]
         if info.channels > 2:
             return None, [("channels", f"{info.channels} channels")]
-        waveform = audio.read_audio(path, samples=samples)
-    except AudioError as error:
+        waveform = np.concatenate([np.zeros((0, info.channels), np.float32), *blocks])
+    except UserError as error:
         # Without the path, which differs between machines.
         return None, [("not_audio", str(error).removeprefix(f"{path}: "))]
     if bad := np.count_nonzero(~np.isfinite(waveform)):
         return None, [("non_finite", f"{bad} values are not finite")]
-    notes: list[tuple[Reason, str]] = []
     if info.channels == 1:
         notes.append(("mono", "mono, scored with both channels equal"))
         waveform = audio.as_stereo(waveform)
-    missing = samples - info.samples
+    missing = samples - len(waveform)
     if missing > 0:
         notes.append(("padded", f"{missing} samples short, padded with zeros"))
         waveform = np.pad(waveform, ((0, missing), (0, 0)))
     elif missing < 0:
         notes.append(("cut", f"{-missing} samples too long, cut"))
+        waveform = waveform[:samples]
     return waveform, notes

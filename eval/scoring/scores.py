@@ -36,6 +36,7 @@ Reason = Literal[
     "unknown_track",  # no such test track in the corpus
     "ambiguous",  # two files for one estimate
     "not_audio",
+    "damaged",  # scored as far as it can be read
     "sample_rate",
     "channels",
     "non_finite",

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,8 +19,9 @@ from stemforge.errors import UserError
 from stemforge.features.signal.stft import Waveform
 from stemforge.unfinished import finishing
 
-# AAC decoders may add or drop up to two frames of 1024 samples at the ends.
-MAX_DECODER_SLACK_SAMPLES = 2048
+# Decoders may add or drop two frames at the ends: of 1024 samples in AAC, 2048 in HE-AAC and WMA.
+# Some containers state a length in rounded time or bytes.
+MAX_SLACK_SAMPLES, MAX_SLACK_RATIO = 4096, 0.005
 Program = Literal["ffmpeg", "ffprobe"]
 PROGRAMS: tuple[Program, ...] = ("ffmpeg", "ffprobe")
 CHUNK_SAMPLES = 2**18  # 6 s: bounds the memory of a decoder
@@ -28,19 +31,38 @@ class AudioError(UserError):
     """A file that cannot be read as audio."""
 
 
+Damaged = Callable[[str], object]
+"""Is told, after the last sample that could be read, what is wrong with the file."""
+
+
+def refuse(damage: str) -> None:
+    """A `Damaged` for those who need whole files.
+
+    Raises:
+        AudioError: always.
+    """
+    raise AudioError(damage)
+
+
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a container says about one audio stream.
+    """What a file says about one audio stream.
 
     Attributes:
-        samples: length in samples per channel.
+        samples: length per channel that the file states; None where it states none. Only
+            decoding shows how many samples there are.
         sample_rate_hz: sampling rate.
         channels: number of channels.
     """
 
-    samples: int
+    samples: int | None
     sample_rate_hz: int
     channels: int
+
+    @property
+    def seconds(self) -> float:
+        """The stated length; NaN where none is stated."""
+        return math.nan if self.samples is None else self.samples / self.sample_rate_hz
 
 
 def find_program(name: Program) -> str:
@@ -50,6 +72,14 @@ def find_program(name: Program) -> str:
         UserError: it is in neither place.
     """
     return shutil.which(name) or str(_static_build(name))
+
+
+def is_installed() -> bool:
+    """Whether both programs are there."""
+    try:
+        return bool([*map(find_program, PROGRAMS)])
+    except UserError:
+        return False
 
 
 def _static_build(name: Program) -> Path:
@@ -93,15 +123,23 @@ def run_ffmpeg(program: Program, *arguments: str | Path) -> bytes:
     Raises:
         AudioError: it failed; the text holds the last line that it printed.
     """
+    return _run(program, "-v", "error", *arguments).stdout
+
+
+def _run(program: Program, *arguments: str | Path) -> "subprocess.CompletedProcess[bytes]":
     done = subprocess.run(
-        [find_program(program), "-v", "error", *arguments],
+        [find_program(program), *arguments],
         capture_output=True,
         check=False,
         stdin=subprocess.DEVNULL,
     )
     if done.returncode:
         raise AudioError(last_line(program, done.stderr, done.returncode))
-    return done.stdout
+    return done
+
+
+# ffprobe's warning where a length is the file's size divided by a bit rate, and not stated.
+ESTIMATED = b"Estimating duration from bitrate"
 
 
 def probe_streams(path: Path) -> list[AudioInfo]:
@@ -110,34 +148,45 @@ def probe_streams(path: Path) -> list[AudioInfo]:
     Raises:
         AudioError: the file is not a readable container.
     """
-    answer = run_ffmpeg(
-        "ffprobe", "-show_streams", "-select_streams", "a", "-of", "json", file_url(path)
-    )
+    options = ("-v", "warning", "-show_streams", "-select_streams", "a", "-of", "json")
+    try:
+        done = _run("ffprobe", *options, file_url(path))
+    except AudioError as error:  # the caller knows the path
+        raise AudioError(str(error).replace(f"{file_url(path)}: ", "")) from None
     streams = []
-    for stream in json.loads(answer)["streams"]:
-        rate = int(stream["sample_rate"])
-        seconds = float(stream.get("duration", "nan"))
-        samples = round(seconds * rate) if seconds == seconds else -1
-        streams.append(AudioInfo(samples, rate, int(stream["channels"])))
+    for stream in json.loads(done.stdout)["streams"]:
+        rate, channels = int(stream.get("sample_rate", 0)), int(stream.get("channels", 0))
+        if not rate or not channels:
+            raise AudioError(f"ffprobe finds no rate or no channels: {stream.get('codec_name')}")
+        seconds = stream.get("duration") if ESTIMATED not in done.stderr else None
+        samples = None if seconds is None else round(float(seconds) * rate)
+        streams.append(AudioInfo(samples, rate, channels))
     return streams
 
 
-def decode_stream(path: Path, stream: int, info: AudioInfo) -> Iterator[Waveform]:
+def decode_stream(
+    path: Path, stream: int, info: AudioInfo, *, damaged: Damaged = refuse
+) -> Iterator[Waveform]:
     """Decodes one audio stream with ffmpeg, at its own rate, piece by piece.
 
     Args:
         path: any container that ffmpeg reads.
         stream: index among the file's audio streams.
-        info: the result of `probe_streams` for the stream.
+        info: the result of `probe_streams` for the stream; with 2 channels instead of its
+            own, ffmpeg mixes them down.
+        damaged: is told if parts could not be decoded, or the stream ends early.
 
     Yields:
         float32 [CHUNK_SAMPLES or, the last, fewer, channels], full scale at 1; not clipped.
 
     Raises:
-        AudioError: ffmpeg failed, or the stream ends early.
+        AudioError: ffmpeg could decode nothing, or what `damaged` raises.
     """
     command = [find_program("ffmpeg"), "-v", "error", "-nostdin", "-i", file_url(path)]
-    command += ["-map", f"0:a:{stream}", "-f", "f32le", "pipe:"]
+    # Rate and channels, because those of joined files may change on the way.
+    command += ["-map", f"0:a:{stream}", "-ar", str(info.sample_rate_hz)]
+    # rematrix_maxval: in a mix to fewer channels no sum exceeds full scale.
+    command += ["-ac", str(info.channels), "-rematrix_maxval", "1", "-f", "f32le", "pipe:"]
     frame_bytes = 4 * info.channels
     samples = 0
     with (
@@ -153,13 +202,29 @@ def decode_stream(path: Path, stream: int, info: AudioInfo) -> Iterator[Waveform
         finally:
             process.stdout.close()  # ends ffmpeg where the caller stops reading
             process.wait()
-        if process.returncode:
-            errors.seek(0)
-            raise AudioError(last_line("ffmpeg", errors.read(), process.returncode))
-    if info.samples >= 0 and samples < info.samples - MAX_DECODER_SLACK_SAMPLES:
-        raise AudioError(
-            f"stream {stream} ends after {samples} of {info.samples} samples: truncated?"
-        )
+        errors.seek(0)
+        printed = errors.read()
+    if not samples and process.returncode:
+        raise AudioError(last_line("ffmpeg", printed, process.returncode))
+    if damage := _damage(printed, samples=samples, info=info):
+        damaged(damage)
+
+
+def _damage(printed: bytes, *, samples: int, info: AudioInfo) -> str:
+    """What is wrong with a stream, from ffmpeg's messages and its length; "" if nothing is."""
+    stated = info.samples or 0
+    missing = stated - samples > max(MAX_SLACK_SAMPLES, MAX_SLACK_RATIO * stated)
+    length = f"it states {info.seconds:.2f} s, and {samples / info.sample_rate_hz:.2f} s are there"
+    messages = [
+        re.sub(r"^(\[[^]]*\] ?)+", "", line)  # without parts and addresses of the program
+        for line in printed.decode(errors="replace").splitlines()
+        # Time stamps of joined files start anew, which matters to no sample.
+        if not line.startswith(("[f32le @", "    Last message repeated"))
+    ]
+    if messages:
+        more = f", and {len(messages) - 1} more" if len(messages) > 1 else ""
+        return f"damaged (ffmpeg: {messages[0]}{more})" + (f": {length}" if missing else "")
+    return f"cut off? {length}" if missing else ""
 
 
 def last_line(program: str, errors: bytes, code: int) -> str:

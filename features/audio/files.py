@@ -1,10 +1,16 @@
 """Reading and writing audio files.
 
-WAV, FLAC, OGG and MP3 go through soundfile, everything else through features/audio/ffmpeg.py.
+PCM in WAV, AIFF, AU or CAF is read by soundfile, everything else by features/audio/ffmpeg.py. The
+length of a file is the number of samples that are decoded; what its header states only tells
+whether something is missing.
 """
 
+import os
+import re
+import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,34 +19,104 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.features.audio import ffmpeg
-from stemforge.features.audio.ffmpeg import AudioError, AudioInfo
+from stemforge.features.audio.ffmpeg import AudioError, AudioInfo, Damaged, refuse
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.signal.stft import Waveform
+from stemforge.quiet import quiet_stderr
 from stemforge.unfinished import finishing
 
 # Full scale of the integer subtypes: sample = integer / scale, as ffmpeg and musdb do.
 PCM_SCALE = {"PCM_16": 2**15, "PCM_24": 2**23}
 BYTES_PER_SAMPLE = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
 
+# How files of PCM begin. libsndfile reads others too, but the length of an MP3 file is an estimate,
+# and of joined FLAC or Ogg files only the first is read.
+PCM_FORMATS = re.compile(rb"(RIFF|RF64)....WAVE|FORM....AIF[FC]|riff|caff|\.snd", re.DOTALL)
+PCM_SUBTYPES = re.compile(r"PCM_\w+|FLOAT|DOUBLE|ULAW|ALAW")
+# libsndfile's log of a header: a length that is not the file's.
+LOGGED_LENGTH = re.compile(r"(\d+) \(should be (\d+)\)")
+HEADER_BYTES = 512  # of a WAV file before its samples, as programs write it
+MAX_PADDING_BYTES = 2**16  # behind the samples
+# What a header holds for a length that its writer did not know.
+UNKNOWN_LENGTHS = {2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1}
+WITHOUT_FFMPEG = (
+    "read without ffmpeg, so the end of an MP3 or of joined files may be missing: install ffmpeg, "
+    "or run `pip install 'stemforge[ffmpeg]'`"
+)
 
-def file_info(path: Path) -> AudioInfo:
-    """Length, rate and channels of an audio file that soundfile reads.
+
+@dataclass(frozen=True)
+class PcmInfo(AudioInfo):
+    """What is in a file of PCM: as AudioInfo, with the length that is there."""
+
+    samples: int
+
+
+def file_info(path: Path) -> PcmInfo:
+    """Length, rate and channels of a whole file of PCM.
 
     Raises:
-        AudioError: it is missing or of no format that soundfile knows.
+        AudioError: it is missing, of another format, or damaged.
     """
+    info, damage = _pcm_info(path)
+    if damage:
+        raise AudioError(f"{path}: {damage}")
+    return info
+
+
+def _pcm_info(path: Path) -> tuple[PcmInfo, str]:
+    """What a file of PCM states, and what is wrong with that.
+
+    Raises:
+        AudioError: it is missing or of another format.
+    """
+    with _open_soundfile(path) as file:
+        info = PcmInfo(file.frames, file.samplerate, file.channels)
+        if not PCM_SUBTYPES.fullmatch(file.subtype) or file.format == "FLAC":
+            raise AudioError(f"{path}: {file.format} with {file.subtype}: not PCM")
+        log = file.extra_info
+    for stated, there in LOGGED_LENGTH.findall(log):
+        if int(stated) > int(there) and int(stated) not in UNKNOWN_LENGTHS:
+            return info, f"cut off? its header states {stated} bytes, and {there} are there"
+    if not info.samples and path.stat().st_size > HEADER_BYTES:
+        return info, "unfinished? its header states no samples"
+    return info, _behind_wav(path)
+
+
+def _behind_wav(path: Path) -> str:
+    """What follows the samples of a WAV file and is not part of it; "" where nothing does."""
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return ""
+        file.seek(12)
+        name, has_data = b"", False
+        while len(chunk := file.read(8)) == 8:
+            name, length = chunk[:4], int.from_bytes(chunk[4:], "little")
+            if has_data and not re.fullmatch(rb"[ -~]{4}", name):
+                ignored = path.stat().st_size - file.tell() + 8
+                said = f"unfinished? {ignored} bytes follow the samples that its header states"
+                return said if ignored > MAX_PADDING_BYTES else ""
+            if name == b"RIFF":
+                return "another WAV file follows it"
+            has_data |= name == b"data"
+            file.seek(length + length % 2, os.SEEK_CUR)
+    return ""
+
+
+@contextmanager
+def _open_soundfile(path: Path) -> Iterator[soundfile.SoundFile]:
     try:
-        info = soundfile.info(path)
+        with soundfile.SoundFile(path) as file:
+            yield file
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: not readable as audio: {error.error_string}") from None
-    return AudioInfo(info.frames, info.samplerate, info.channels)
 
 
 def read_audio(path: Path, *, start: int = 0, samples: int = -1) -> Waveform:
-    """Reads part of a file that soundfile knows.
+    """Reads part of a plain file; see `file_info`.
 
     Args:
-        path: WAV, FLAC, OGG or MP3.
+        path: WAV, AIFF, AU, CAF or FLAC.
         start: first sample.
         samples: number of samples, or -1 for all to the end.
 
@@ -50,12 +126,9 @@ def read_audio(path: Path, *, start: int = 0, samples: int = -1) -> Waveform:
     Raises:
         AudioError: it cannot be read.
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            file.seek(min(start, file.frames))
-            return _read(file, samples)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: not readable as audio: {error.error_string}") from None
+    with _open_soundfile(path) as file:
+        file.seek(min(start, file.frames))
+        return _read(file, samples)
 
 
 def _read(file: soundfile.SoundFile, samples: int) -> Waveform:
@@ -69,44 +142,87 @@ def _read(file: soundfile.SoundFile, samples: int) -> Waveform:
     return scaled.T
 
 
-def stream_song(path: Path) -> tuple[AudioInfo, Iterator[Waveform]]:
-    """Opens a song of any format, through soundfile or else ffmpeg.
+def stream_song(
+    path: Path, *, damaged: Damaged = refuse, downmix: bool = False
+) -> tuple[AudioInfo, Iterator[Waveform]]:
+    """Opens a song of any format.
+
+    Args:
+        path: of the file.
+        damaged: is told what is wrong with a file of which only a part can be read, after
+            that part.
+        downmix: more than two channels become two: ffmpeg's matrix, scaled so that no sum
+            exceeds full scale. In 5.1, left = 0.414 front + 0.293 (center + surround).
 
     Returns:
-        The container's own data, and an iterator of float32 [samples, channels], which raises
-        AudioError where the file is damaged.
+        What the file states, with the number of channels that come, and an iterator of float32
+        [samples, channels]. It raises AudioError where nothing can be read, or what `damaged`
+        raises.
 
     Raises:
         UserError: no such file, or not audio.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    info, damage = None, ""
+    if _looks_like_pcm(path):
+        with suppress(AudioError):
+            info, damage = _pcm_info(path)
+        if info and info.samples and not (downmix and info.channels > 2):
+            return info, _stream_pcm(path, damage, damaged)
+        damage = damage or _behind_wav(path)
+    if not ffmpeg.is_installed():
+        return _stream_without_ffmpeg(path, damaged)
     try:
-        return file_info(path), _stream_file(path)
-    except AudioError:
-        try:
-            streams = ffmpeg.probe_streams(path)
-            if not streams:
-                raise AudioError("no audio stream in it")
-        except AudioError as error:
-            raise UserError(f"{path}: not readable as audio: {error}") from None
-        return streams[0], _stream_other(path, streams[0])
+        streams = ffmpeg.probe_streams(path)
+        if not streams:
+            raise AudioError("no audio stream in it")
+    except AudioError as error:
+        raise UserError(f"{path}: not readable as audio: {error}") from None
+    stream = streams[0]
+    if info and not info.samples:
+        stream = replace(stream, samples=None)
+    if downmix and stream.channels > 2:
+        stream = replace(stream, channels=2)
+    return stream, _stream_other(path, stream, damage, damaged)
 
 
-def _stream_file(path: Path) -> Iterator[Waveform]:
+def _looks_like_pcm(path: Path) -> bool:
+    with path.open("rb") as file:
+        return PCM_FORMATS.match(file.read(12)) is not None
+
+
+def _stream_pcm(path: Path, damage: str, damaged: Damaged) -> Iterator[Waveform]:
+    with _open_soundfile(path) as file:
+        while len(block := _read(file, ffmpeg.CHUNK_SAMPLES)):
+            yield block
+    if damage:
+        damaged(damage)
+
+
+def _stream_other(path: Path, info: AudioInfo, damage: str, damaged: Damaged) -> Iterator[Waveform]:
+    found = [damage] if damage else []
+    is_empty = True
     try:
-        with soundfile.SoundFile(path) as file:
-            while len(block := _read(file, ffmpeg.CHUNK_SAMPLES)):
-                yield block
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: not readable as audio: {error.error_string}") from None
-
-
-def _stream_other(path: Path, info: AudioInfo) -> Iterator[Waveform]:
-    try:
-        yield from ffmpeg.decode_stream(path, 0, info)
+        for block in ffmpeg.decode_stream(path, 0, info, damaged=found.append):
+            is_empty = False
+            yield block
     except AudioError as error:
         raise AudioError(f"{path}: not readable as audio: {error}") from None
+    if found and not is_empty:
+        damaged("; ".join(found))
+
+
+def _stream_without_ffmpeg(path: Path, damaged: Damaged) -> tuple[AudioInfo, Iterator[Waveform]]:
+    """Reads FLAC, MP3 and Ogg by libsndfile, which may end before the last two do."""
+    try:
+        with quiet_stderr(), _open_soundfile(path) as file:
+            info = AudioInfo(None, file.samplerate, file.channels)
+            damage = "" if file.format == "FLAC" else WITHOUT_FFMPEG
+    except AudioError:
+        ffmpeg.find_program("ffmpeg")  # says how to install it
+        raise
+    return info, _stream_pcm(path, damage, damaged)
 
 
 def cut(blocks: Iterable[Waveform], *, start: int, samples: int | None) -> Iterator[Waveform]:
@@ -135,12 +251,17 @@ def load_song(path: str | Path) -> tuple[Waveform, int]:
         path: WAV, FLAC, OGG, MP3, or anything that ffmpeg reads where it is installed.
 
     Returns:
-        float32 [samples, channels] and its sampling rate in Hz.
+        float32 [samples, channels] and its sampling rate in Hz. Python warns of a file of which
+        only a part can be read.
 
     Raises:
         UserError: no such file, not audio, or no samples in it.
     """
-    info, blocks = stream_song(Path(path))
+
+    def warn(damage: str) -> None:
+        warnings.warn(f"{path}: {damage}", stacklevel=3)
+
+    info, blocks = stream_song(Path(path), damaged=warn)
     found = list(blocks)
     if not found:
         raise UserError(f"{path}: no samples in it")
@@ -168,9 +289,6 @@ def _to_integers(waveform: Waveform, subtype: Subtype) -> tuple[NDArray[np.float
     rounded = np.rint(waveform * scale)
     integers = np.clip(rounded, -scale, scale - 1)
     return integers, int(np.count_nonzero(integers != rounded))
-
-
-HEADER_BYTES = 512  # of a WAV file before its samples, at most
 
 
 class WavWriter:

@@ -12,6 +12,7 @@ from stemforge.features.corpus.manifest import Split, choose_valid
 from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS
 
 STEM_SUFFIX = ".stem.mp4"
+WAV_SUFFIX = ".wav"
 
 # The training songs that musdb holds out for validation (configs/mus.yaml, validation_tracks).
 MUSDB_VALIDATION_TRACKS = (
@@ -42,6 +43,8 @@ class CorpusTrack:
         files: path per source: the same .stem.mp4 file for all of them, or a file each.
         streams: audio stream per source inside a .stem.mp4; empty where each source has a file.
         is_complete: whether these are all stems, so that they should add up to the mixture.
+        is_decoded: whether its sources are decoded to WAV files, or are such files. This is so
+            for all tracks of a corpus or for none, since the manifest's paths start at one folder.
     """
 
     name: str
@@ -49,6 +52,7 @@ class CorpusTrack:
     files: Mapping[str, str]
     streams: Mapping[str, int]
     is_complete: bool
+    is_decoded: bool = False
 
 
 def find_tracks(
@@ -161,6 +165,9 @@ _CSV_KEYS = {"train": "train_csv", "valid": "validation_csv", "test": "test_csv"
 
 def _checked(tracks: Iterable[CorpusTrack]) -> list[CorpusTrack]:
     ordered = sorted(tracks, key=lambda track: (track.split, track.name))
+    places = {place for track in ordered for place in track.files.values()}
+    if not all(place.lower().endswith(WAV_SUFFIX) for place in places):
+        ordered = [replace(track, is_decoded=True) for track in ordered]
     for name, count in Counter(track.name for track in ordered).items():
         if count > 1:
             files = [t.files[MIXTURE] for t in ordered if t.name == name]

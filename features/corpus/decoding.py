@@ -41,11 +41,11 @@ class _Wav:
 
 
 def decode_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) -> Track | Reject:
-    """Decodes a track, or says why it cannot be used.
+    """Decodes or measures a track, or says why it cannot be used.
 
-    The streams of a .stem.mp4 file become `out`/<split>/<track>/<source>.wav, with exactly
-    the samples that musdb returns at the subtype. Sources with a file each are measured in place
-    and not copied. Memory does not grow with the song's length.
+    Decoded sources become `out`/<split>/<track>/<source>.wav; those of a .stem.mp4 file have
+    exactly the samples that musdb returns at the subtype. A corpus of WAV files is measured in
+    place and not copied. Memory does not grow with the song's length.
 
     Args:
         track: where its sources are.
@@ -58,12 +58,11 @@ def decode_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) 
         length_mismatch.
     """
     try:
-        if not track.streams:
+        if not track.is_decoded:
             with _own_files(track, root) as wavs:
                 return _measure(track, wavs, ffmpeg_version="")
         version = ffmpeg.run_ffmpeg("ffmpeg", "-version").split()[2].decode()
-        with storage.local_copy(track.files[MIXTURE]) as path:
-            wavs = decode_stem_file(track, path, out, subtype)
+        wavs = decode_sources(track, out, subtype)
         return _measure(track, wavs, ffmpeg_version=version)
     except Unfit as unfit:
         return Reject(track.name, track.split, None, unfit.reason, unfit.value, str(unfit))
@@ -71,12 +70,29 @@ def decode_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) 
         return Reject(track.name, track.split, None, "decode_error", None, str(error))
 
 
-def decode_stem_file(
-    track: CorpusTrack, path: Path, out: Path, subtype: Subtype
+def decode_sources(track: CorpusTrack, out: Path, subtype: Subtype) -> dict[str, _Wav]:
+    """Writes each source of a track as `out`/<split>/<track>/<source>.wav.
+
+    Raises:
+        Unfit: a source is missing or of another format.
+        AudioError: a source cannot be decoded as a whole.
+    """
+    if not track.streams:
+        wavs: dict[str, _Wav] = {}
+        for name, place in track.files.items():
+            with _local_copy(place) as path:
+                wavs |= _decode_streams(track, path, {name: 0}, out, subtype)
+        return wavs
+    with _local_copy(track.files[MIXTURE]) as path:
+        return _decode_streams(track, path, track.streams, out, subtype)
+
+
+def _decode_streams(
+    track: CorpusTrack, path: Path, numbers: Mapping[str, int], out: Path, subtype: Subtype
 ) -> dict[str, _Wav]:
-    """Writes each stream of a .stem.mp4 file as `out`/<split>/<track>/<source>.wav."""
+    """Writes streams of one file, by source."""
     streams = ffmpeg.probe_streams(path)
-    needed = max(track.streams.values()) + 1
+    needed = max(numbers.values()) + 1
     if len(streams) < needed:
         raise Unfit(
             "missing_stem",
@@ -87,7 +103,7 @@ def decode_stem_file(
     folder = out / track.split / track.name
     folder.mkdir(parents=True, exist_ok=True)
     wavs = {}
-    for name, number in track.streams.items():
+    for name, number in numbers.items():
         info = streams[number]
         _check_format(name, info)
         wav = folder / f"{name}.wav"
@@ -104,12 +120,18 @@ def _own_files(track: CorpusTrack, root: str) -> Iterator[dict[str, _Wav]]:
     with ExitStack() as stack:
         wavs = {}
         for name, place in track.files.items():
-            if storage.size(place) is None:
-                raise Unfit("missing_stem", None, f"{place}: no such file")
-            local = stack.enter_context(storage.local_copy(place))
+            local = stack.enter_context(_local_copy(place))
             _check_format(name, audio.file_info(local))
             wavs[name] = _Wav(local, storage.relative(place, root), 0, storage.file_sha256(local))
         yield wavs
+
+
+@contextmanager
+def _local_copy(place: str) -> Iterator[Path]:
+    if storage.size(place) is None:
+        raise Unfit("missing_stem", None, f"{place}: no such file")
+    with storage.local_copy(place) as path:
+        yield path
 
 
 def _check_format(name: str, info: AudioInfo) -> None:
@@ -154,9 +176,9 @@ def _energy(waveform: Any) -> float:
 
 def _measure(track: CorpusTrack, wavs: Mapping[str, _Wav], *, ffmpeg_version: str) -> Track:
     """Measures all sources, and the difference of mixture and sum of the stems."""
-    samples = audio.file_info(wavs[MIXTURE].local).samples
-    for name, wav in wavs.items():
-        length = audio.file_info(wav.local).samples
+    lengths = {name: audio.file_info(wav.local).samples for name, wav in wavs.items()}
+    samples = lengths[MIXTURE]
+    for name, length in lengths.items():
         if length != samples:
             raise Unfit(
                 "length_mismatch",

@@ -10,9 +10,8 @@ from typing import Protocol
 from stemforge import storage
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.corpus.corpora import CorpusTrack
-from stemforge.features.corpus.decoding import decode_stem_file
+from stemforge.features.corpus.decoding import decode_sources
 from stemforge.features.corpus.manifest import Track
-from stemforge.features.corpus.sources import MIXTURE
 
 Files = dict[str, Path]
 
@@ -49,7 +48,7 @@ class CorpusAudio:
 
     Attributes:
         tracks: the corpus' tracks by name.
-        subtype: what the streams of .stem.mp4 files are decoded to.
+        subtype: what files other than WAV are decoded to.
     """
 
     tracks: Mapping[str, CorpusTrack]
@@ -64,14 +63,13 @@ class CorpusAudio:
 
 @contextmanager
 def open_corpus_track(track: CorpusTrack, subtype: Subtype) -> Iterator[Files]:
-    """A corpus track's files by source; a .stem.mp4 is decoded into a temporary folder."""
-    if not track.streams:
+    """A corpus track's WAV files by source; others are decoded into a temporary folder."""
+    if not track.is_decoded:
         with _fetch(track.files) as files:
             yield files
         return
     with tempfile.TemporaryDirectory(prefix="stemforge-") as scratch:
-        with storage.local_copy(track.files[MIXTURE]) as stem_file:
-            wavs = decode_stem_file(track, stem_file, Path(scratch), subtype)
+        wavs = decode_sources(track, Path(scratch), subtype)
         yield {name: wav.local for name, wav in wavs.items()}
 
 

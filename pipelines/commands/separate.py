@@ -140,6 +140,7 @@ def _add_mask_options(option: Any) -> None:
 
 
 def _add_file_options(option: Any) -> None:
+    option("--downmix", action="store_true", help="mix songs of more than two channels down to two")
     option("--offset", type=float, default=0.0, metavar="S", help="seconds to skip at the start")
     option("--duration", type=float, metavar="S", help="seconds to separate (default: to the end)")
     option(
@@ -339,25 +340,37 @@ def _separate_song(
     from stemforge.pipelines.running.estimates import write_estimates
 
     started = time.perf_counter()
-    info, blocks = stream_song(song)
+    damage: list[str] = []
+    info, blocks = stream_song(song, damaged=damage.append, downmix=arguments.downmix)
+    if info.channels > 2:
+        raise UserError(
+            f"{info.channels} channels: not supported: add --downmix, which mixes them to two"
+        )
     rate_hz = info.sample_rate_hz
     start = round(arguments.offset * rate_hz)
-    length = info.samples if info.samples >= 0 else math.inf  # some containers do not say
-    if start and start >= length:
-        raise UserError(f"--offset {arguments.offset}: the song has only {length / rate_hz:.2f} s")
     wanted = None if arguments.duration is None else max(1, round(arguments.duration * rate_hz))
-    part = cut(blocks, start=start, samples=wanted)
-    expected = min(length - start, math.inf if wanted is None else wanted) / rate_hz
+    left = math.inf if info.samples is None else max(0, info.samples - start)
+    expected = min(left, math.inf if wanted is None else wanted) / rate_hz
     total = round(expected) if expected < math.inf else None
-    samples = 0
+    read = samples = 0
     with progress(total, label=song.name[:30], unit="audio-s") as bar:
+
+        def counted() -> Iterator[Any]:
+            nonlocal read
+            for block in blocks:
+                read += len(block)
+                yield block
 
         def watched() -> Iterator[Any]:
             nonlocal samples
-            for block in part:
+            for block in cut(counted(), start=start, samples=wanted):
                 yield block
                 samples += len(block)
                 bar.update(round(samples / rate_hz) - bar.n)
+            if read and not samples:
+                raise UserError(
+                    f"--offset {arguments.offset}: the song has only {read / rate_hz:.2f} s"
+                )
 
         clipped = write_estimates(
             paths,
@@ -370,6 +383,8 @@ def _separate_song(
         )
     if not arguments.json:
         say(", ".join(map(str, paths.values())))
+    if damage:
+        say(f"{song.name}: {damage[0]}: separated as far as it can be read, {read / rate_hz:.2f} s")
     loud = {stem: count for stem, count in clipped.items() if count}
     if loud:
         counts = ", ".join(f"{count} of {stem}" for stem, count in loud.items())
@@ -383,6 +398,7 @@ def _separate_song(
         "sample_rate_hz": rate_hz,
         "channels": info.channels,
         "files": {stem: str(path) for stem, path in paths.items()},
+        "damage": "".join(damage),
         "clipped_values": clipped,
         "elapsed_s": round(time.perf_counter() - started, 3),
     }

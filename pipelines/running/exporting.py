@@ -192,7 +192,14 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list[Clip]:
 
         place = str(stempeg.example_stem_path())
         tracks = [
-            CorpusTrack("example", "test", dict.fromkeys(MUSDB_STREAMS, place), MUSDB_STREAMS, True)
+            CorpusTrack(
+                "example",
+                "test",
+                dict.fromkeys(MUSDB_STREAMS, place),
+                MUSDB_STREAMS,
+                is_complete=True,
+                is_decoded=True,
+            )
         ]
     else:
         tracks = find_test_tracks(corpus, stems)

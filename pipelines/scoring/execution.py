@@ -87,7 +87,8 @@ def _read_truth(track: TrackSources) -> TrackTruth:
         missing = [name for name, path in files.items() if not path.is_file()]
         if missing:
             raise UserError(f"the corpus has no {missing[0]} of this track")
-        rate_hz = audio.file_info(files[MIXTURE]).sample_rate_hz
+        infos = {name: audio.file_info(path) for name, path in files.items()}  # refuses cut ones
+        rate_hz = infos[MIXTURE].sample_rate_hz
         sources = {name: audio.as_stereo(audio.read_audio(path)) for name, path in files.items()}
     mixture = sources.pop(MIXTURE)
     for name, waveform in sources.items():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from stemforge.features.corpus.manifest import (
     write_manifest,
     write_rejects,
 )
-from stemforge.features.corpus.sources import MIXTURE
 from stemforge.pipelines.console import run_main, say
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
@@ -36,17 +36,18 @@ def main() -> None:
     params = read_params()
     root = params.corpus.root
     tracks = list_corpus(params.corpus)
-    are_stem_files = _same_kind(tracks, root)
-    if are_stem_files:
+    _check_kind(tracks, root)
+    decode = any(track.is_decoded for track in tracks)
+    if decode:
         ffmpeg.find_program("ffmpeg")  # before the work starts
     identity = (params.corpus.model_dump(), params.decode.model_dump(), _stamps(tracks))
     with work_folder("decode", *identity) as work:
         wavs = work / "decoded"
         wavs.mkdir(exist_ok=True)
-        if are_stem_files:
+        if decode:
             check_free_space(DECODED, wav_bytes(tracks, params.decode.subtype), what="decoding")
         else:
-            explain_empty(wavs, f"{root} holds audio files of its own, which are not copied.")
+            explain_empty(wavs, f"{root} holds WAV files, which are not copied.")
         jobs = [
             (track.name, (track, wavs, root, params.decode.subtype, work / f"{number}.json"))
             for number, track in enumerate(tracks)
@@ -55,7 +56,7 @@ def main() -> None:
         good = [result for result in results if isinstance(result, Track)]
         rejects = [result for result in results if isinstance(result, Reject)]
         report_rejects(rejects, len(tracks), strict=params.decode.strict)
-        audio_root = DECODED if are_stem_files else Path(root)
+        audio_root = DECODED if decode else Path(root)
         manifest = Manifest(audio_root, tuple(params.corpus.stems), tuple(good))
         write_manifest(work / TRACKS.name, manifest)
         write_rejects(work / TRACK_REJECTS.name, rejects)
@@ -64,13 +65,11 @@ def main() -> None:
         publish(work / TRACKS.name, TRACKS)
 
 
-def _same_kind(tracks: Sequence[CorpusTrack], root: str) -> bool:
-    kinds = {bool(track.streams) for track in tracks}
-    if len(kinds) > 1:
+def _check_kind(tracks: Sequence[CorpusTrack], root: str) -> None:
+    if len({bool(track.streams) for track in tracks}) > 1:
         raise UserError(
             f"corpus.root={root}: holds .stem.mp4 files and folders of WAVs: keep one kind"
         )
-    return kinds.pop()
 
 
 def _stamps(tracks: Sequence[CorpusTrack]) -> list[tuple[str, str, int, int]]:
@@ -84,17 +83,14 @@ def _stamps(tracks: Sequence[CorpusTrack]) -> list[tuple[str, str, int, int]]:
 
 
 def wav_bytes(tracks: Sequence[CorpusTrack], subtype: Subtype) -> int:
-    """Bytes that the decoded WAV files will take, from what the containers say."""
-    total = 0
+    """Bytes that the decoded WAV files will take, from the lengths that the files state."""
+    values = 0
     for track in tracks:
-        path = Path(track.files[MIXTURE])
-        try:
-            streams = ffmpeg.probe_streams(path)
-        except ffmpeg.AudioError:
-            continue  # a reject, which the decoding itself will name
-        values = sum(max(stream.samples, 0) * stream.channels for stream in streams)
-        total += values * audio.BYTES_PER_SAMPLE[subtype]
-    return total
+        for file in {*track.files.values()}:
+            with suppress(ffmpeg.AudioError):  # a reject, which the decoding itself will name
+                streams = ffmpeg.probe_streams(Path(file))
+                values += sum((stream.samples or 0) * stream.channels for stream in streams)
+    return values * audio.BYTES_PER_SAMPLE[subtype]
 
 
 def _decode_once(
