@@ -286,6 +286,38 @@ def test_odd_names(
         assert made == ["drums.mp3", "vocals.mp3"]
 
 
+def test_a_song_that_is_cut_off(
+    tmp_path: Path, models: Path, tone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song = tmp_path / "cut.mp3"
+    ffmpeg.run_ffmpeg("ffmpeg", "-i", tone, song)
+    song.write_bytes(song.read_bytes()[: song.stat().st_size // 2])
+    flags = ["--model", str(models), "--output", str(tmp_path / "out")]
+    assert main(["separate", str(song), *flags]) == 0
+    made = soundfile.info(tmp_path / "out" / "cut" / "drums.wav")
+    said = f"it states 1.00 s, and {made.duration:.2f} s are there"
+    assert (
+        f"cut.mp3: cut off? {said}: separated as far as it can be read" in capsys.readouterr().err
+    )
+    # Its length is the one that is there, whatever its header says.
+    assert main(["separate", str(song), *flags, "--overwrite", "--offset", "0.7"]) == 2
+    said = f"cut.mp3: --offset 0.7: the song has only {made.duration:.2f} s"
+    assert said in capsys.readouterr().err
+
+
+def test_more_than_two_channels(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song = tmp_path / "wide.wav"
+    soundfile.write(song, np.full((RATE_HZ, 6), 0.1), RATE_HZ)
+    flags = ["--model", str(models), "--output", str(tmp_path / "out")]
+    assert main(["separate", str(song), *flags]) == 2
+    said = "wide.wav: 6 channels: not supported: add --downmix, which mixes them to two"
+    assert said in capsys.readouterr().err
+    assert main(["separate", str(song), *flags, "--downmix"]) == 0
+    assert soundfile.info(tmp_path / "out" / "wide" / "drums.wav").channels == 2
+
+
 def test_a_video_and_a_very_short_clip(tmp_path: Path, models: Path, tone: Path) -> None:
     video = tmp_path / "video.mp4"
     picture = ["-f", "lavfi", "-i", "color=size=32x32:rate=5:duration=1"]

@@ -88,6 +88,37 @@ def test_csv_in_spleeters_format(tmp_path: Path) -> None:
         read_csvs({"train": str(tmp_path / "nowhere.csv")}, root=str(tmp_path), stems=("speech",))
 
 
+def test_csv_of_mp3_files(tmp_path: Path) -> None:
+    """Those that state no length; one is cut off, and the other decoded like a stem file."""
+    write_wavs(tmp_path / "wav")
+    names = ("mixture", "vocals")
+    for split, song in (("train", "one"), ("test", "two")):
+        (tmp_path / song).mkdir()
+        for name in names:
+            mp3 = tmp_path / song / f"{name}.mp3"
+            wav = tmp_path / "wav" / f"{name}.wav"
+            length = ("-q:a", "4", "-write_xing", "0" if song == "one" else "1")
+            ffmpeg.run_ffmpeg("ffmpeg", "-i", wav, *length, mp3)
+            if song == "two":
+                mp3.write_bytes(mp3.read_bytes()[: mp3.stat().st_size // 2])
+        row = f"mix_path,vocals_path\n{song}/mixture.mp3,{song}/vocals.mp3\n"
+        (tmp_path / f"{split}.csv").write_text(row)
+    csvs = {"train": str(tmp_path / "train.csv"), "test": str(tmp_path / "test.csv")}
+    tracks = read_csvs(csvs, root=str(tmp_path), stems=("vocals",))  # type: ignore[arg-type]
+    out = tmp_path / "out"
+    cut, whole = (decode_track(t, out, root=str(tmp_path), subtype="PCM_16") for t in tracks)
+    assert isinstance(whole, Track)
+    # ffmpeg: frames of 1152 samples that hold a second and the encoder's delay.
+    assert whole.samples == 40 * 1152
+    assert whole.source("vocals").path == "train/one/vocals.wav"
+    decoded, _ = soundfile.read(out / "train/one/vocals.wav", dtype="float32")
+    raw = ffmpeg.run_ffmpeg("ffmpeg", "-i", tmp_path / "one" / "vocals.mp3", "-f", "f32le", "-")
+    np.testing.assert_allclose(decoded.ravel(), np.frombuffer(raw, "<f4"), atol=2**-15)
+    assert isinstance(cut, Reject)
+    assert cut.reason == "decode_error"
+    assert "cut off? it states 1.00 s" in cut.detail
+
+
 def test_no_such_folder_and_no_tracks(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"corpus.root=.*nowhere: no such folder"):
         find_tracks(str(tmp_path / "nowhere"), stems=STEMS)

@@ -82,6 +82,20 @@ def test_estimates_are_padded_cut_and_made_stereo(tmp_path: Path) -> None:
     ]
 
 
+def test_half_a_file_is_scored_as_far_as_it_goes(tmp_path: Path) -> None:
+    tone = np.linspace(-0.5, 0.5, 2000).reshape(1000, 2)
+    path = write(tmp_path / "a.wav", tone)
+    content = path.read_bytes()
+    path.write_bytes(content[: -500 * 2 * 4])
+    found, remarks = read_estimates({"drums": path}, samples=1000, sample_rate_hz=RATE_HZ)
+    np.testing.assert_array_equal(found["drums"][:500], tone[:500].astype(np.float32))
+    assert not found["drums"][500:].any()
+    assert [remark.reason for remark in remarks] == ["damaged", "padded"]
+    assert remarks[0].detail == (
+        f"cut off? its header states {len(content) - 8} bytes, and {len(content) - 4008} are there"
+    )
+
+
 def test_what_cannot_be_scored_is_left_out_with_a_reason(tmp_path: Path) -> None:
     tone = np.full((10, 2), 0.25)
     tone[3, 0] = np.nan

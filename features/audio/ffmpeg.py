@@ -183,10 +183,13 @@ def decode_stream(
         AudioError: ffmpeg could decode nothing, or what `damaged` raises.
     """
     command = [find_program("ffmpeg"), "-v", "error", "-nostdin", "-i", file_url(path)]
-    # Rate and channels, because those of joined files may change on the way.
+    # Rate and channels, because those of joined files may change on the way. Three channels and
+    # more have several layouts: a number alone would mix one to another.
     command += ["-map", f"0:a:{stream}", "-ar", str(info.sample_rate_hz)]
-    # rematrix_maxval: in a mix to fewer channels no sum exceeds full scale.
-    command += ["-ac", str(info.channels), "-rematrix_maxval", "1", "-f", "f32le", "pipe:"]
+    if info.channels <= 2:
+        # rematrix_maxval: in a mix to fewer channels no sum exceeds full scale.
+        command += ["-ac", str(info.channels), "-rematrix_maxval", "1"]
+    command += ["-f", "f32le", "pipe:"]
     frame_bytes = 4 * info.channels
     samples = 0
     with (

@@ -30,8 +30,8 @@ PCM_SCALE = {"PCM_16": 2**15, "PCM_24": 2**23}
 BYTES_PER_SAMPLE = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
 
 # How files of PCM begin. libsndfile reads others too, but the length of an MP3 file is an estimate,
-# and of joined FLAC or Ogg files only the first is read.
-PCM_FORMATS = re.compile(rb"(RIFF|RF64)....WAVE|FORM....AIF[FC]|riff|caff|\.snd", re.DOTALL)
+# of joined FLAC or Ogg files only the first is read, and floats in W64 are taken for integers.
+PCM_FORMATS = re.compile(rb"(RIFF|RF64)....WAVE|FORM....AIF[FC]|caff|\.snd", re.DOTALL)
 PCM_SUBTYPES = re.compile(r"PCM_\w+|FLOAT|DOUBLE|ULAW|ALAW")
 # libsndfile's log of a header: a length that is not the file's.
 LOGGED_LENGTH = re.compile(r"(\d+) \(should be (\d+)\)")

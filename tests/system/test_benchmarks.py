@@ -40,6 +40,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         [f"stemforge, mixture and {stems} of 4 stems, {state}"
          for stems in (1, 4) for state in ("cold", "warm")],
     ),
+    "reading": (["{corpus}", "--copies", "1", "--turns", "1"], ["wav", "flac", "mp3", "m4a"]),
     "separate": (
         [OURS, *SMALL, *PRODUCT, "--seconds", "1", "--turns", "1", "--ways", "TensorFlow float32",
          "LiteRT float32"],
