@@ -3,6 +3,7 @@
 WAV, FLAC, OGG and MP3 go through soundfile, everything else through features/audio/ffmpeg.py.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ def file_info(path: Path) -> AudioInfo:
         AudioError: it is missing or of no format that soundfile knows.
     """
     try:
-        info = soundfile.info(path)
+        info = soundfile.info(os.fsencode(path))
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: not readable as audio: {error.error_string}") from None
     return AudioInfo(info.frames, info.samplerate, info.channels)
@@ -51,7 +52,7 @@ def read_audio(path: Path, *, start: int = 0, samples: int = -1) -> Waveform:
         AudioError: it cannot be read.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             file.seek(min(start, file.frames))
             return _read(file, samples)
     except soundfile.LibsndfileError as error:
@@ -95,7 +96,7 @@ def stream_song(path: Path) -> tuple[AudioInfo, Iterator[Waveform]]:
 
 def _stream_file(path: Path) -> Iterator[Waveform]:
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             while len(block := _read(file, ffmpeg.CHUNK_SAMPLES)):
                 yield block
     except soundfile.LibsndfileError as error:
