@@ -355,6 +355,26 @@ def test_a_signal_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_results_among_the_songs_are_none(
+    models: Path, tone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tone.parent
+    flags = ["--model", str(models), "--output", str(folder), "--json"]
+    for number, more in enumerate(([], [], ["--overwrite"])):
+        assert main(["separate", str(folder), *flags, *more]) == 0
+        printed = capsys.readouterr()
+        summary = json.loads(printed.out)
+        kind = "skipped" if number == 1 else "songs"
+        assert [song["song"] for song in summary[kind]] == [str(tone)]
+        assert ("2 of 3 files are results of other songs: left out" in printed.err) == (number > 0)
+    assert sorted(path.name for path in folder.iterdir()) == ["tone", "tone.wav"]
+    # Where some of them are missing, the others may be anyone's.
+    (folder / "tone" / "vocals.wav").unlink()
+    assert main(["separate", str(tone), str(folder / "tone"), *flags, "--overwrite"]) == 2
+    failed = json.loads(capsys.readouterr().out)["failed"]
+    assert "tone/drums.wav itself would both be written there" in failed[0]["error"]
+
+
 def test_songs_of_one_name_by_their_extension(tmp_path: Path, models: Path, tone: Path) -> None:
     soundfile.write(tone.with_suffix(".flac"), np.zeros((3000, 2)), RATE_HZ)
     flags = ["--model", str(models), "--output", str(tmp_path / "out"), "--stems", "drums"]

@@ -4,7 +4,7 @@ import argparse
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -180,6 +180,7 @@ def separate_songs(arguments: argparse.Namespace) -> None:
             raise UserError(failed[0]["error"])
         separator = _load(arguments)
         _check_format(separator.stems, arguments)
+        songs = _without_results(songs, separator.stems, arguments)
         summary = _separate_all(separator, songs, stdin, failed, arguments)
     count = sum(map(len, summary.values()))
     if skipped := len(summary["skipped"]):
@@ -192,6 +193,22 @@ def separate_songs(arguments: argparse.Namespace) -> None:
         if count > 1:
             text = f"{len(failed)} of {count} songs were not separated, the first: {text}"
         raise UserError(text)
+
+
+def _without_results(
+    songs: Sequence[Path], stems: Sequence[str], arguments: argparse.Namespace
+) -> list[Path]:
+    """Leaves out what an earlier run made of another song, where --output holds the songs too."""
+    results: dict[Path, Path] = {}
+    for song in songs:
+        with suppress(UserError, OSError):  # reported when it is the song's turn
+            paths = _targets(song, stems, arguments).values()
+            if all(path.is_file() for path in paths):
+                results |= {path.resolve(): song for path in paths}
+    kept = [song for song in songs if results.get(song.resolve(), song) == song]
+    if left := len(songs) - len(kept):
+        say(f"{left} of {len(songs)} files are results of other songs: left out")
+    return kept
 
 
 def _separate_all(
