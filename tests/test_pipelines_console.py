@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import shlex
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from stemforge.pipelines.console import print_json, run_main, say
 from stemforge.unfinished import finishing
+from tests.conftest import ROOT
 
 NAME = os.fsdecode(b"caf\xe9 \xc3\x9f.wav")  # bytes of two encodings, as some archives make them
 
@@ -97,3 +100,21 @@ def test_ignored_signals_stay_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.system
+def test_a_closed_streams_number_goes_to_no_file(tmp_path: Path) -> None:
+    """Else a library's message would be written into the next file that is opened."""
+    script = (
+        "import os, sys\n"
+        "from stemforge.pipelines.console import run_main\n"
+        "def work():\n"
+        "    with open(sys.argv[1], 'w') as file:\n"
+        "        os.write(2, b'a message from C')\n"
+        "        file.write('music')\n"
+        "sys.exit(run_main(work))"
+    )
+    command = shlex.join([sys.executable, "-c", script, str(tmp_path / "song")])
+    done = subprocess.run(f"{command} <&- >&- 2>&-", shell=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert (tmp_path / "song").read_text() == "music"
