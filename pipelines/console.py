@@ -1,13 +1,16 @@
 """What a person sees: progress bars, one line per error, no noise from libraries."""
 
+import io
+import json
 import logging
 import os
+import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -15,6 +18,16 @@ from stemforge.errors import IncompleteError, Interrupted, UserError
 
 EXIT_INCOMPLETE = 1
 EXIT_USER_ERROR = 2
+# What ends a command from outside, beside Ctrl-C, which Python turns into KeyboardInterrupt.
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Ended(BaseException):
+    """A signal asks the process to end; like KeyboardInterrupt, no library catches it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number
 
 
 def run_main(main: Callable[[], object]) -> int:
@@ -22,11 +35,18 @@ def run_main(main: Callable[[], object]) -> int:
 
     Returns:
         The exit code: 0; 1 after an IncompleteError; 2 after a UserError or a failed system
-        call on a user's file; 128 and the signal's number after Interrupted.
+        call on a user's file; 128 and the signal's number after Interrupted, and after SIGTERM
+        or SIGHUP, which remove unfinished files.
     """
+    open_streams()
     quiet_libraries()
     try:
-        main()
+        with unwinding_at_signals():
+            main()
+            _flush()
+    except Ended as error:
+        say(f"stemforge: ended by {signal.Signals(error.signal).name}")
+        return 128 + error.signal
     except UserError as error:
         return fail(str(error))
     except IncompleteError as error:
@@ -36,15 +56,103 @@ def run_main(main: Callable[[], object]) -> int:
         say(str(error))
         return 128 + error.signal
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        place = f"{error.filename}: " if error.filename else ""
-        return fail(f"{place}{error.strerror or error}")
+        return fail(system_error(error))
+    except UnicodeEncodeError as error:
+        if not any("\udc80" <= character <= "\udcff" for character in error.object):
+            raise
+        # How Python keeps the bytes of a file's name or an argument that is not UTF-8.
+        return fail(f"{error.object}: a name that is not UTF-8: rename it")
     except KeyboardInterrupt:
         return fail("interrupted")
     return 0
+
+
+def _flush() -> None:
+    # Not left to the interpreter's end, where a full disk would be a traceback.
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _discard_output()
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise UserError(f"standard output: {error.strerror}") from None
+
+
+def _discard_output() -> None:
+    """Leads standard output nowhere; what could not be written would fail again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def system_error(error: OSError) -> str:
+    """A failed system call in words: the file, and what the system says."""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
+
+
+def open_streams() -> None:
+    """Makes the standard streams take any text, and opens those that were closed (`2>&-`).
+
+    Characters that a stream cannot encode are printed as escapes. Closed streams lead nowhere:
+    else the next file that is opened would get their number, and a library's messages with it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream: TextIO | None = getattr(sys, name)
+        if stream is None:
+            _open_nowhere(number)
+            stream = open(os.devnull, "w" if number else "r", encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, stream)
+        if number and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _open_nowhere(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:  # closed, and nothing has taken its number
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        if nowhere == number:
+            os.set_inheritable(number, True)  # as the standard streams are
+        else:
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+
+
+@contextmanager
+def unwinding_at_signals() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP raise an exception, so that unfinished files are removed.
+
+    A second signal ends the process at once. Signals that have a handler or are ignored (nohup)
+    keep it.
+    """
+
+    def end(number: int, frame: object) -> None:
+        for other in mine:
+            signal.signal(other, signal.SIG_DFL)
+        raise Ended(number)
+
+    here = threading.current_thread() is threading.main_thread()  # others may not set handlers
+    mine = [n for n in ENDING_SIGNALS if here and signal.getsignal(n) == signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def print_json(value: object) -> None:
+    """Prints a value as JSON on standard output, with escapes where that cannot encode it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    print(text)
 
 
 def count_of(variable: str) -> int | None:
@@ -122,6 +230,7 @@ def quiet_libraries() -> None:
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # likewise
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of a home that it cannot write to
     # museval reads pkg_resources in some versions, and divides by zero on silence by design.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from stemforge import storage
 from stemforge.errors import UserError
 
 
 def add_export_options(parser: Any) -> None:
     """Adds what `stemforge export` and `stemforge convert-spleeter` have in common."""
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="a new or empty folder"
+        "--output", required=True, type=local_path, metavar="DIR", help="a new or empty folder"
     )
     parser.add_argument(
         "--frames",
@@ -29,6 +30,35 @@ def add_export_options(parser: Any) -> None:
         action="store_true",
         help="also measure start-up, latency and memory of each file on this machine: timings.json",
     )
+
+
+def split_names(text: str, *, option: str) -> list[str]:
+    """The names in a comma-separated list, without blanks around them.
+
+    Raises:
+        UserError: a name is empty or there twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if "" in names:
+        raise UserError(f"{option} {text!r}: an empty name: separate names by single commas")
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{option} {text}: {name} is there twice: name it once")
+    return names
+
+
+def local_path(text: str) -> Path:
+    """The path that an option gives; for options that work only on this machine.
+
+    Raises:
+        UserError: it is a URL.
+    """
+    if not storage.is_local(text):
+        raise UserError(
+            f"{text}: a URL, where only a path on this machine is supported: use a local folder, "
+            "and copy it with the storage's own program"
+        )
+    return Path(text)
 
 
 def check_method_name(name: str) -> None:

@@ -3,6 +3,7 @@
 A file has its final name only when it is complete; until then it is .NAME.tmp in the same folder.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PATTERN = ".*.tmp"
+MAX_NAME_BYTES = 255  # of a file or folder, on all common filesystems
 
 
 def temporary_name(path: Path, *, by_process: bool = False) -> Path:
@@ -20,9 +22,20 @@ def temporary_name(path: Path, *, by_process: bool = False) -> Path:
         by_process: several processes may write their own version at the same time: the name has
             the process' number in it. Without it, the next run replaces the file that a killed
             run left.
+
+    Returns:
+        .NAME.tmp or .NAME.PROCESS.tmp; where this would be too long for a file system, the start
+        of the name and a checksum of all of it stand for the name.
     """
     number = f".{os.getpid()}" if by_process else ""
-    return path.with_name(f".{path.name}{number}.tmp")
+    name = path.name
+    spare = MAX_NAME_BYTES - len(f"..tmp{number}")
+    if len(os.fsencode(name)) > spare:
+        checksum = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+        while len(os.fsencode(f"{name}~{checksum}")) > spare:
+            name = name[:-1]
+        name = f"{name}~{checksum}"
+    return path.with_name(f".{name}{number}.tmp")
 
 
 def is_temporary(name: str) -> bool:

@@ -1,8 +1,11 @@
+import atexit
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import musdb
 import numpy as np
@@ -295,6 +298,30 @@ def test_the_extra_brings_ffmpeg_where_there_is_none(
     ffmpeg.put_ffmpeg_on_path()
     for name in ("ffmpeg", "ffprobe"):
         assert Path(shutil.which(name) or "").is_relative_to(tmp_path / "stemforge")
+
+
+@pytest.mark.parametrize("cache", [None, "a file/cache"])
+def test_the_extra_brings_ffmpeg_where_the_user_has_no_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: str | None
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")  # what Path.home() says
+
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(ffmpeg, "_static_build", lambda name: Path("/bin/true"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache) if cache else "")
+    at_exit: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(atexit, "register", lambda *call: at_exit.append(call))
+    ffmpeg.put_ffmpeg_on_path()
+    for name in ("ffmpeg", "ffprobe"):
+        assert Path(shutil.which(name) or "").is_relative_to(tmp_path)
+    for function, *arguments in at_exit:
+        function(*arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]
 
 
 @pytest.mark.parametrize(("start", "samples"), [(0, 5), (3, 4), (9, None), (4, 6), (12, 1)])

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 
 from stemforge import machine
-from stemforge.features.audio import ffmpeg
+from stemforge.features.audio import codecs, ffmpeg
 from stemforge.features.audio import files as audio
 from stemforge.pipelines.commands.main import main
 from stemforge.train.model import Model, save_model
@@ -82,7 +83,7 @@ def test_a_part_of_a_song_and_some_of_its_stems(tmp_path: Path, models: Path) ->
     soundfile.write(tmp_path / "part.wav", noise[22050:55125], RATE_HZ, subtype="FLOAT")
     flags = ["--model", str(models), "--subtype", "FLOAT"]
     assert main(["separate", str(song), *flags, "--output", str(tmp_path / "a"), "--stems",
-                 "drums", "--offset", "0.5", "--duration", "0.75"]) == 0  # fmt: skip
+                 " drums ", "--offset", "0.5", "--duration", "0.75"]) == 0  # fmt: skip
     part = tmp_path / "part.wav"
     assert main(["separate", str(part), *flags, "--output", str(tmp_path / "b")]) == 0
     assert [path.name for path in (tmp_path / "a" / "song").iterdir()] == ["drums.wav"]
@@ -115,7 +116,13 @@ def test_a_part_of_a_song_and_some_of_its_stems(tmp_path: Path, models: Path) ->
             ["--filename-format", "{song}.wav"],
             "--filename-format {song}.wav: 'song' is not supported",
         ),
-        (["--filename-format", "x.wav"], "would both be written there"),
+        (["--filename-format", "x.wav"], "would both be written there: use {instrument} in it"),
+        (["--filename-format", "/{filename}/{instrument}.wav"], "would not be in --output"),
+        (["--filename-format", "../{filename}/{instrument}.wav"], "would not be in --output"),
+        (["--output", "gs://bucket/x"], "gs://bucket/x: a URL, where only a path on this machine"),
+        (["--stems", "vocals,,drums"], "--stems 'vocals,,drums': an empty name"),
+        (["--stems", ""], "--stems '': an empty name"),
+        (["--stems", "drums, drums"], "--stems drums, drums: drums is there twice"),
         (["--mwf-window", "9"], "--mwf-window 9: needs --mwf"),
         (["--mwf", "--mwf-window", "0"], "mwf_window_frames=0: must be 1 or more"),
         (["--mwf", "--mask", "ratio"], "a Wiener filter does not use mask"),
@@ -233,12 +240,73 @@ def test_what_is_there_stays_unless_it_may_go(
     there = tmp_path / "out" / tone.stem / "drums.wav"
     before = there.read_bytes()
     there.write_bytes(b"precious")
+    capsys.readouterr()
+    assert separate([tone], models, tmp_path / "out") == 0
+    said = capsys.readouterr().err
+    assert "1 song is done already: skipped; --overwrite redoes it" in said
+    there.with_name("vocals.wav").unlink()
     assert separate([tone], models, tmp_path / "out") == 2
     assert "drums.wav: already exists: add --overwrite to replace it" in capsys.readouterr().err
     assert there.read_bytes() == b"precious"
     flags = ["--model", str(models), "--output", str(tmp_path / "out"), "--overwrite"]
     assert main(["separate", str(tone), *flags]) == 0
     assert there.read_bytes() == before
+
+
+def test_no_song_ends_the_others(
+    in_tmp: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "x" * 240  # the results' names fit; temporary ones, with a process' number, do not
+    fine = {
+        "music/a.flac": "a/a",
+        "music/deep/caf\udce9.wav": "caf\udce9/caf\udce9",  # the byte E9
+        f"music/{long}.wav": f"{long}/{long}",
+        "Mr. Blue Sky": "Mr. Blue Sky/Mr. Blue Sky",
+    }
+    failing = {
+        "...wav": "would not be in --output music/out",
+        "music/a.wav": "drums of music/a.wav and drums of music/a.flac would both be written there",
+        "music/fast.wav": "ogg: 352800 Hz is not supported; supported: up to 200000 Hz",
+        f"music/{long}xxxxxx.wav": "File name too long",
+        "music/half.wav": "half-drums.ogg: already exists: add --overwrite to replace it",
+        "music/taken.wav": "music/out/taken: cannot be made, because a file is in its place",
+    }
+    no_songs = ["._a.wav", ".trash/b.wav", "__MACOSX/c.wav", "out/old/d.wav", "cover.jpg"]
+    for name in (*fine, *failing, *(f"music/{name}" for name in no_songs), "music/done.WMA"):
+        path = in_tmp / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rate_hz = 352800 if "fast" in name else RATE_HZ
+        kind = "FLAC" if name.endswith("flac") else "WAV"
+        soundfile.write(os.fsencode(path), np.zeros((3000, 2)), rate_hz, format=kind)
+    for name in ("done/done-drums", "done/done-vocals", "half/half-drums"):
+        path = in_tmp / f"music/out/{name}.ogg"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (in_tmp / "music/out/taken").touch()
+    command = ["separate", "music", "Mr. Blue Sky", "gone.wav", "...wav", "music/../music/a.flac"]
+    command += ["--model", str(models), "--output", "music/out", "--codec", "ogg", "--json"]
+    command += ["--filename-format", "{filename}/{filename}-{instrument}.{codec}"]
+    failing["gone.wav"] = "gone.wav: no such file"
+    skipped = ["music/done.WMA"]
+    for songs in (fine, {}):  # the second time these are done
+        assert main(command) == 2
+        printed = capsys.readouterr()
+        summary = json.loads(printed.out)
+        assert {song["song"]: song["files"] for song in summary["songs"]} == {
+            song: {stem: f"music/out/{name}-{stem}.ogg" for stem in ("drums", "vocals")}
+            for song, name in songs.items()
+        }
+        assert sorted(song["song"] for song in summary["skipped"]) == sorted(skipped)
+        assert {song["song"] for song in summary["failed"]} == {*failing}
+        for song in summary["failed"]:
+            assert failing[song["song"]] in song["error"]
+            assert f"stemforge: {song['error']}\n" in printed.err
+        assert f"{len(skipped)} song" in printed.err
+        assert f"stemforge: error: 7 of {7 + len(fine) + 1} songs were not" in printed.err
+        skipped += songs
+    for name in fine.values():
+        assert len(audio.read_audio(in_tmp / f"music/out/{name}-drums.ogg")) == 3000
+    assert not list(Path("music").rglob(".*.tmp"))
 
 
 def test_the_song_itself_is_never_overwritten(
@@ -266,6 +334,65 @@ def test_one_bad_song_does_not_stop_the_others(
     assert [song["song"] for song in summary["songs"]] == [str(tone)]
     assert "not readable as audio" in summary["failed"][0]["error"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == [tone.stem]
+
+
+@pytest.mark.parametrize("codec", ["wav", "mp3"])
+def test_a_signal_leaves_nothing(
+    tmp_path: Path, models: Path, tone: Path, monkeypatch: pytest.MonkeyPatch, codec: str
+) -> None:
+    written = []
+
+    def write(file: object, waveform: np.ndarray) -> int:
+        written.append(len(list((tmp_path / "out" / "tone").iterdir())))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(audio.WavWriter, "write", write)
+    monkeypatch.setattr(codecs._Pipe, "write", write)
+    flags = ["--model", str(models), "--output", str(tmp_path / "out"), "--codec", codec]
+    assert main(["separate", str(tone), *flags]) == 128 + signal.SIGTERM
+    assert len(written) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_among_the_songs_are_none(
+    models: Path, tone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tone.parent
+    flags = ["--model", str(models), "--output", str(folder), "--json"]
+    for number, more in enumerate(([], [], ["--overwrite"])):
+        assert main(["separate", str(folder), *flags, *more]) == 0
+        printed = capsys.readouterr()
+        summary = json.loads(printed.out)
+        kind = "skipped" if number == 1 else "songs"
+        assert [song["song"] for song in summary[kind]] == [str(tone)]
+        assert ("2 of 3 files are results of other songs: left out" in printed.err) == (number > 0)
+    assert sorted(path.name for path in folder.iterdir()) == ["tone", "tone.wav"]
+    # Where some of them are missing, the others may be anyone's.
+    (folder / "tone" / "vocals.wav").unlink()
+    assert main(["separate", str(tone), str(folder / "tone"), *flags, "--overwrite"]) == 2
+    failed = json.loads(capsys.readouterr().out)["failed"]
+    assert "tone/drums.wav itself would both be written there" in failed[0]["error"]
+
+
+def test_songs_of_one_name_by_their_extension(tmp_path: Path, models: Path, tone: Path) -> None:
+    soundfile.write(tone.with_suffix(".flac"), np.zeros((3000, 2)), RATE_HZ)
+    flags = ["--model", str(models), "--output", str(tmp_path / "out"), "--stems", "drums"]
+    flags += ["--filename-format", "{filename}.{extension}/{instrument}.{codec}"]
+    assert main(["separate", str(tone.parent), *flags]) == 0
+    samples = {
+        path.parent.name: soundfile.info(path).frames for path in tmp_path.glob("out/*/drums.wav")
+    }
+    assert samples == {"tone.wav": RATE_HZ, "tone.flac": 3000}
+
+
+def test_standard_input_is_another_song_each_time(
+    in_tmp: Path, models: Path, monkeypatch: pytest.MonkeyPatch, tone: Path
+) -> None:
+    for code in (0, 2):
+        with tone.open() as stdin:
+            monkeypatch.setattr("sys.stdin", stdin)
+            assert separate([Path("-")], models, Path("out")) == code
 
 
 @pytest.mark.parametrize(
@@ -371,14 +498,11 @@ def test_bad_input_is_one_line_and_writes_nothing(
     shutil.copytree(models, old)
     card = (old / "drums" / "model.json").read_text()
     (old / "drums" / "model.json").write_text(card.replace('"version": 3', '"version": 1'))
-    twin = tmp_path / "twin" / "song.flac"
-    twin.parent.mkdir()
-    soundfile.write(twin, np.zeros((5000, 2)), RATE_HZ)
+    (tmp_path / "no models").mkdir()
     cases = [
         ([tmp_path / "none.wav"], models, "none.wav: no such file"),
-        ([song, twin], models, "would both be written there"),
         ([song], tmp_path / "nowhere", "nowhere: no such folder"),
-        ([song], tmp_path / "twin", "no model directory"),
+        ([song], tmp_path / "no models", "no model directory"),
         ([text], models, "text.mp3: not readable as audio"),
         ([empty], models, "empty.wav: not readable as audio"),
         ([silent], models, "silent.wav: no samples to separate"),

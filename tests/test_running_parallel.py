@@ -1,11 +1,17 @@
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from stemforge.errors import UserError
+from stemforge.pipelines.console import run_main
 from stemforge.pipelines.running.parallel import PROCESSES, map_tracks
+from stemforge.unfinished import finishing
+from tests.conftest import ROOT
 
 
 def number_and_process(number: int) -> tuple[int, int]:
@@ -24,6 +30,19 @@ def touch_late(folder: Path, number: int) -> None:
     touch(folder, number)
 
 
+def write_forever(folder: Path, number: int) -> None:
+    with finishing(folder / str(number)) as file:
+        file.touch()
+        time.sleep(LIMIT_S)
+
+
+def write_all_forever() -> int:
+    """Writes four songs, two at once, into the folder that the command line names."""
+    jobs = [(f"song {number}", (Path(sys.argv[1]), number)) for number in range(4)]
+    return run_main(lambda: map_tracks(write_forever, jobs, label="work", processes=2))
+
+
+LIMIT_S = 60
 NUMBERS = [(f"song {number}", (number,)) for number in range(5)]
 
 
@@ -63,6 +82,19 @@ def test_the_first_error_ends_the_others_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="song 1: damaged"):
         map_tracks(touch_late, jobs, label="work", processes=2)
     assert len(list(tmp_path.iterdir())) < 100
+
+
+@pytest.mark.system
+def test_a_signal_ends_the_processes_and_removes_what_they_were_writing(tmp_path: Path) -> None:
+    script = "import sys; from tests.test_running_parallel import *; sys.exit(write_all_forever())"
+    with subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=ROOT) as process:
+        deadline = time.monotonic() + LIMIT_S / 2
+        while len(list(tmp_path.iterdir())) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=LIMIT_S / 2) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])

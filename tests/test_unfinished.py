@@ -26,6 +26,23 @@ def test_temporary_names_lie_beside_their_places_and_are_known_as_such() -> None
 
 
 @pytest.mark.parametrize("by_process", [False, True])
+def test_the_longest_names_have_temporary_ones_of_their_own(
+    tmp_path: Path, by_process: bool
+) -> None:
+    places = [tmp_path / f"{'ä' * 120}{end}".ljust(255 - 120, "x") for end in ("a", "b")]
+    temporary = [temporary_name(place, by_process=by_process) for place in places]
+    assert len({*temporary}) == 2
+    for place, file in zip(places, temporary, strict=True):
+        assert len(os.fsencode(place.name)) == 255
+        assert is_temporary(file.name)
+        with finishing(place, by_process=by_process) as same:
+            assert same == file
+            same.touch()  # the file system takes the name
+        assert place.exists()
+    assert list(tmp_path.glob(".*")) == []
+
+
+@pytest.mark.parametrize("by_process", [False, True])
 def test_a_file_has_its_name_once_it_is_whole(tmp_path: Path, by_process: bool) -> None:
     path = tmp_path / "song.txt"
     path.write_text("old")

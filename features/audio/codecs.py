@@ -1,9 +1,11 @@
 """Audio files to write, piece by piece: WAV, FLAC and OGG by soundfile, the rest by ffmpeg."""
 
+import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +25,43 @@ FFMPEG: dict[str, tuple[str, str]] = {
     "opus": ("libopus", "opus"),
 }
 DEFAULT_BITRATE = "192k"
-MAX_RATE_HZ = {"mp3": 48_000, "m4a": 96_000}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What can be written in a codec without a change of rate or channels.
+
+    Attributes:
+        channels: at most.
+        rates_hz: sampling rates, each in one of these.
+        rates_text: the same in words.
+    """
+
+    channels: int
+    rates_hz: tuple[Container[int], ...]
+    rates_text: str
+
+
+def _listed(channels: int, *rates_hz: int) -> Limits:
+    return Limits(channels, (rates_hz,), f"{', '.join(map(str, rates_hz))} Hz")
+
+
+_MPEG_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+# Found by writing at many rates. Beyond them libvorbis and libsndfile crash or fail, and ffmpeg
+# resamples or mixes channels without a word, or runs out of memory.
+LIMITS: dict[Codec, Limits] = {
+    "wav": Limits(1024, (range(1, 2**31),), "up to 2147483647 Hz"),
+    "flac": Limits(
+        8,
+        (range(1, 65536), range(65540, 655351, 10)),
+        "up to 65535 Hz, and multiples of 10 up to 655350 Hz",
+    ),
+    "ogg": Limits(255, (range(1, 200_001),), "up to 200000 Hz"),
+    "mp3": _listed(2, *_MPEG_HZ),
+    "m4a": _listed(8, 7350, *_MPEG_HZ, 64000, 88200, 96000),
+    # Resampled to 48 kHz from any rate.
+    "opus": Limits(8, (range(1, 10**9 + 1),), "up to 1000000000 Hz"),
+}
 
 
 class AudioWriter(Protocol):
@@ -54,6 +92,25 @@ def check_codec(codec: Codec, *, subtype: Subtype | None, bitrate: str | None) -
             raise UserError(f"bitrate {bitrate}: must be a number of kbit/s and a k, such as 128k")
 
 
+def check_limits(codec: Codec, *, channels: int, sample_rate_hz: int) -> None:
+    """Refuses audio that a codec cannot hold as it is.
+
+    Raises:
+        UserError: the codec does not support the sampling rate or so many channels.
+    """
+    limits = LIMITS[codec]
+    if not any(sample_rate_hz in rates for rates in limits.rates_hz):
+        raise UserError(
+            f"{codec}: {sample_rate_hz} Hz is not supported; supported: {limits.rates_text}: "
+            "use another codec, such as wav"
+        )
+    if channels > limits.channels:
+        raise UserError(
+            f"{codec}: {channels} channels are not supported; at most {limits.channels}: "
+            "use another codec, such as wav"
+        )
+
+
 @contextmanager
 def open_output(
     path: Path,
@@ -75,13 +132,9 @@ def open_output(
         bitrate: of mp3, m4a and opus, such as "128k"; None: DEFAULT_BITRATE.
 
     Raises:
-        UserError: it cannot be written, or the codec does not support the rate.
+        UserError: it cannot be written, or see check_limits.
     """
-    most_hz = MAX_RATE_HZ.get(codec)
-    if most_hz is not None and sample_rate_hz > most_hz:
-        raise UserError(
-            f"{codec}: {sample_rate_hz} Hz is not supported; at most {most_hz} Hz: use wav or flac"
-        )
+    check_limits(codec, channels=channels, sample_rate_hz=sample_rate_hz)
     if codec in FFMPEG:
         opened = _open_ffmpeg(path, codec, channels, sample_rate_hz, bitrate or DEFAULT_BITRATE)
     else:
@@ -98,7 +151,13 @@ def _open_soundfile(
     level = 0.4 if codec == "ogg" else None  # Vorbis quality is 1 - level
     try:
         with soundfile.SoundFile(
-            path, "w", sample_rate_hz, channels, kind, format=codec.upper(), compression_level=level
+            os.fsencode(path),  # soundfile itself refuses names that are not UTF-8
+            "w",
+            sample_rate_hz,
+            channels,
+            kind,
+            format=codec.upper(),
+            compression_level=level,
         ) as file:
             yield WavWriter(file, "FLOAT" if codec == "ogg" else subtype)
         if codec == "wav":

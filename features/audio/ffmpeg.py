@@ -1,5 +1,6 @@
 """Finding ffmpeg and decoding with it."""
 
+import atexit
 import hashlib
 import json
 import math
@@ -8,7 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -97,7 +98,8 @@ def put_ffmpeg_on_path() -> None:
     """Changes PATH so that stempeg and musdb find both programs; they search only there.
 
     Where PATH has none, the static builds of the `ffmpeg` extra are linked under their usual
-    names into the user's cache folder, and that folder is put first on PATH.
+    names into the user's cache folder, and that folder is put first on PATH. Where the user has
+    no such folder or may not write there, it is a temporary folder of this process.
 
     Raises:
         UserError: PATH and the extra both lack them.
@@ -105,16 +107,26 @@ def put_ffmpeg_on_path() -> None:
     if all(map(shutil.which, PROGRAMS)):
         return
     builds = {name: _static_build(name) for name in PROGRAMS}
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     # Named after the builds' place, so that two environments do not share links.
     place = hashlib.sha256(str(builds["ffmpeg"].parent).encode()).hexdigest()[:12]
-    links = cache / "stemforge" / place
-    links.mkdir(parents=True, exist_ok=True)
-    for name, build in builds.items():
-        if not (links / name).exists():
-            with finishing(links / name, by_process=True) as temporary:
-                temporary.symlink_to(build)
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        links = _link(builds, cache / "stemforge" / place)
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
+        folder = Path(tempfile.mkdtemp(prefix="stemforge-"))
+        atexit.register(shutil.rmtree, folder)
+        links = _link(builds, folder)
     os.environ["PATH"] = f"{links}{os.pathsep}{os.environ.get('PATH', '')}"
+
+
+def _link(programs: Mapping[Program, Path], folder: Path) -> Path:
+    """Links programs into a folder under their names, where they are not yet; returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, build in programs.items():
+        if not (folder / name).exists():
+            with finishing(folder / name, by_process=True) as temporary:
+                temporary.symlink_to(build)
+    return folder
 
 
 def run_ffmpeg(program: Program, *arguments: str | Path) -> bytes:

@@ -106,7 +106,7 @@ def _behind_wav(path: Path) -> str:
 @contextmanager
 def _open_soundfile(path: Path) -> Iterator[soundfile.SoundFile]:
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             yield file
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: not readable as audio: {error.error_string}") from None

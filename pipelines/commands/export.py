@@ -1,12 +1,11 @@
 """`stemforge export`: models to files that run elsewhere."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from stemforge import tensorflow
 from stemforge.pipelines.console import say
-from stemforge.pipelines.options import add_export_options
+from stemforge.pipelines.options import add_export_options, local_path
 from stemforge.pipelines.running.work import new_folder
 
 
@@ -21,7 +20,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "models",
         nargs="+",
-        type=Path,
+        type=local_path,
         metavar="MODEL_DIR",
         help="model directories of all stems, or folders of them (such as models/)",
     )

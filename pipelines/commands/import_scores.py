@@ -8,7 +8,7 @@ from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
 from stemforge.eval.config import ORACLES
 from stemforge.pipelines.console import say
-from stemforge.pipelines.options import check_method_name
+from stemforge.pipelines.options import check_method_name, local_path
 
 
 def add_to(commands: Any) -> None:
@@ -22,14 +22,16 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="name of the method in the tables")
     parser.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="folder with TRACK.json or test/TRACK.json"
+        "folder",
+        type=local_path,
+        metavar="FOLDER",
+        help="folder with TRACK.json or test/TRACK.json",
     )
     parser.add_argument(
         "--output",
-        type=Path,
-        default=Path("comparisons"),
+        default="comparisons",
         metavar="DIR",
-        help="folder of scores (default: %(default)s, which `dvc repro` reads)",
+        help="folder of scores, local or a URL (default: %(default)s, which `dvc repro` reads)",
     )
     parser.set_defaults(run=import_scores, extra="score")
 
@@ -69,9 +71,9 @@ def import_scores(arguments: argparse.Namespace) -> None:
             f"none of its {len(paths)} JSON files is museval's" if paths else "no JSON file in it"
         )
         raise UserError(f"{folder}: {what}: expected TRACK.json or {SCORED}/TRACK.json")
-    out = str(arguments.output)
+    out = storage.absolute(arguments.output)
     for track, text in texts.items():
         storage.write_bytes(scores_place(out, arguments.name, SCORED, track), text.encode())
-    say(f"import-scores: {len(texts)} tracks in {arguments.output / arguments.name}")
+    say(f"import-scores: {len(texts)} tracks in {storage.join(arguments.output, arguments.name)}")
     if broken:
         raise IncompleteError(f"{len(broken)} of {len(paths)} files were left out (see above)")

@@ -2,8 +2,9 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
+
+from stemforge.pipelines.options import local_path
 
 
 def add_to(commands: Any) -> None:
@@ -14,7 +15,7 @@ def add_to(commands: Any) -> None:
         description="Prints what a model estimates, what input it takes and how it was trained.",
     )
     info.add_argument(
-        "model", type=Path, metavar="MODEL_DIR", help="a model directory, or a folder of them"
+        "model", type=local_path, metavar="MODEL_DIR", help="a model directory, or a folder of them"
     )
     info.set_defaults(run=print_info, extra="repro")
 

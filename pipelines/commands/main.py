@@ -46,13 +46,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    parser = build_parser()
-    arguments, flags = parser.parse_known_args(argv)
-    if flags and not arguments.takes_flags:
-        parser.error(f"unrecognized arguments: {' '.join(flags)}")
-    arguments.flags = flags  # for another program, such as Beam
 
     def run() -> None:
+        parser = build_parser()
+        arguments, flags = parser.parse_known_args(argv)
+        if flags and not arguments.takes_flags:
+            parser.error(f"unrecognized arguments: {' '.join(flags)}")
+        arguments.flags = flags  # for another program, such as Beam
         with needs(arguments.extra, what=f"stemforge {arguments.command}"):
             arguments.run(arguments)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stemforge.errors import UserError
+from stemforge.pipelines.options import local_path
 from stemforge.pipelines.releases.files import NAME, VERSION
 
 
@@ -20,7 +21,10 @@ def add_to(commands: Any) -> None:
     command.add_argument("--name", required=True, help="name of the release, such as musdb18-unet")
     command.add_argument("--version", required=True, help="its version, such as 1.0.0")
     command.add_argument(
-        "--output", type=Path, metavar="DIR", help="new folder (default: releases/NAME-VERSION)"
+        "--output",
+        type=local_path,
+        metavar="DIR",
+        help="new folder (default: releases/NAME-VERSION)",
     )
     command.add_argument(
         "--allow-dirty",

@@ -12,7 +12,7 @@ from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
 from stemforge.eval.config import ORACLES, Average, NanPolicy
 from stemforge.features.corpus.sources import STEMS
-from stemforge.pipelines.options import check_method_name
+from stemforge.pipelines.options import check_method_name, local_path, split_names
 
 if TYPE_CHECKING:
     from stemforge.eval.leaderboard.board import Leaderboard
@@ -50,7 +50,7 @@ def add_to(commands: Any) -> None:
     option("--output", required=True, metavar="DIR", help="folder of scores, for several methods")
     option(
         "--model",
-        type=Path,
+        type=local_path,
         metavar="DIR",
         help="separate with these models (directories or .tflite files), and score the result; "
         "no audio is written",
@@ -173,7 +173,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         resamples=arguments.resamples,
         seed=arguments.seed,
     )
-    stems = arguments.stems.split(",")
+    stems = split_names(arguments.stems, option="--stems")
     plan = _plan(arguments, name, oracles, stems=stems, out=out)
     carry_out(plan, label="score", processes=arguments.processes)
     found = read_scores(out, read_methods(out))
@@ -294,7 +294,9 @@ def _method_name(arguments: argparse.Namespace) -> str:
 
 
 def _oracles(text: str | None) -> list[str]:
-    names = list(ORACLES) if text == "all" else text.split(",") if text else []
+    if text is None:
+        return []
+    names = list(ORACLES) if text == "all" else split_names(text, option="--oracles")
     for name in names:
         if name not in ORACLES:
             raise UserError(f"--oracles {name}: not an oracle: use all or some of "

@@ -1,15 +1,10 @@
 """`stemforge separate`: songs in, one file per stem out."""
 
 import argparse
-import glob
-import json
 import math
-import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -17,24 +12,17 @@ from stemforge.errors import UserError
 from stemforge.eval.config import Mask, MaskExtension, Precision, Runtime
 from stemforge.features.audio.formats import CODECS, SUBTYPES
 from stemforge.machine import has_bfloat16
-from stemforge.pipelines.console import progress, say
+from stemforge.pipelines.console import print_json, progress, say, system_error
+from stemforge.pipelines.options import local_path, split_names
+from stemforge.pipelines.running.songs import STDIN, copy_stdin, find_songs, split_ending
 
 if TYPE_CHECKING:
     from stemforge.eval.separation.separator import Separator
 
 # Heavy imports wait until the command runs: help answers within a second.
 
-STDIN = "-"
 FILENAME_FORMAT = "{filename}/{instrument}.{codec}"
 MWF_WINDOW_FRAMES = 300
-# Endings of the files that are read from a folder.
-ENDINGS = frozenset(
-    f".{ending}"
-    for ending in (
-        *("aac", "aif", "aiff", "flac", "m4a", "mkv", "mov", "mp3"),
-        *("mp4", "oga", "ogg", "opus", "wav", "webm", "wma"),
-    )
-)
 
 
 def add_to(commands: Any) -> None:
@@ -56,12 +44,12 @@ def add_to(commands: Any) -> None:
     option(
         "--model",
         required=True,
-        type=Path,
+        type=local_path,
         metavar="DIR",
         help="a model directory or a folder of them (such as models/), which need TensorFlow; or "
         "a .tflite file or a folder of them (such as exports/)",
     )
-    option("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    option("--output", required=True, type=local_path, metavar="DIR", help="folder for the results")
     _add_net_options(parser.add_argument_group("the nets").add_argument)
     _add_mask_options(parser.add_argument_group("the masks").add_argument)
     _add_file_options(parser.add_argument_group("the files").add_argument)
@@ -159,10 +147,14 @@ def _add_file_options(option: Any) -> None:
         "--filename-format",
         default=FILENAME_FORMAT,
         metavar="TEXT",
-        help="names of the results in OUTPUT; {filename} and {foldername} are the song's "
-        "(default: %(default)s)",
+        help="names of the results in OUTPUT; {filename}, {extension} and {foldername} are the "
+        "song's (default: %(default)s)",
     )
-    option("--overwrite", action="store_true", help="replace existing results")
+    option(
+        "--overwrite",
+        action="store_true",
+        help="replace existing results (default: skip songs whose results are all there)",
+    )
     option("--json", action="store_true", help="print a summary as JSON")
 
 
@@ -183,77 +175,81 @@ def separate_songs(arguments: argparse.Namespace) -> None:
     if arguments.output.exists() and not arguments.output.is_dir():
         raise UserError(f"--output {arguments.output}: a file, not a folder: choose a folder")
     with ExitStack() as stack:
-        songs = find_songs(arguments.songs, stack)
+        stdin = copy_stdin(stack) if STDIN in arguments.songs else None
+        songs, failed = find_songs(arguments.songs, stdin=stdin, output=arguments.output)
+        if not songs:
+            raise UserError(failed[0]["error"])
         separator = _load(arguments)
-        targets = {song: _targets(song, separator.stems, arguments) for song in songs}
-        _check_targets(targets, overwrite=arguments.overwrite)
-        done: list[dict[str, Any]] = []
-        failed: list[dict[str, str]] = []
-        for song, paths in targets.items():
-            try:
-                done.append(_separate_song(separator, song, paths, arguments))
-            except UserError as error:
-                text = str(error)
-                text = text if song.name in text else f"{song.name}: {text}"
-                failed.append({"song": str(song), "error": text})
-                if len(songs) > 1:
-                    say(f"stemforge: {text}")
-        if arguments.json:
-            print(json.dumps({"songs": done, "failed": failed}, indent=2, ensure_ascii=False))
+        _check_format(separator.stems, arguments)
+        songs = _without_results(songs, separator.stems, arguments)
+        summary = _separate_all(separator, songs, stdin, failed, arguments)
+    count = sum(map(len, summary.values()))
+    if skipped := len(summary["skipped"]):
+        are, them = ("songs are", "them") if skipped > 1 else ("song is", "it")
+        say(f"{skipped} {are} done already: skipped; --overwrite redoes {them}")
+    if arguments.json:
+        print_json(summary)
     if failed:
         text = failed[0]["error"]
-        if len(songs) > 1:
-            text = f"{len(failed)} of {len(songs)} songs were not separated, the first: {text}"
+        if count > 1:
+            text = f"{len(failed)} of {count} songs were not separated, the first: {text}"
         raise UserError(text)
 
 
-def find_songs(names: Sequence[str], stack: ExitStack) -> list[Path]:
-    """Files, the audio files in folders, those that patterns match, and standard input.
+def _without_results(
+    songs: Sequence[Path], stems: Sequence[str], arguments: argparse.Namespace
+) -> list[Path]:
+    """Leaves out what an earlier run made of another song, where --output holds the songs too."""
+    results: dict[Path, Path] = {}
+    for song in songs:
+        with suppress(UserError, OSError):  # reported when it is the song's turn
+            paths = _targets(song, stems, arguments).values()
+            if all(path.is_file() for path in paths):
+                results |= {path.resolve(): song for path in paths}
+    kept = [song for song in songs if results.get(song.resolve(), song) == song]
+    if left := len(songs) - len(kept):
+        say(f"{left} of {len(songs)} files are results of other songs: left out")
+    return kept
 
-    Args:
-        names: as on the command line.
-        stack: keeps the copy of standard input until the end.
+
+def _separate_all(
+    separator: "Separator",
+    songs: Sequence[Path],
+    stdin: Path | None,
+    failed: list[dict[str, str]],
+    arguments: argparse.Namespace,
+) -> dict[str, list[Any]]:
+    """Separates the songs whose results are not there; adds to `failed` what cannot be.
 
     Returns:
-        Each once, in the order of the names; sorted within folders and patterns.
-
-    Raises:
-        UserError: a name matches nothing, or a folder holds no audio file.
+        What --json prints: "songs", "skipped" and "failed".
     """
-    songs: list[Path] = []
-    for name in names:
-        path = Path(name)
-        if name == STDIN:
-            songs.append(_spool_stdin(stack))
-        elif path.is_dir():
-            found = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
-            )
-            if not found:
-                raise UserError(f"{path}: no audio file in it")
-            songs += found
-        elif path.is_file():
-            songs.append(path)
-        else:
-            matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
-            found = [match for match in matches if match.is_file()]
-            if not found:
-                raise UserError(f"{path}: no such file")
-            songs += found
-    return list(dict.fromkeys(songs))
-
-
-def _spool_stdin(stack: ExitStack) -> Path:
-    # A file, because ffmpeg must seek in containers such as MP4.
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stemforge-")))
-    path = folder / "stdin"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-    if not path.stat().st_size:
-        raise UserError("standard input is empty")
-    return path
+    summary: dict[str, list[Any]] = {"songs": [], "skipped": [], "failed": failed}
+    alone = len(songs) + len(failed) == 1  # then its error is the command's
+    for failure in failed:
+        say(f"stemforge: {failure['error']}")
+    taken = {song.resolve(): f"{song} itself" for song in songs}
+    for song in songs:
+        try:
+            paths = _targets(song, separator.stems, arguments)
+            _claim(paths, song, taken)
+            there = [path for path in paths.values() if path.exists()]
+            # Every standard input has the same name: what is there may be of another song.
+            if len(there) == len(paths) and song != stdin and not arguments.overwrite:
+                files = {stem: str(path) for stem, path in paths.items()}
+                summary["skipped"].append({"song": str(song), "files": files})
+            elif there and not arguments.overwrite:
+                raise UserError(f"{there[0]}: already exists: add --overwrite to replace it")
+            else:
+                done = _separate_song(separator, song, paths, arguments)
+                summary["songs"].append(done)
+        except (UserError, OSError) as error:
+            text = system_error(error) if isinstance(error, OSError) else str(error)
+            text = text if song.name in text else f"{song.name}: {text}"
+            failed.append({"song": str(song), "error": text})
+            if not alone:
+                say(f"stemforge: {text}")
+    return summary
 
 
 def _load(arguments: argparse.Namespace) -> "Separator":
@@ -262,6 +258,9 @@ def _load(arguments: argparse.Namespace) -> "Separator":
         raise UserError(f"--mwf-window {mwf_window}: needs --mwf: add --mwf, or remove it")
     if mwf_window is None and arguments.mwf:
         mwf_window = MWF_WINDOW_FRAMES
+    stems = arguments.stems
+    if stems is not None:
+        stems = split_names(stems, option="--stems")
     from stemforge.eval.separation.separator import Separator, find_models
 
     return Separator.load(
@@ -269,7 +268,7 @@ def _load(arguments: argparse.Namespace) -> "Separator":
         runtime=arguments.runtime,
         precision=_precision(arguments),
         max_frequency_hz=arguments.max_frequency_hz,
-        stems=arguments.stems.split(",") if arguments.stems else None,
+        stems=stems,
         mask=arguments.mask,
         exponent=arguments.exponent,
         mask_extension=arguments.mask_extension,
@@ -291,46 +290,61 @@ def _precision(arguments: argparse.Namespace) -> Any:
     return arguments.precision
 
 
-def song_name(song: Path) -> str:
-    """A song's name: its file's without the ending, .stem.mp4 included."""
-    return song.name.removesuffix(".stem.mp4") if song.name.endswith(".stem.mp4") else song.stem
+def _fill_in(arguments: argparse.Namespace, **values: str) -> str:
+    """A result's name in OUTPUT, by --filename-format.
 
-
-def _targets(song: Path, stems: Sequence[str], arguments: argparse.Namespace) -> dict[str, Path]:
+    Raises:
+        UserError: the format is wrong, or the result would not be in OUTPUT.
+    """
     text: str = arguments.filename_format
     try:
-        names = {
-            stem: text.format(
-                filename=song_name(song),
-                foldername=song.resolve().parent.name,
-                instrument=stem,
-                codec=arguments.codec,
-            )
-            for stem in stems
-        }
+        name = text.format(codec=arguments.codec, **values)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise UserError(
             f"--filename-format {text}: {error} is not supported; supported: "
-            "{{filename}}, {{foldername}}, {{instrument}} and {{codec}}"
+            "{filename}, {extension}, {foldername}, {instrument} and {codec}"
         ) from None
-    return {stem: arguments.output / name for stem, name in names.items()}
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(
+            f"--filename-format {text}: {name} would not be in --output {arguments.output}: "
+            "choose another format"
+        )
+    return name
 
 
-def _check_targets(targets: dict[Path, dict[str, Path]], *, overwrite: bool) -> None:
-    taken: dict[Path, str] = {}
-    for song in targets:
-        taken[song.resolve()] = f"{song} itself"
-    for song, paths in targets.items():
-        for stem, path in paths.items():
-            what = f"{stem} of {song}"
-            other = taken.setdefault(path.resolve(), what)
-            if other != what:
-                raise UserError(
-                    f"{path}: {what} and {other} would both be written there: "
-                    "change --filename-format"
-                )
-            if path.exists() and not overwrite:
-                raise UserError(f"{path}: already exists: add --overwrite to replace it")
+def _check_format(stems: Sequence[str], arguments: argparse.Namespace) -> None:
+    """Refuses a --filename-format that fits no song, before the first is separated."""
+    song = {"filename": "song", "extension": "wav", "foldername": "folder"}
+    names: dict[Path, str] = {}
+    for stem in stems:
+        path = arguments.output / _fill_in(arguments, instrument=stem, **song)
+        other = names.setdefault(path, stem)
+        if other != stem:
+            raise UserError(
+                f"--filename-format {arguments.filename_format}: {other} and {stem} of a song "
+                "would both be written there: use {instrument} in it"
+            )
+
+
+def _targets(song: Path, stems: Sequence[str], arguments: argparse.Namespace) -> dict[str, Path]:
+    name, extension = split_ending(song)
+    values = {"filename": name, "extension": extension}
+    values["foldername"] = song.resolve().parent.name
+    return {
+        stem: arguments.output / _fill_in(arguments, instrument=stem, **values) for stem in stems
+    }
+
+
+def _claim(paths: dict[str, Path], song: Path, taken: dict[Path, str]) -> None:
+    """Refuses results in the place of a song or of another song's results, and notes them."""
+    places = {path.resolve(): f"{stem} of {song}" for stem, path in paths.items()}
+    for place, what in places.items():
+        if place in taken:
+            raise UserError(
+                f"{place}: {what} and {taken[place]} would both be written there: choose another "
+                "--filename-format, such as '{filename}.{extension}/{instrument}.{codec}'"
+            )
+    taken.update(places)
 
 
 def _separate_song(

@@ -9,7 +9,7 @@ from typing import Any
 from stemforge import tensorflow
 from stemforge.errors import UserError
 from stemforge.pipelines.console import say
-from stemforge.pipelines.options import add_export_options
+from stemforge.pipelines.options import add_export_options, local_path, split_names
 from stemforge.pipelines.running.work import new_folder
 from stemforge.train.spleeter.configuration import OFFICIAL_STEMS
 
@@ -31,10 +31,13 @@ def _add_import(commands: Any) -> None:
         "or OUTPUT/joint where the stems share a softmax (5stems).",
     )
     command.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT_DIR", help="folder with a file `checkpoint`"
+        "checkpoint",
+        type=local_path,
+        metavar="CHECKPOINT_DIR",
+        help="folder with a file `checkpoint`",
     )
     command.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for the models"
+        "--output", required=True, type=local_path, metavar="DIR", help="folder for the models"
     )
     command.add_argument(
         "--configuration",
@@ -65,7 +68,7 @@ def _add_convert(commands: Any) -> None:
     convert.add_argument(
         "checkpoint",
         nargs="?",
-        type=Path,
+        type=local_path,
         metavar="CHECKPOINT_DIR",
         help="folder with a file `checkpoint`; instead of it, --download",
     )
@@ -93,12 +96,12 @@ def _add_import_config(commands: Any) -> None:
     )
     command.add_argument(
         "configuration",
-        type=Path,
+        type=local_path,
         metavar="JSON",
         help="Spleeter's configuration, such as musdb_config.json",
     )
     command.add_argument(
-        "--output", required=True, type=Path, metavar="FILE", help="the params.yaml to write"
+        "--output", required=True, type=local_path, metavar="FILE", help="the params.yaml to write"
     )
     command.add_argument(
         "--data",
@@ -110,7 +113,7 @@ def _add_import_config(commands: Any) -> None:
     command.add_argument(
         "--base",
         default=Path("params.yaml"),
-        type=Path,
+        type=local_path,
         metavar="FILE",
         help="params.yaml with the values of everything else (default: %(default)s)",
     )
@@ -119,7 +122,9 @@ def _add_import_config(commands: Any) -> None:
 
 def import_spleeter(arguments: argparse.Namespace) -> None:
     """`stemforge import-spleeter`."""
-    stems = arguments.stems.split(",") if arguments.stems else None
+    stems = arguments.stems
+    if stems is not None:
+        stems = split_names(stems, option="--stems")
     if (stems is None) != (arguments.activation is None):
         raise UserError(
             "--stems needs --activation, and --activation needs --stems: give both or neither"

@@ -13,6 +13,7 @@
 - heartbeat: tells the supervisor that a worker is alive
 - monitor: TensorBoard and dvclive during training
 - pictures: spectrograms and waveforms as images
+- songs: songs that a user names: files, folders, patterns, standard input
 - estimates: writes separated stems to files
 - exporting: all exports of a set of models, with parity
 - timings: latency and memory of exports on this machine

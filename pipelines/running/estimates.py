@@ -1,10 +1,11 @@
 """Writes separated stems, part by part; the files get their names when all are complete."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from stemforge.features.audio.codecs import AudioWriter, open_output
+from stemforge.errors import UserError
+from stemforge.features.audio.codecs import AudioWriter, check_limits, open_output
 from stemforge.features.audio.formats import Codec, Subtype
 from stemforge.features.signal.stft import Waveform
 from stemforge.unfinished import temporary_name
@@ -35,15 +36,21 @@ def write_estimates(
         How many values above full scale were clipped, by stem.
 
     Raises:
-        UserError: a file cannot be written, or what the parts raise; then no file is left.
+        UserError: a file cannot be written, the codec does not support the song's rate or
+            channels, or what the parts raise; then no file is left.
     """
+    check_limits(codec, channels=channels, sample_rate_hz=sample_rate_hz)  # before any work
     temporary = {s: temporary_name(p, by_process=True) for s, p in paths.items()}
     made: list[Path] = []
     try:
         for path in paths.values():
-            new = [folder for folder in path.parents if not folder.exists()]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made += new
+            made += [folder for folder in path.parents if not folder.exists()]
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                raise UserError(
+                    f"{path.parent}: cannot be made, because a file is in its place: move the file"
+                ) from None
         with ExitStack() as files:
             clipped = dict.fromkeys(paths, 0)
             writers: dict[str, AudioWriter] = {}
@@ -64,10 +71,11 @@ def write_estimates(
         for stem, path in paths.items():
             temporary[stem].replace(path)
     except BaseException:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
-        for folder in made:
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        with suppress(OSError):  # the first error is the one to report
+            for path in temporary.values():
+                path.unlink(missing_ok=True)
+            for folder in made:
+                if folder.exists() and not any(folder.iterdir()):
+                    folder.rmdir()
         raise
     return clipped

@@ -20,6 +20,7 @@ from stemforge.features.corpus.corpora import CorpusTrack
 from stemforge.features.corpus.sources import ACCOMPANIMENT, MIXTURE, MUSDB_STREAMS, accompaniment
 from stemforge.features.corpus.track_audio import open_corpus_track
 from stemforge.pipelines.console import progress, say
+from stemforge.pipelines.options import split_names
 from stemforge.pipelines.running.corpora import find_test_tracks
 from stemforge.pipelines.running.timings import write_timings
 from stemforge.quiet import quiet_stderr
@@ -150,7 +151,7 @@ def export_for_people(
         UserError: see export_all and real_clips, or `frames` is not a list of numbers.
     """
     try:
-        lengths = [int(text) for text in frames.split(",")]
+        lengths = [int(text) for text in split_names(frames, option="--frames")]
     except ValueError:
         raise UserError(f"--frames {frames}: must be numbers, such as 512,128") from None
     rate_hz = read_card(folders[0])["sample_rate_hz"]

@@ -7,7 +7,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from typing import Any, TypeVar
 
-from stemforge.pipelines.console import count_of, progress, quiet_libraries
+from stemforge.pipelines.console import (
+    Ended,
+    count_of,
+    open_streams,
+    progress,
+    quiet_libraries,
+    unwinding_at_signals,
+)
 from stemforge.pipelines.running.work import end_with_parent
 
 BEAM_ARGS = "STEMFORGE_BEAM_ARGS"  # Beam's flags, for what can run as a Beam job
@@ -53,16 +60,29 @@ def _in_processes(work: Callable[..., Result], jobs: Jobs, count: int) -> Finish
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, context, initializer=_prepare) as pool:
         futures = {
-            pool.submit(work, *arguments): number for number, (_, arguments) in enumerate(jobs)
+            pool.submit(_work, work, *arguments): number
+            for number, (_, arguments) in enumerate(jobs)
         }
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(error, Exception):  # a signal: do not wait for the current tracks
+                for process in multiprocessing.active_children():
+                    process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
+def _work(work: Callable[..., Result], *arguments: Any) -> Result:
+    try:
+        with unwinding_at_signals():
+            return work(*arguments)
+    except Ended as error:
+        os._exit(128 + error.signal)  # the pool would give this process the next track
+
+
 def _prepare() -> None:
+    open_streams()
     quiet_libraries()
     end_with_parent()

@@ -1,0 +1,124 @@
+"""Songs that a user names: files, folders of them, patterns, and standard input."""
+
+import glob
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from stemforge.errors import UserError
+from stemforge.pipelines.console import system_error
+
+STDIN = "-"
+# Endings of the files that are read from a folder, and that are no part of a song's name: all
+# that ffmpeg reads and that people keep music in, videos too.
+ENDINGS = frozenset(
+    f".{ending}"
+    for ending in (
+        *("3g2", "3gp", "aac", "ac3", "aif", "aifc", "aiff", "amr", "ape", "asf", "au", "avi"),
+        *("caf", "dff", "dsf", "dts", "eac3", "flac", "flv", "m2ts", "m4a", "m4b", "m4v", "mka"),
+        *("mkv", "mov", "mp2", "mp3", "mp4", "mpc", "mpeg", "mpg", "mts", "oga", "ogg", "ogv"),
+        *("opus", "ra", "rf64", "rm", "snd", "spx", "tak", "ts", "tta", "vob", "voc", "w64"),
+        *("wav", "wave", "webm", "wma", "wmv", "wv"),
+    )
+)
+STEM_FILE = ".stem.mp4"  # Native Instruments' stem files; MUSDB has them
+
+
+def find_songs(
+    names: Sequence[str], *, stdin: Path | None, output: Path
+) -> tuple[list[Path], list[dict[str, str]]]:
+    """Files, the audio files in folders, those that patterns match, and standard input.
+
+    Args:
+        names: as on the command line.
+        stdin: the copy of standard input.
+        output: folder of the results; where it lies in a folder of songs, its files are none.
+
+    Returns:
+        Each song once, in the order of the names, sorted within folders and patterns; and a
+        failure ("song" and "error") for each name that matches nothing, each folder without an
+        audio file, and each folder that cannot be read.
+    """
+    songs: list[Path] = []
+    failed: list[dict[str, str]] = []
+    for name in names:
+        path = Path(name)
+        if name == STDIN and stdin is not None:
+            songs.append(stdin)
+        elif path.is_dir():
+            unreadable: list[OSError] = []
+            found = _songs_in(path, output, unreadable)
+            failed += [{"song": str(e.filename), "error": system_error(e)} for e in unreadable]
+            if not found and not unreadable:
+                failed.append({"song": name, "error": f"{path}: no audio file in it"})
+            songs += found
+        elif path.is_file():
+            songs.append(path)
+        else:
+            matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
+            found = [match for match in matches if match.is_file()]
+            if not found:
+                failed.append({"song": name, "error": f"{name}: no such file"})
+            songs += found
+    unique: dict[Path, Path] = {}
+    for song in songs:  # song.wav and folder/../song.wav are one
+        unique.setdefault(song.parent.resolve() / song.name, song)
+    return list(unique.values()), failed
+
+
+def _songs_in(root: Path, output: Path, unreadable: list[OSError]) -> list[Path]:
+    """Audio files at any depth, sorted, without hidden ones and the results of earlier runs."""
+    results = output.resolve()
+    found: list[Path] = []
+    for place, folders, files in os.walk(root, onerror=unreadable.append):
+        folder = Path(place)
+        folders[:] = [
+            name
+            for name in folders
+            if not _is_hidden(name) and (folder / name).resolve() != results
+        ]
+        found += [
+            folder / name
+            for name in files
+            if Path(name).suffix.lower() in ENDINGS and not _is_hidden(name)
+        ]
+    return sorted(path for path in found if path.is_file())
+
+
+def _is_hidden(name: str) -> bool:
+    # In archives that macOS packs, ._SONG and what is in __MACOSX are no songs.
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def copy_stdin(stack: ExitStack) -> Path:
+    """Standard input as a file, because ffmpeg must seek in containers such as MP4.
+
+    Args:
+        stack: keeps the file until the end.
+
+    Raises:
+        UserError: standard input is empty.
+    """
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stemforge-")))
+    path = folder / "stdin"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    if not path.stat().st_size:
+        raise UserError("standard input is empty")
+    return path
+
+
+def split_ending(song: Path) -> tuple[str, str]:
+    """A song's name without its ending, and the ending without its dot.
+
+    Only an ending of audio files counts, .stem.mp4 included: the song `Mr. Blue Sky` has none.
+    """
+    for ending in (STEM_FILE, song.suffix.lower()):
+        length = len(song.name) - len(ending)
+        if ending in ENDINGS | {STEM_FILE} and length and song.name.lower().endswith(ending):
+            return song.name[:length], song.name[length + 1 :]
+    return song.name, ""
