@@ -241,7 +241,7 @@ def write_info(
         "stems": list(config.stems),
         "splits": splits,
     }
-    for name in storage.list_files(root):
+    for name in storage.list_files(root, hidden=True):
         if is_temporary(name):
             storage.remove(storage.join(root, name))
     buffer = io.BytesIO()

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.eval.config import Mask, MaskExtension, Precision, Runtime
 from stemforge.features.audio.formats import CODECS, SUBTYPES
@@ -225,11 +226,8 @@ def find_songs(names: Sequence[str], stack: ExitStack) -> list[Path]:
         if name == STDIN:
             songs.append(_spool_stdin(stack))
         elif path.is_dir():
-            found = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
-            )
+            places = [path / place for place in storage.list_files(str(path))]
+            found = sorted(file for file in places if file.suffix.lower() in ENDINGS)
             if not found:
                 raise UserError(f"{path}: no audio file in it")
             songs += found
