@@ -161,7 +161,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     _check_numbers(arguments)
     name = _method_name(arguments)
     oracles = _oracles(arguments.oracles)
-    baseline = arguments.baseline or name
+    baseline = storage.comparable(arguments.baseline or name)
     known = {name, *oracles, *read_methods(out)}
     if baseline not in known:
         raise UserError(f"--baseline {baseline}: must be one of {', '.join(sorted(known))}")
@@ -173,7 +173,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         resamples=arguments.resamples,
         seed=arguments.seed,
     )
-    stems = arguments.stems.split(",")
+    stems = _stems(arguments.stems)
     plan = _plan(arguments, name, oracles, stems=stems, out=out)
     carry_out(plan, label="score", processes=arguments.processes)
     found = read_scores(out, read_methods(out))
@@ -286,11 +286,19 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 def _method_name(arguments: argparse.Namespace) -> str:
     place = str(arguments.model) if arguments.model else arguments.estimates
-    name: str = arguments.name or storage.name(storage.absolute(place))
+    name = storage.comparable(arguments.name or storage.name(storage.absolute(place)))
     check_method_name(name)
     if name in ORACLES:
         raise UserError(f"--name {name}: this is the name of an oracle: choose another")
     return name
+
+
+def _stems(text: str) -> list[str]:
+    stems = [storage.comparable(stem.strip()) for stem in text.split(",")]
+    folded = [storage.folded(stem) for stem in stems]
+    if "" in stems or len(set(folded)) < len(folded):
+        raise UserError(f"--stems {text}: an empty name, or one twice: give each stem once")
+    return stems
 
 
 def _oracles(text: str | None) -> list[str]:
