@@ -8,7 +8,8 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +23,7 @@ EMULATOR = "STORAGE_EMULATOR_HOST"  # address of a local gs:// for Google's clie
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 GOOGLE = {"gs", "gcs"}
 LISTED_AT_ONCE = GOOGLE | {"s3", "s3a"}  # one request lists a whole bucket
+MACOS_EXTRAS = "__MACOSX"  # folder of a zip file from macOS: a ._X for each file X
 CONNECT_S, SILENT_S = 30.0, 60.0  # longest wait for Google's answer, and pause within an answer
 
 
@@ -57,6 +59,34 @@ def absolute(place: str) -> str:
 def relative(place: str, root: str) -> str:
     """A place relative to a folder; unchanged if it is not below the folder."""
     return place.removeprefix(join(root).rstrip("/") + "/")
+
+
+def comparable(name: str) -> str:
+    """A name in the form in which names are compared (Unicode NFC).
+
+    macOS may spell an accent as a character of its own, which looks the same. Files are opened by
+    their own spelling.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def folded(name: str) -> str:
+    """A name in the form in which names are compared where upper and lower case count the same."""
+    return comparable(name).casefold()
+
+
+def is_hidden(place: str) -> bool:
+    """Whether a place in a user's folder means nothing: .X, __MACOSX, or below one of these.
+
+    Args:
+        place: relative to the folder, whose own place may have such parts.
+    """
+    return any(part.startswith(".") or part == MACOS_EXTRAS for part in place.split("/"))
+
+
+def visible(paths: Iterable[Path], folder: Path) -> list[Path]:
+    """Those of the paths in a local folder that are not hidden there, sorted."""
+    return sorted(path for path in paths if not is_hidden(path.relative_to(folder).as_posix()))
 
 
 def read_bytes(place: str) -> bytes:
@@ -177,25 +207,53 @@ def size(place: str) -> int | None:
 
 def is_folder(place: str) -> bool:
     """True where there is such a folder; on an object store, where there is any file below it."""
-    return Path(place).is_dir() if is_local(place) else bool(list_files(place))
+    return Path(place).is_dir() if is_local(place) else bool(list_files(place, hidden=True))
 
 
-def list_files(folder: str) -> list[str]:
+def list_files(folder: str, *, hidden: bool = False) -> list[str]:
     """All files below a folder, at any depth, sorted, as places relative to it.
 
+    Links to files and folders are followed; a link to a folder that it is in is not.
+
+    Args:
+        folder: local or a URL; where there is none, it has no files.
+        hidden: also those that `is_hidden`, such as unfinished files.
+
     Raises:
+        OSError: a local folder cannot be read.
         UserError: the filesystem cannot be reached or read.
     """
     if is_local(folder):
         root = Path(folder)
-        return sorted(
-            path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()
-        )
-    with _remote(folder) as (file_system, path):
-        prefix = path.rstrip("/") + "/"
-        found = [place for place in _find(file_system, path) if place.startswith(prefix)]
-    # Object stores may hold an empty object for a folder.
-    return sorted(place.removeprefix(prefix) for place in found if not place.endswith("/"))
+        found = [path.relative_to(root).as_posix() for path in _walk(root, hidden=hidden)]
+    else:
+        with _remote(folder) as (file_system, path):
+            prefix = path.rstrip("/") + "/"
+            places = [place for place in _find(file_system, path) if place.startswith(prefix)]
+        # Object stores may hold an empty object for a folder.
+        found = [place.removeprefix(prefix) for place in places if not place.endswith("/")]
+    return sorted(place for place in found if hidden or not is_hidden(place))
+
+
+def _walk(
+    folder: Path, *, hidden: bool, above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[Path]:
+    """The files below a local folder; `above` are the folders that it is in, as inodes."""
+    try:
+        status = folder.stat()
+        paths = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return  # another process may have removed it
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    for path in paths:
+        if not hidden and is_hidden(path.name):
+            continue  # may be a folder that cannot be read, such as .Trashes
+        if path.is_dir():
+            yield from _walk(path, hidden=hidden, above=above | {here})
+        elif path.is_file():
+            yield path
 
 
 def remove(place: str) -> None:

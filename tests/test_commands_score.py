@@ -19,7 +19,7 @@ from stemforge.eval.leaderboard.board import Leaderboard
 from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.scores import METRICS, Scoring, TrackScores
 from stemforge.pipelines.commands import main as cli
-from stemforge.pipelines.scoring.score_files import list_scores
+from stemforge.pipelines.scoring.score_files import list_scores, read_scores
 from stemforge.train.model import Model, save_model
 from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ
@@ -80,8 +80,11 @@ def test_estimates_are_never_touched(
     assert "would be mixed with its estimates: choose another folder" in capsys.readouterr().err
     folder = Path("scores/ours/test")
     folder.mkdir(parents=True)
-    for name in ("One.json", "One.wav", ".Two.json.tmp", "../One/vocals.wav", "../notes.txt"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    for name in (
+        *("One.json", "One.wav", ".Two.json.tmp", "../One/vocals.wav", "../notes.txt"),
+        *("._One.json", "../../.old/test/One.json", "../../__MACOSX/test/One.json"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     assert list_scores("scores") == [("ours", "ours/test/One.json")]
 
@@ -157,6 +160,37 @@ def test_bad_estimates_are_named_and_the_rest_is_scored(
     assert set(store.df["track"]) == {"A - One", "B - Two"}
 
 
+def test_a_target_that_no_track_has_is_a_dash(
+    corpus: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Silent vocals in the corpus, and the accompaniment named as a stem."""
+    song = corpus / "test" / TRACKS[0]
+    for source, name in (("mixture", "mixture"), ("drums", "drums"), ("bass", "accompaniment")):
+        true, _ = soundfile.read(song / f"{source}.wav")
+        write(in_tmp / "c" / "test" / "One" / f"{name}.wav", true)
+        if name != "mixture":
+            write(in_tmp / "mine" / "One" / f"{name}.wav", 0.9 * true)
+    for folder in ("c/test", "mine"):
+        write(in_tmp / folder / "One" / "vocals.wav", np.zeros_like(true))
+    stems = ("--stems", "vocals,drums,accompaniment", "--nan-policy", "per_source")
+    score(Path("mine"), Path("c"), *stems)
+    page = capsys.readouterr().out
+    header = "| SDR, dB | vocals (0 tracks, 1 silent) | drums (1 track) | accompaniment (1 track) |"
+    assert header in page
+    assert "| mine | - | **20.00** | **20.00** |" in page  # a tenth of the stem is missing
+    assert Path("scores/boxplots/vocals.svg").is_file()
+
+
+def test_two_files_of_scores_for_one_track(in_tmp: Path) -> None:
+    for place in ("m/test/Caf\u00e9.json", "m/unscored/Cafe\u0301.json"):
+        storage.write_bytes(f"scores/{place}", b"{")
+    (one,) = read_scores("scores", ["m"])  # a run was killed while it replaced the second
+    assert one[1].track == "Caf\u00e9"
+    storage.write_bytes("scores/m/test/Cafe\u0301.json", b"{")
+    with pytest.raises(UserError, match="are of one track: remove one"):
+        read_scores("scores", ["m"])
+
+
 def test_nothing_to_score(
     estimates: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +211,8 @@ def test_nothing_to_score(
     assert "--baseline TAK1: must be one of mine" in refused(estimates, *here, "--baseline", "TAK1")
     assert "--name MIX: this is the name of an oracle" in refused(estimates, *here, "--name", "MIX")
     assert "'../x': not a valid method name" in refused(estimates, *here, "--name", "../x")
+    assert "--stems 'a,,b': an empty name" in refused(estimates, *here, "--stems", "a,,b")
+    assert "--stems a,A: an empty name, or one twice" in refused(estimates, *here, "--stems", "a,A")
     assert "--window-s 0.0: must be more than 0" in refused(estimates, *here, "--window-s", "0")
     assert "--confidence 1.0: must be between" in refused(estimates, *here, "--confidence", "1")
     assert not Path("scores").exists()
@@ -274,6 +310,7 @@ def test_others_scores_are_brought_in(
                 frame["metrics"]["SDR"] += 2.0
         (theirs / f"{track}.json").write_text(json.dumps(museval_only))
     (theirs / "C - Three.json").write_text('{"targets": [')
+    (theirs / "._A - One.json").write_bytes(b"\0")  # macOS'
     run("import-scores", "TAU9", "theirs", "--output", "scores", code=1)
     said = capsys.readouterr().err
     assert "C - Three.json: Expecting value" in said

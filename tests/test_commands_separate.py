@@ -14,6 +14,7 @@ from stemforge import machine
 from stemforge.features.audio import codecs, ffmpeg
 from stemforge.features.audio import files as audio
 from stemforge.pipelines.commands.main import main
+from stemforge.pipelines.running.songs import find_songs
 from stemforge.train.model import Model, save_model
 from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ, ROOT
@@ -172,6 +173,19 @@ def test_folders_patterns_and_names_of_results(tmp_path: Path, models: Path) -> 
     flags[3] = str(tmp_path / "again")
     assert main(["separate", f"{tmp_path}/music/*.wav", *flags]) == 0
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == names[2:4]
+
+
+def test_songs_in_linked_folders_but_not_in_hidden_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    for name in ("music/a.wav", "music/._a.wav", "music/.cache/a.wav", "music/__MACOSX/a.wav",
+                 "elsewhere/b.wav"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "linked" / "loop").symlink_to(folder)
+    songs, failed = find_songs([str(folder)], stdin=None, output=tmp_path / "out")
+    assert songs == [folder / "a.wav", folder / "linked" / "b.wav"]
+    assert failed == []
 
 
 @pytest.mark.system

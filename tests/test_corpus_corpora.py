@@ -11,6 +11,7 @@ from stemforge.errors import UserError
 from stemforge.features.audio import ffmpeg
 from stemforge.features.corpus.corpora import (
     MUSDB_VALIDATION_TRACKS,
+    CorpusTrack,
     find_tracks,
     hold_out_valid,
     read_csvs,
@@ -125,6 +126,56 @@ def test_no_such_folder_and_no_tracks(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     with pytest.raises(UserError, match=r"no tracks: expected \*.stem.mp4"):
         find_tracks(str(tmp_path), stems=STEMS)
+
+
+def make_corpus(root: Path, *places: str) -> list[CorpusTrack]:
+    for place in places:
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / place).touch()
+    return find_tracks(str(root), stems=("vocals",))
+
+
+def test_names_of_tracks_and_their_files(tmp_path: Path) -> None:
+    tracks = make_corpus(
+        tmp_path,
+        "test/Cafe\u0301/Mixture.wav",
+        "test/Cafe\u0301/VOCALS.WAV",
+        "train/One.Stem.MP4",
+        # What macOS, Jupyter and editors leave.
+        "train/._One.stem.mp4",
+        "train/.ipynb_checkpoints/vocals.wav",
+        "train/__MACOSX/._vocals.wav",
+        "train/__MACOSX/One/._vocals.wav",
+        "test/Cafe\u0301/._vocals.wav",
+        "test/Cafe\u0301/notes.txt",
+    )
+    assert [track.name for track in tracks] == ["Caf\u00e9", "One"]
+    files = {source: Path(place) for source, place in tracks[0].files.items()}
+    assert {s: f.name for s, f in files.items()} == {
+        "mixture": "Mixture.wav",
+        "vocals": "VOCALS.WAV",
+    }
+    assert all(file.is_file() for file in files.values())
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        (("test/Song/vocals.wav", "test/Song/Vocals.wav"), "both Vocals.wav and vocals.wav"),
+        (("test/Caf\u00e9/vocals.wav", "train/Cafe\u0301.stem.mp4"), "two have this name"),
+    ],
+)
+def test_names_that_are_taken_twice(tmp_path: Path, places: tuple[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_corpus(tmp_path, *places)
+
+
+def test_a_link_to_a_track_is_a_track(tmp_path: Path) -> None:
+    make_corpus(tmp_path / "other", "train/Song/vocals.wav")
+    (tmp_path / "c" / "test").mkdir(parents=True)
+    (tmp_path / "c" / "test" / "Linked").symlink_to(tmp_path / "other" / "train" / "Song")
+    (track,) = make_corpus(tmp_path / "c")
+    assert Path(track.files["vocals"]).is_file()
 
 
 def test_duplicate_names(tmp_path: Path) -> None:

@@ -67,6 +67,14 @@ def test_latex_is_escaped() -> None:
     assert text.count("\\\\\n") == 4
 
 
+def test_a_target_without_any_score_has_an_empty_plot(tmp_path: Path) -> None:
+    tracks = pd.DataFrame({"method": ["m"], "target": ["vocals"], "SDR": [np.nan]})
+    report.draw_boxes(tracks, "vocals", [tmp_path / "vocals.svg"])
+    texts = [t.text for t in ET.parse(tmp_path / "vocals.svg").iter() if t.text]
+    assert "SDR of each track, dB (no track has a score)" in texts
+    assert "m" not in texts
+
+
 def test_box_plots_show_each_method_and_repeat_byte_for_byte(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     rows = [

@@ -144,11 +144,18 @@ def test_order_and_best() -> None:
         ("two", "vocals", 8.0, ""),  # no bass
         ("far", "vocals", 99.0, "MUSDB18"),
         ("far", "bass", 99.0, "MUSDB18"),
+        ("one", "drums", 4.996, ""),
+        ("two", "drums", 5.004, ""),  # both show 5.00
+        ("one", "other", math.nan, ""),
     ]
     found = pd.DataFrame(rows, columns=["method", "target", "SDR", "test_set"])
     order = leaderboard.order_methods(found, ["vocals", "bass"])
     assert order == ["IRM1", "one", "two", "far"]
-    assert leaderboard.best_methods(found) == {"vocals": "two", "bass": "one"}
+    assert leaderboard.best_methods(found) == {
+        "vocals": {"two"},
+        "bass": {"one"},
+        "drums": {"one", "two"},
+    }
 
 
 def test_metrics_by_name() -> None:

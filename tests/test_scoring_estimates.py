@@ -52,6 +52,71 @@ def test_what_is_missing_or_strange_is_named(tmp_path: Path) -> None:
     assert remarks["A - One"][0].detail == "both drums.flac and drums.wav"
 
 
+@pytest.mark.parametrize(
+    ("names", "files", "problems"),
+    [
+        # What is no estimate of a known target is as if it were not there.
+        (("Vocals.WAV", "DRUMS.Flac"), {"vocals": "Vocals.WAV", "drums": "DRUMS.Flac"}, []),
+        (("vocals.wav", "Vocals.wav"), {}, ["vocals: both Vocals.wav and vocals.wav"]),
+        (("vocals.wav", "._vocals.wav", ".vocals.flac"), {"vocals": "vocals.wav"}, []),
+        (
+            ("vocals.wav", "instrumental.wav"),
+            {"vocals": "vocals.wav", "accompaniment": "instrumental.wav"},
+            [],
+        ),
+        (
+            ("vocals.wav", "no_vocals.wav"),
+            {"vocals": "vocals.wav", "accompaniment": "no_vocals.wav"},
+            [],
+        ),
+        (
+            ("accompaniment.wav", "instrumental.wav"),
+            {},
+            ["accompaniment: both accompaniment.wav and instrumental.wav"],
+        ),
+    ],
+)
+def test_names_of_targets(
+    tmp_path: Path, names: tuple[str, ...], files: dict[str, str], problems: list[str]
+) -> None:
+    for name in names:
+        write_empty(tmp_path / "A - One" / name)
+    found = find_estimates(str(tmp_path), tracks=TRACKS[:1], stems=STEMS)
+    assert {t: Path(f).name for t, f in found.files["A - One"].items()} == files
+    assert [f"{r.target}: {r.detail}" for r in found.remarks["A - One"]] == problems
+
+
+def write_empty(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def test_an_accompaniment_among_the_stems_counts_once(tmp_path: Path) -> None:
+    write_empty(tmp_path / "A - One" / "vocals.wav")
+    write_empty(tmp_path / "B - Two" / "vocals.wav")
+    write_empty(tmp_path / "B - Two" / "no_vocals.wav")
+    found = find_estimates(str(tmp_path), tracks=TRACKS, stems=["vocals", "accompaniment"])
+    assert found.targets == ("vocals", "accompaniment")
+    assert [r.target for r in found.remarks["A - One"]] == ["accompaniment"]
+    # Without other stems there is no truth that an accompaniment could be compared with.
+    one = find_estimates(str(tmp_path), tracks=TRACKS, stems=["vocals"])
+    assert one.targets == ("vocals",)
+
+
+def test_accents_may_be_characters_of_their_own(tmp_path: Path) -> None:
+    """macOS decomposes names; both forms of a name look the same."""
+    composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+    write_empty(tmp_path / decomposed / "B\u00e4sse.wav")
+    stems = ["Ba\u0308sse", "vocals"]
+    found = find_estimates(str(tmp_path), tracks=[composed], stems=stems)
+    (place,) = found.files[composed].values()
+    assert Path(place).is_file()
+    assert list(found.files[composed]) == stems[:1]
+    write_empty(tmp_path / composed / "B\u00e4sse.wav")
+    (remark,) = find_estimates(str(tmp_path), tracks=[composed], stems=stems).remarks[composed]
+    assert remark.detail == f"both {decomposed}/B\u00e4sse.wav and {composed}/B\u00e4sse.wav"
+
+
 def test_nothing_to_score(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such folder"):
         find_estimates(str(tmp_path / "nowhere"), tracks=TRACKS, stems=STEMS)

@@ -148,6 +148,23 @@ def test_json_keeps_everything(stems: Stems, estimates: Stems) -> None:
     assert list(table["target"]) == ["bass", "drums", "vocals"]
 
 
+def test_infinite_scores_of_others_are_musevals_nan(stems: Stems, estimates: Stems) -> None:
+    """museval writes NaN for them; it ranks them neither first nor last."""
+    ours = json.loads(scores.to_json(score(stems, estimates), scoring=SCORING, inputs="abc"))
+    drums = next(target for target in ours["targets"] if target["name"] == "drums")
+    drums["frames"][0]["metrics"]["SDR"] = np.inf
+    drums["frames"][1]["metrics"]["SIR"] = -np.inf
+    drums["frames"][1]["metrics"]["SAR"] = np.nan
+    ours[scores.OURS]["whole"]["drums"]["SI_SDR"] = np.inf
+    back = scores.from_json("song", json.dumps(ours))
+    assert np.isnan(back.frames["drums"]["SDR"][0])
+    assert np.isnan(back.frames["drums"]["SIR"][1])
+    assert np.isfinite(back.frames["drums"]["SDR"][1])
+    assert np.isnan(back.whole["drums"]["SI_SDR"])
+    detail = "2 infinite scores, left out as museval does"
+    assert back.remarks == (Remark("drums", "non_finite", detail),)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "{}", '{"targets": [{"name": "vocals"}]}', '{"targets": [{"frames": [1]}]}'],

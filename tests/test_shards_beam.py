@@ -203,6 +203,8 @@ def test_an_empty_split_is_an_error(manifest: Manifest) -> None:
     strict = Thresholds(60.0, 0.0, -60.0, 0.05)
     with pytest.raises(Exception, match=r"no valid track in the train split .*too_short"):
         plan_shards(manifest.tracks, strict, CONFIG.framing, shards=2)
+    with pytest.raises(Exception, match=r"no track in the valid split.*corpus.valid_share holds"):
+        plan_shards(manifest.split("train"), CONFIG.thresholds, CONFIG.framing, shards=2)
 
 
 def test_a_split_without_a_good_block_is_an_error(manifest: Manifest, tmp_path: Path) -> None:

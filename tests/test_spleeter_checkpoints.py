@@ -243,7 +243,10 @@ def test_damaged_and_missing_checkpoints(
         tensors=[tf.constant(value) for value in values.values()],
     )
     (tmp_path / "c" / "checkpoint").write_text('model_checkpoint_path: "model"\n')
+    (tmp_path / "c" / "._model.data-00000-of-00001").write_bytes(b"macOS")
     assert cli.main(command) == 0
+    sums = read_card(tmp_path / "out" / "vocals")["provenance"]["sha256"]
+    assert [*sums] == ["model.data-00000-of-00001"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "accompaniment", "vocals"
     ]  # fmt: skip

@@ -134,6 +134,11 @@ def test_models_are_found_by_what_can_run_them(
     both = tmp_path / "both"
     shutil.copytree(folders[0], both / "drums")
     (both / "drums-float32.tflite").touch()
+    # An editor's or user's backup, and what macOS leaves.
+    shutil.copytree(folders[0], both / ".drums.bak")
+    for name in ("._drums-float32.tflite", "__MACOSX/drums-float32.tflite"):
+        (both / name).parent.mkdir(exist_ok=True)
+        (both / name).touch()
     assert stemforge.find_models(both) == [both / "drums"]
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # no TensorFlow
     assert stemforge.find_models(both) == [both / "drums-float32.tflite"]

@@ -48,6 +48,41 @@ def test_a_file_is_written_read_listed_and_removed(folder: str) -> None:
     assert storage.list_files(folder) == ["a/b/empty"]
 
 
+HIDDEN = ("._Song.wav", ".checkpoints/Song.wav", "a/.vocals.bak", "__MACOSX/a/Song.wav")
+
+
+def test_hidden_files_are_listed_only_on_request(folder: str) -> None:
+    for place in ("Song.wav", "a/Song ...wav", *HIDDEN):
+        storage.write_bytes(f"{folder}/.hidden root/{place}", b"")
+    root = f"{folder}/.hidden root"
+    assert storage.list_files(root) == ["Song.wav", "a/Song ...wav"]
+    assert storage.list_files(root, hidden=True) == sorted(["Song.wav", "a/Song ...wav", *HIDDEN])
+    assert not storage.list_files(f"{root}/nowhere")
+    assert storage.is_folder(f"{root}/__MACOSX")
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    storage.write_bytes(str(tmp_path / "elsewhere" / "song" / "a.wav"), b"")
+    (tmp_path / "root" / "b").mkdir(parents=True)
+    for link, target in (
+        ("linked", "../elsewhere"),
+        ("again", "../elsewhere"),
+        ("a.wav", "../elsewhere/song/a.wav"),
+        ("b/above", ".."),
+        ("b/itself", "itself"),
+        ("b/nothing", "nowhere"),
+    ):
+        (tmp_path / "root" / link).symlink_to(target)
+    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "root")
+    # Each song twice, once by each link to its folder; no name has a circle in it.
+    assert storage.list_files(str(tmp_path / "root")) == [
+        "a.wav",
+        "again/song/a.wav",
+        "linked/song/a.wav",
+    ]
+    assert storage.list_files(str(tmp_path / "root" / "a.wav")) == []
+
+
 def test_a_missing_file_is_told_from_other_errors(folder: str) -> None:
     place = f"{folder}/nothing"
     with pytest.raises(FileNotFoundError, match="nothing"):

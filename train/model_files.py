@@ -1,7 +1,6 @@
 """Model directories and TFLite files: finding and reading them, without building a net."""
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.signal.framing import Framing
 from stemforge.train.nets import FIRST_KIND, read_net
@@ -142,7 +142,7 @@ def find_model_folders(folder: Path) -> list[Path]:
                 f"{folder}: no such folder: one model holds all stems: give {folder.parent / JOINT}"
             )
         raise UserError(f"{folder}: no such folder")
-    found = sorted(path.parent for path in folder.glob(f"*{os.sep}{CARD}"))
+    found = [path.parent for path in storage.visible(folder.glob(f"*/{CARD}"), folder)]
     if not found:
         raise UserError(f"{folder}: no model directory (with a {CARD}) in it")
     return found
@@ -156,7 +156,9 @@ def find_tflite(folder: Path) -> list[Path]:
     """
     if folder.is_file():
         return [folder]
-    found = sorted([*folder.glob(f"*{TFLITE_SUFFIX}"), *folder.glob(f"*/*{TFLITE_SUFFIX}")])
+    found = storage.visible(
+        [*folder.glob(f"*{TFLITE_SUFFIX}"), *folder.glob(f"*/*{TFLITE_SUFFIX}")], folder
+    )
     if not found:
         raise UserError(f"{folder}: no *{TFLITE_SUFFIX} in it or in its subfolders")
     return found

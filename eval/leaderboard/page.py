@@ -7,7 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from stemforge.eval.leaderboard.tables import SIGNIFICANCE_LEVEL, best_methods, order_methods
+from stemforge.eval.leaderboard.tables import (
+    SIGNIFICANCE_LEVEL,
+    best_methods,
+    order_methods,
+    printed,
+)
 from stemforge.eval.scoring.scores import METRICS, TRACK_METRICS
 
 Rows = list[list[str]]
@@ -64,8 +69,8 @@ def sdr_rows(
         row = [_label(table, method)]
         for target in targets:
             cell = cells.get((method, target))
-            text = _number(cell["SDR"]) if cell else "-"
-            text = bold(text) if best.get(target) == method else text
+            text = printed(cell["SDR"]) if cell else "-"
+            text = bold(text) if method in best.get(target, ()) else text
             row.append(text + mark if cell and cell["p_value"] < SIGNIFICANCE_LEVEL else text)
         rows.append(row)
     return rows
@@ -84,11 +89,11 @@ def detail_rows(table: pd.DataFrame, targets: Sequence[str]) -> Rows:
             low, high = cell["SDR_low"], cell["SDR_high"]
             interval = "-" if math.isnan(low) else f"{low:.2f} to {high:.2f}"
             p, share = cell["p_value"], cell["lost_frames_share"]
-            row = [_label(table, method), target, _number(cell["SDR"]), interval]
+            row = [_label(table, method), target, printed(cell["SDR"]), interval]
             row.append("-" if math.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001")
-            row += [_number(cell[metric]) for metric in METRICS[1:]]
+            row += [printed(cell[metric]) for metric in METRICS[1:]]
             row.append("-" if math.isnan(share) else f"{100.0 * share:.1f} %")
-            rows.append([*row, *(_number(cell[name]) for name in TRACK_METRICS)])
+            rows.append([*row, *(printed(cell[name]) for name in TRACK_METRICS)])
     return rows
 
 
@@ -151,7 +156,7 @@ def draw_boxes(tracks: pd.DataFrame, target: str, paths: Sequence[Path]) -> None
 
     Boxes from quartile to quartile with the median in them, whiskers to the last track within
     1.5 times that range, points beyond. The axis ends where the whiskers do, because tracks in
-    which a stem hardly plays are far outside.
+    which a stem hardly plays are far outside. Without any score the plot says so.
 
     Args:
         tracks: as from eval.leaderboard.track_table.
@@ -165,8 +170,9 @@ def draw_boxes(tracks: pd.DataFrame, target: str, paths: Sequence[Path]) -> None
 
     mine = tracks[tracks["target"] == target].dropna(subset="SDR").groupby("method")["SDR"]
     values = {str(n): mine.get_group(n).to_numpy() for n in mine.median().sort_values().index}
-    boxes = boxplot_stats(list(values.values()), labels=list(values))
-    low, high = min(box["whislo"] for box in boxes), max(box["whishi"] for box in boxes)
+    boxes = boxplot_stats(list(values.values()), labels=list(values)) if values else []
+    low = min((box["whislo"] for box in boxes), default=0.0)
+    high = max((box["whishi"] for box in boxes), default=0.0)
     margin = max(0.05 * (high - low), 1.0)
     inside = (low - margin, high + margin)
     outside = sum(int(((v < inside[0]) | (v > inside[1])).sum()) for v in values.values())
@@ -179,18 +185,22 @@ def draw_boxes(tracks: pd.DataFrame, target: str, paths: Sequence[Path]) -> None
         figure = Figure(figsize=(7.0, 1.2 + BOX_INCHES * len(values)), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        axes.bxp(
-            boxes,
-            orientation="horizontal",
-            widths=0.6,
-            medianprops={"color": "black"},
-            flierprops={"marker": ".", "markersize": 4},
-        )
+        if boxes:
+            axes.bxp(
+                boxes,
+                orientation="horizontal",
+                widths=0.6,
+                medianprops={"color": "black"},
+                flierprops={"marker": ".", "markersize": 4},
+            )
+        else:
+            axes.set_yticks([])
         axes.set_xlim(*inside)
         axes.grid(axis="x", color="0.85")
         axes.set_axisbelow(True)
-        beyond = f" ({outside} beyond the axis)" if outside else ""
-        axes.set_xlabel(f"SDR of each track, dB{beyond}")
+        note = f" ({outside} beyond the axis)" if outside else ""
+        note = note if boxes else " (no track has a score)"
+        axes.set_xlabel(f"SDR of each track, dB{note}")
         axes.set_title(target)
         for path in paths:
             # No date, no version: the same tracks give the same bytes.
@@ -215,7 +225,3 @@ def _label(table: pd.DataFrame, method: str) -> str:
 def _markdown_rows(rows: Rows) -> list[str]:
     lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
     return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
-
-
-def _number(value: Any) -> str:
-    return f"{float(value):.2f}" if math.isfinite(float(value)) else "-"

@@ -97,16 +97,22 @@ def aggregate(tracks: pd.DataFrame, aggregation: Aggregation) -> pd.DataFrame:
         heard = values[np.isfinite(values)]
         low, high = confidence_interval(heard, aggregation)
         row = {"method": method, "target": target, "tracks": len(heard)}
-        row |= {metric: group[metric].agg(aggregation.tracks) for metric in METRICS}
+        row |= {metric: _average(group[metric], aggregation.tracks) for metric in METRICS}
         row |= {"SDR_low": low, "SDR_high": high, "silent_tracks": len(values) - len(heard)}
         if "lost_frames" in group:
             row["lost_frames_share"] = group["lost_frames"].sum() / group["frames"].sum()
-        row |= {name: group[name].mean() for name in TRACK_METRICS if name in group}
+        row |= {name: _average(group[name], "mean") for name in TRACK_METRICS if name in group}
         row |= {"source": group["source"].iloc[0] if "source" in group else "", "test_set": ""}
         rows.append(row)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table["p_value"] = holm(_paired_tests(tracks, table, aggregation.baseline))
     return table
+
+
+def _average(values: pd.Series, how: Average) -> float:
+    """Over those that have a value. NaN for none, where pandas before 3 would let NumPy warn."""
+    heard = values.dropna()
+    return float(heard.agg(how)) if len(heard) else math.nan
 
 
 def confidence_interval(
@@ -179,11 +185,23 @@ def order_methods(table: pd.DataFrame, targets: Sequence[str]) -> list[str]:
     return [str(name) for name in keys.sort_values(["elsewhere", "lacks", "mean"]).index]
 
 
-def best_methods(table: pd.DataFrame) -> dict[str, str]:
-    """Per target the method of the highest SDR on this test set, without oracles and mixture."""
+def best_methods(table: pd.DataFrame) -> dict[str, set[str]]:
+    """Per target the methods of the highest SDR on this test set, without oracles and mixture.
+
+    All that show the same SDR as the highest one are the best: a reader cannot tell them apart.
+    """
     fair = table[(table["test_set"] == "") & ~table["method"].map(is_reference)]
-    fair = fair.dropna(subset="SDR").sort_values("SDR")
-    return dict(zip(fair["target"], fair["method"], strict=True))  # the last one stays
+    fair = fair.dropna(subset="SDR")
+    best: dict[str, set[str]] = {}
+    for target, group in fair.groupby("target"):
+        same = group["SDR"].map(printed) == printed(group["SDR"].max())
+        best[str(target)] = set(group.loc[same, "method"])
+    return best
+
+
+def printed(value: Any) -> str:
+    """A figure as the pages show it: two decimals, or - where there is none."""
+    return f"{float(value):z.2f}" if math.isfinite(float(value)) else "-"
 
 
 def is_reference(method: str) -> bool:

@@ -10,7 +10,7 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.eval.scoring.scores import Reason, Remark
 from stemforge.features.audio import files as audio
-from stemforge.features.corpus.sources import ACCOMPANIMENT
+from stemforge.features.corpus.sources import ACCOMPANIMENT, NAMES_OF_ACCOMPANIMENT, targets_of
 from stemforge.features.signal.stft import Waveform
 
 ENDINGS = (".wav", ".flac")
@@ -35,43 +35,55 @@ class Estimates:
 def find_estimates(root: str, *, tracks: Sequence[str], stems: Sequence[str]) -> Estimates:
     """Lists a folder of estimates: ROOT/TRACK/TARGET.wav or .flac, or ROOT/test/TRACK/...
 
+    Upper and lower case of targets and endings count the same.
+
     Args:
         root: the folder, local or a URL.
         tracks: names of the corpus' test tracks.
-        stems: names of its stems; accompaniment is a target too.
+        stems: names of its stems; see targets_of and NAMES_OF_ACCOMPANIMENT in
+            features.corpus.sources.
 
     Raises:
         UserError: no such folder, or no estimate of these tracks in it.
     """
     if not storage.is_folder(root):
         raise UserError(f"{root}: no such folder")
-    known = (*stems, ACCOMPANIMENT)
+    known = targets_of(stems)
+    names = _names(known)
     found: dict[str, dict[str, list[str]]] = {}
     for name in storage.list_files(root):
         parts = name.split("/")
         if len(parts) == 3 and parts[0] == SPLIT:
             parts = parts[1:]
-        target, ending = _split_ending(parts[-1])
-        if len(parts) == 2 and ending in ENDINGS and not target.startswith("."):
-            folder = found.setdefault(parts[0], {})
-            folder.setdefault(target, []).append(storage.join(root, name))
-    mine = [track for track in tracks if set(found.get(track, ())) & set(known)]
-    targets = tuple(t for t in known if any(t in found[track] for track in mine))
-    if not mine:
+        stem, ending = _split_ending(parts[-1])
+        if len(parts) == 2 and ending in ENDINGS:
+            target = names.get(storage.folded(stem), stem)
+            folder = found.setdefault(storage.comparable(parts[0]), {})
+            folder.setdefault(target, []).append(name)
+    by_track = {track: found.pop(storage.comparable(track), {}) for track in tracks}
+    targets = tuple(t for t in known if any(t in folder for folder in by_track.values()))
+    if not targets:
         raise UserError(
             f"{root}: no estimates of the corpus' test tracks: expected TRACK/TARGET.wav or "
             f".flac, such as {tracks[0]}/{stems[0]}.wav"
         )
-    remarks: dict[str, tuple[Remark, ...]] = {}
-    files: dict[str, dict[str, str]] = {}
-    for track in tracks:
-        folder = found.get(track, {})
-        remarks[track] = tuple(_problems(folder, targets))
-        files[track] = {t: folder[t][0] for t in targets if len(folder.get(t, ())) == 1}
-    for track in sorted(found.keys() - set(tracks)):
+    remarks = {track: tuple(_problems(folder, targets)) for track, folder in by_track.items()}
+    files = {
+        track: {t: storage.join(root, folder[t][0]) for t in targets if len(folder.get(t, ())) == 1}
+        for track, folder in by_track.items()
+    }
+    for track in sorted(found):
         detail = "the corpus has no test track of this name"
         remarks[track] = (Remark("", "unknown_track", detail),)
     return Estimates(targets, files, remarks)
+
+
+def _names(targets: Sequence[str]) -> dict[str, str]:
+    """The target of each name that a file may have, folded."""
+    names = {storage.folded(target): target for target in targets}
+    if ACCOMPANIMENT in targets:
+        names = dict.fromkeys(NAMES_OF_ACCOMPANIMENT, ACCOMPANIMENT) | names
+    return names
 
 
 def _split_ending(name: str) -> tuple[str, str]:
@@ -87,8 +99,10 @@ def _problems(folder: Mapping[str, Sequence[str]], targets: Sequence[str]) -> li
         if not files:
             problems.append(Remark(target, "missing", f"no estimate of {target} ({there})"))
         elif len(files) > 1:
-            names = " and ".join(storage.name(file) for file in files)
-            problems.append(Remark(target, "ambiguous", f"both {names}"))
+            names = dict.fromkeys(map(storage.name, files))
+            # The same names in TRACK/ and test/TRACK/ are told apart by their folders.
+            both = " and ".join(names if len(names) == len(files) else files)
+            problems.append(Remark(target, "ambiguous", f"both {both}"))
     return problems
 
 

@@ -1,6 +1,7 @@
 """Scores of a track, museval's JSON of them, and the tables that hold them."""
 
 import functools
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import jsonschema
 import pandas as pd
 
+from stemforge import storage
 from stemforge.eval.config import NanPolicy
 from stemforge.eval.scoring import bss_eval as bss
 from stemforge.eval.scoring.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
@@ -39,7 +41,7 @@ Reason = Literal[
     "damaged",  # scored as far as it can be read
     "sample_rate",
     "channels",
-    "non_finite",
+    "non_finite",  # samples of an estimate, or scores in others' files
     "not_scored",  # the track's references cannot be read, or its JSON is broken
     "mono",  # scored with both channels equal
     "padded",  # scored with zeros at its end, as museval does
@@ -225,7 +227,7 @@ def to_json(scores: TrackScores, *, scoring: Scoring, inputs: str) -> str:
         "inputs": inputs,
         "scoring": asdict(scoring),
         "whole": {
-            target: {name: round(value, 5) for name, value in values.items()}
+            target: {name: round(_finite(value), 5) for name, value in values.items()}
             for target, values in scores.whole.items()
         },
         "remarks": [asdict(remark) for remark in scores.remarks],
@@ -247,7 +249,12 @@ def _frames(metrics: Mapping[str, Sequence[float]], scoring: Scoring) -> list[di
 
 def _rounded(value: float) -> float:
     """As museval writes a score: five decimals, half to even; an infinite value becomes NaN."""
-    return math.nan if math.isinf(value) else float(Decimal(value).quantize(Decimal("0.00001")))
+    return float(Decimal(_finite(value)).quantize(Decimal("0.00001")))
+
+
+def _finite(value: float) -> float:
+    """NaN for an infinite value: of no average, and no competitor."""
+    return math.nan if math.isinf(value) else value
 
 
 def read_inputs(text: str) -> str | None:
@@ -261,6 +268,8 @@ def read_inputs(text: str) -> str | None:
 def from_json(track: str, text: str) -> TrackScores:
     """Scores from museval's JSON, written by stemforge, museval or another program.
 
+    An infinite score becomes NaN, as in museval's own files, with a remark.
+
     Args:
         track: its name, which museval's JSON does not hold.
         text: the file's contents.
@@ -271,26 +280,31 @@ def from_json(track: str, text: str) -> TrackScores:
     data = json.loads(text)
     try:
         jsonschema.validate(data, _schema())
-        frames = {
-            str(target["name"]): {
-                metric: [float(frame["metrics"][metric]) for frame in target["frames"]]
-                for metric in METRICS
-            }
-            for target in data["targets"]
-        }
+        infinite: list[Remark] = []
+        frames = {}
+        for target in data["targets"]:
+            name = storage.comparable(target["name"])
+            values = {m: [float(f["metrics"][m]) for f in target["frames"]] for m in METRICS}
+            frames[name] = {m: [*map(_finite, values[m])] for m in METRICS}
+            if bad := sum(map(math.isinf, itertools.chain(*values.values()))):
+                detail = f"{bad} infinite scores, left out as museval does"
+                infinite.append(Remark(name, "non_finite", detail))
         ours = data.get(OURS, {})
-        remarks = tuple(Remark(**remark) for remark in ours.get("remarks", ()))
+        whole = {
+            storage.comparable(target): {name: _finite(float(v)) for name, v in values.items()}
+            for target, values in ours.get("whole", {}).items()
+        }
         return TrackScores(
             track,
             frames,
-            ours.get("whole", {}),
-            remarks,
+            whole,
+            (*(Remark(**remark) for remark in ours.get("remarks", ())), *infinite),
             ours.get("fallbacks", 0),
             ours.get("scoring", {}),
         )
     except jsonschema.ValidationError as error:
         raise ValueError(f"not museval's: {error.message}") from None
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not museval's: {error!r}") from None
 
 

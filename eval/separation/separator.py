@@ -17,13 +17,12 @@ from stemforge.eval.config import Mask, MaskExtension, Precision, Runtime
 from stemforge.eval.separation.filters import Estimates, Filter, MaskFilter, WienerFilter
 from stemforge.eval.separation.streaming import Resampler, StereoSeparation
 from stemforge.features.audio.files import as_stereo
-from stemforge.features.corpus.sources import VOCALS
+from stemforge.features.corpus.sources import INSTRUMENTAL, VOCALS
 from stemforge.features.signal.stft import Waveform
 from stemforge.train.model_files import Interface, find_model_folders, find_tflite, read_card
 
 BLOCK_SAMPLES = 2**18  # 6 s: `separate` reports its progress this often
 RESIDUAL = "residual"
-INSTRUMENTAL = "instrumental"
 
 
 class Nets(Protocol):

@@ -38,7 +38,7 @@ class CorpusTrack:
     """A track as the corpus holds it.
 
     Attributes:
-        name: unique in the corpus.
+        name: unique in the corpus, as storage.comparable gives it.
         split: "train", "valid" or "test".
         files: path per source: the same .stem.mp4 file for all of them, or a file each.
         streams: audio stream per source inside a .stem.mp4; empty where each source has a file.
@@ -85,14 +85,16 @@ def find_tracks(
     for split in splits:
         folder = storage.join(root, split)
         names = storage.list_files(folder)
+        songs: dict[str, list[str]] = {}
         for name in names:
-            if name.endswith(STEM_SUFFIX) and "/" not in name:
+            song, *inside = name.split("/")
+            if len(inside) == 1:
+                songs.setdefault(song, []).append(inside[0])
+            elif not inside and name.lower().endswith(STEM_SUFFIX):
                 place = storage.join(folder, name)
                 tracks.append(_stem_file(place, split, stems, stems_label=stems_label))
-        for song in sorted({name.split("/")[0] for name in names if name.count("/") == 1}):
-            files = {
-                source: storage.join(folder, song, f"{source}.wav") for source in (MIXTURE, *stems)
-            }
+        for song, there in songs.items():
+            files = _song_files(storage.join(folder, song), there, (MIXTURE, *stems))
             tracks.append(CorpusTrack(song, split, files, {}, complete))
     if not tracks:
         raise UserError(
@@ -100,6 +102,26 @@ def find_tracks(
             "files in its train/ and test/"
         )
     return _checked(tracks)
+
+
+def _song_files(folder: str, there: Sequence[str], sources: Sequence[str]) -> dict[str, str]:
+    """The place of each source's WAV file, in whatever case it is written; it may be missing.
+
+    Raises:
+        UserError: a source has two files.
+    """
+    found: dict[str, str] = {}
+    for name in there:
+        folded = storage.folded(name)
+        if found.setdefault(folded, name) != name and folded in map(_wav, sources):
+            raise UserError(f"{folder}: both {found[folded]} and {name}: remove one")
+    return {
+        source: storage.join(folder, found.get(_wav(source), f"{source}.wav")) for source in sources
+    }
+
+
+def _wav(source: str) -> str:
+    return storage.folded(f"{source}.wav")
 
 
 def _stem_file(path: str, split: Split, stems: Sequence[str], *, stems_label: str) -> CorpusTrack:
@@ -110,7 +132,7 @@ def _stem_file(path: str, split: Split, stems: Sequence[str], *, stems_label: st
         )
     sources = (MIXTURE, *stems)
     return CorpusTrack(
-        storage.name(path).removesuffix(STEM_SUFFIX),
+        storage.name(path)[: -len(STEM_SUFFIX)],
         split,
         dict.fromkeys(sources, path),
         {name: MUSDB_STREAMS[name] for name in sources},
@@ -164,7 +186,8 @@ _CSV_KEYS = {"train": "train_csv", "valid": "validation_csv", "test": "test_csv"
 
 
 def _checked(tracks: Iterable[CorpusTrack]) -> list[CorpusTrack]:
-    ordered = sorted(tracks, key=lambda track: (track.split, track.name))
+    named = (replace(track, name=storage.comparable(track.name)) for track in tracks)
+    ordered = sorted(named, key=lambda track: (track.split, track.name))
     places = {place for track in ordered for place in track.files.values()}
     if not all(place.lower().endswith(WAV_SUFFIX) for place in places):
         ordered = [replace(track, is_decoded=True) for track in ordered]

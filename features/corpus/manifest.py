@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.shards.blocks import name_hash
 
@@ -57,7 +58,7 @@ class Track:
     """A row of the manifest.
 
     Attributes:
-        name: unique in the corpus.
+        name: unique in the corpus, as storage.comparable gives it.
         split: "train", "valid" or "test".
         samples: length of every source, per channel.
         sample_rate_hz: sampling rate of every source.
@@ -192,6 +193,7 @@ def read_manifest(path: Path) -> Manifest:
     tracks = []
     for row in table.to_pylist():
         sources = tuple(Source(**source) for source in row.pop("sources"))
+        row["name"] = storage.comparable(row["name"])  # earlier versions kept the files' spelling
         tracks.append(Track(**row, sources=sources))
     stems = tuple(metadata["stemforge.stems"].split(","))
     return Manifest(Path(metadata["stemforge.audio_root"]), stems, tuple(tracks))

@@ -1,6 +1,6 @@
 """The sources of a track: their names, and sums of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,9 +9,22 @@ if TYPE_CHECKING:
 MIXTURE = "mixture"
 VOCALS = "vocals"
 ACCOMPANIMENT = "accompaniment"  # all stems but the vocals, as in musdb
+INSTRUMENTAL = "instrumental"  # the mixture less the estimate of the vocals
+# Of files: ours (`separate --instrumental`), and demucs' (`--two-stems vocals`).
+NAMES_OF_ACCOMPANIMENT = (ACCOMPANIMENT, INSTRUMENTAL, "no_vocals")
 # Order of the streams in a MUSDB .stem.mp4 file (musdb's configs/mus.yaml, stem_ids).
 MUSDB_STREAMS = {MIXTURE: 0, "drums": 1, "bass": 2, "other": 3, VOCALS: 4}
 STEMS = (VOCALS, "drums", "bass", "other")  # MUSDB18's, in the order of the tables
+
+
+def targets_of(stems: Sequence[str]) -> tuple[str, ...]:
+    """What is scored: the stems, and last the accompaniment, if there are vocals and other stems.
+
+    Args:
+        stems: of the corpus; the accompaniment may be one of them.
+    """
+    extra = (ACCOMPANIMENT,) if set(stems) > {VOCALS} else ()
+    return tuple(dict.fromkeys((*stems, *extra)))
 
 
 def accompaniment(stems: Mapping[str, "Waveform"]) -> "Waveform":

@@ -59,7 +59,7 @@ def plan_shards(
         shards: number per split; at most one a track is made.
 
     Raises:
-        UserError: a split has no valid track.
+        UserError: a split has no track, or no valid one.
     """
     planned: list[Shard] = []
     rejects: list[Reject] = []
@@ -74,6 +74,12 @@ def plan_shards(
             if isinstance(track, Track) and not reject
         }
         rejects += found
+        if not candidates:
+            raise UserError(
+                f"no track in the {split} split, and training needs one: the corpus needs two "
+                "training songs, of which corpus.valid_share holds out one, or a "
+                "corpus.validation_csv of its own"
+            )
         if not good:
             reasons = Counter(reject.reason for reject in found)
             raise UserError(
@@ -241,7 +247,7 @@ def write_info(
         "stems": list(config.stems),
         "splits": splits,
     }
-    for name in storage.list_files(root):
+    for name in storage.list_files(root, hidden=True):
         if is_temporary(name):
             storage.remove(storage.join(root, name))
     buffer = io.BytesIO()

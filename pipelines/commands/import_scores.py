@@ -54,7 +54,7 @@ def import_scores(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.folder
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    paths = sorted([*folder.glob("*.json"), *folder.glob(f"{SCORED}/*.json")])
+    paths = storage.visible([*folder.glob("*.json"), *folder.glob(f"{SCORED}/*.json")], folder)
     texts: dict[str, str] = {}
     broken = []
     for path in paths:

@@ -161,7 +161,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     _check_numbers(arguments)
     name = _method_name(arguments)
     oracles = _oracles(arguments.oracles)
-    baseline = arguments.baseline or name
+    baseline = storage.comparable(arguments.baseline or name)
     known = {name, *oracles, *read_methods(out)}
     if baseline not in known:
         raise UserError(f"--baseline {baseline}: must be one of {', '.join(sorted(known))}")
@@ -173,7 +173,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         resamples=arguments.resamples,
         seed=arguments.seed,
     )
-    stems = split_names(arguments.stems, option="--stems")
+    stems = [storage.comparable(s) for s in split_names(arguments.stems, option="--stems")]
     plan = _plan(arguments, name, oracles, stems=stems, out=out)
     carry_out(plan, label="score", processes=arguments.processes)
     found = read_scores(out, read_methods(out))
@@ -286,7 +286,7 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 def _method_name(arguments: argparse.Namespace) -> str:
     place = str(arguments.model) if arguments.model else arguments.estimates
-    name: str = arguments.name or storage.name(storage.absolute(place))
+    name = storage.comparable(arguments.name or storage.name(storage.absolute(place)))
     check_method_name(name)
     if name in ORACLES:
         raise UserError(f"--name {name}: this is the name of an oracle: choose another")

@@ -13,9 +13,14 @@ PROVENANCE = "provenance.json"
 
 
 def files(folder: Path) -> list[str]:
-    """All files of a release but the list of sums, sorted."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in found if name != SUMS)
+    """All files of a release but the list of sums and hidden ones, sorted."""
+    return [name for name in storage.list_files(str(folder)) if name != SUMS]
+
+
+def models(folder: Path) -> list[Path]:
+    """The model directories of a release, sorted."""
+    place = folder / "models"
+    return storage.visible(place.iterdir(), place)
 
 
 def sums(folder: Path) -> str:

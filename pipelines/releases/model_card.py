@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stemforge.eval.config import MODEL
 from stemforge.eval.leaderboard.tables import is_reference
+from stemforge.pipelines.releases.files import models
 from stemforge.train.model_files import model_name, read_card
 
 # SPDX identifiers that a release's weights may have, with name and address of their text.
@@ -46,7 +47,7 @@ def render(
     Returns:
         By file name.
     """
-    cards = [read_card(path) for path in sorted((folder / "models").iterdir())]
+    cards = [read_card(path) for path in models(folder)]
     table = pd.read_parquet(folder / "leaderboard" / "leaderboard.parquet")
     stems = record["corpus"]["stems"]
     rate_hz, net = cards[0]["sample_rate_hz"], cards[0]["net"]
@@ -69,7 +70,7 @@ def render(
         "stems": stems,
         "net": net,
         "card": cards[0],
-        "models": [path.name for path in sorted((folder / "models").iterdir())],
+        "models": [path.name for path in models(folder)],
         "steps": {model_name(card["stems"]): card["provenance"]["step"] for card in cards},
         "train": record["parameters"]["train"],
         "top_hz": net.bins * rate_hz / cards[0]["frame_length_samples"],

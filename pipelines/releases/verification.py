@@ -22,7 +22,7 @@ from stemforge.eval.scoring.scores import FRAME_TABLE, WHOLE_TABLE
 from stemforge.eval.scoring.track_metrics import utterance_sdr
 from stemforge.eval.separation.separator import Nets
 from stemforge.pipelines.console import progress
-from stemforge.pipelines.releases.files import PROVENANCE, listed, wrong_sums
+from stemforge.pipelines.releases.files import PROVENANCE, listed, models, wrong_sums
 
 MODEL_BOUND = 1e-4  # of golden vectors, relative to their rms: CPUs add in different orders
 CLOSE_DB = 60.0  # SDR of one release's sound against another's that makes them close
@@ -81,7 +81,7 @@ class _Release:
     def read(folder: Path) -> "_Release":
         with np.load(folder / "exports" / VECTORS / "vectors.npz") as stored:
             arrays = dict(stored)
-        return _Release(folder, sorted((folder / "models").iterdir()), arrays)
+        return _Release(folder, models(folder), arrays)
 
     @property
     def clip(self) -> Clip:

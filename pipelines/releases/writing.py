@@ -57,9 +57,9 @@ def write_release(
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
         for model in params.train.models:
-            shutil.copytree(MODELS / model, fresh / "models" / model)
-        shutil.copytree(EXPORTS, fresh / "exports")
-        shutil.copytree(LEADERBOARD, fresh / "leaderboard")
+            shutil.copytree(MODELS / model, fresh / "models" / model, ignore=_hidden)
+        shutil.copytree(EXPORTS, fresh / "exports", ignore=_hidden)
+        shutil.copytree(LEADERBOARD, fresh / "leaderboard", ignore=_hidden)
         (fresh / "scores").mkdir()
         for table in (FRAME_TABLE, WHOLE_TABLE):
             shutil.copy(SCORES / table, fresh / "scores")
@@ -70,6 +70,10 @@ def write_release(
         (fresh / SUMS).write_text(sums(fresh), encoding="utf-8")
         publish(fresh, out)
     say(f"{out}: {name} {version}, {len(files(out))} files")
+
+
+def _hidden(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if storage.is_hidden(name)]
 
 
 def _record(params: Params) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def _check_complete(params: Params, metrics: dict[str, Any], parity: dict[str, A
             )
     proven = {entry.split(",")[0] for entry, found in parity.items()
               if not any("refused" in values for values in found.values())}  # fmt: skip
-    for path in sorted(EXPORTS.rglob("*.tflite")):
+    for path in storage.visible(EXPORTS.rglob("*.tflite"), EXPORTS):
         if path.relative_to(EXPORTS).as_posix() not in proven:
             raise UserError(f"{path}: no entry in {EXPORTS}/{PARITY}: run `dvc repro` first")
 

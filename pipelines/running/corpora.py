@@ -13,6 +13,7 @@ from stemforge.features.corpus.corpora import (
     read_csvs,
 )
 from stemforge.features.corpus.manifest import Split
+from stemforge.pipelines.console import say
 
 if TYPE_CHECKING:
     from stemforge.pipelines.params import Corpus  # commands have no params.yaml
@@ -31,7 +32,15 @@ def list_corpus(corpus: "Corpus") -> list[CorpusTrack]:
         }
         csvs = {split: storage.join(root, name) for split, name in named.items() if name}
         tracks = read_csvs(csvs, root=root, stems=corpus.stems)
-    return hold_out_valid(tracks, share=corpus.valid_share, official=MUSDB_VALIDATION_TRACKS)
+    tracks = hold_out_valid(tracks, share=corpus.valid_share, official=MUSDB_VALIDATION_TRACKS)
+    if [track.split for track in tracks if track.split != "test"] == ["train"]:
+        csv = corpus.train_csv is not None
+        say(
+            f"corpus.valid_share={corpus.valid_share}: the only training track, "
+            f"{tracks[-1].name}, is not held out for validation, so nothing can be trained: "
+            + ("name a corpus.validation_csv" if csv else "add a song to the corpus' train/")
+        )
+    return tracks
 
 
 def find_test_tracks(corpus: str, stems: Sequence[str]) -> list[CorpusTrack]:

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.pipelines.console import progress
 
@@ -53,7 +54,7 @@ def fetch_checkpoint(name: str, folder: Path, *, base_url: str) -> Path:
             tar.extractall(contents, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"{archive.name}: not readable as an archive: {error}") from None
-    places = sorted(path.parent for path in contents.rglob("checkpoint"))
+    places = [path.parent for path in storage.visible(contents.rglob("checkpoint"), contents)]
     if not places:
         raise UserError(f"{archive.name}: no checkpoint in it")
     return places[0]

@@ -127,7 +127,7 @@ def claim_output(place: str) -> None:
         UserError: there is something else in the folder.
     """
     info = storage.join(place, INFO)
-    if storage.size(info) is None and storage.list_files(place):
+    if storage.size(info) is None and storage.list_files(place, hidden=True):
         raise UserError(
             f"--output {place}: holds other files but no {INFO}, so it is not a features folder "
             "and is not replaced: choose an empty folder"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.pipelines.console import system_error
 
@@ -74,24 +75,21 @@ def _songs_in(root: Path, output: Path, unreadable: list[OSError]) -> list[Path]
     """Audio files at any depth, sorted, without hidden ones and the results of earlier runs."""
     results = output.resolve()
     found: list[Path] = []
-    for place, folders, files in os.walk(root, onerror=unreadable.append):
+    for place, folders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
         folder = Path(place)
+        above = {parent.resolve() for parent in (folder, *folder.parents)}
         folders[:] = [
             name
             for name in folders
-            if not _is_hidden(name) and (folder / name).resolve() != results
+            # A link may lead to a folder that it is in.
+            if not storage.is_hidden(name) and (folder / name).resolve() not in {results, *above}
         ]
         found += [
             folder / name
             for name in files
-            if Path(name).suffix.lower() in ENDINGS and not _is_hidden(name)
+            if Path(name).suffix.lower() in ENDINGS and not storage.is_hidden(name)
         ]
     return sorted(path for path in found if path.is_file())
-
-
-def _is_hidden(name: str) -> bool:
-    # In archives that macOS packs, ._SONG and what is in __MACOSX are no songs.
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def copy_stdin(stack: ExitStack) -> Path:

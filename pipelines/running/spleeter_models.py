@@ -55,7 +55,7 @@ def import_checkpoint(
     for stem in chosen.stems:
         if chosen.stems.count(stem) > 1 or Path(stem).name != stem:
             raise UserError(f"stem {stem!r}: not a unique folder name: rename it")
-    files = sorted(path for path in checkpoint.glob("*") if ".data-" in path.name)
+    files = storage.visible(checkpoint.glob("*.data-*"), checkpoint)
     provenance = {
         "imported_from": "Spleeter checkpoint",
         "sha256": {path.name: storage.file_sha256(path) for path in files},

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.pipelines.console import progress
 
@@ -38,7 +39,9 @@ def write_timings(root: Path, out: Path) -> None:
         UserError: a file does not run.
     """
     found: dict[str, dict[str, float]] = {}
-    places = sorted([*root.rglob("*.tflite"), *(p.parent for p in root.rglob("saved_model.pb"))])
+    places = storage.visible(
+        [*root.rglob("*.tflite"), *(p.parent for p in root.rglob("saved_model.pb"))], root
+    )
     with progress(len(places), label="timings", unit="file") as bar:
         for path in places:
             parts = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]

@@ -275,7 +275,8 @@ def work_identity(params: Params, features: FeatureSet) -> list[Any]:
     if params.train.schedule != "cosine":
         del values["steps"]
     if params.train.init_from is not None:
-        weights = sorted(Path(params.train.init_from).glob(f"*/{WEIGHTS}"))
+        start = Path(params.train.init_from)
+        weights = storage.visible(start.glob(f"*/{WEIGHTS}"), start)
         values["init_from"] = [storage.file_sha256(path) for path in weights]
     return [values, features.sha256]
 

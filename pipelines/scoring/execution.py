@@ -15,7 +15,12 @@ from stemforge.pipelines.console import count_of, progress, watched
 from stemforge.pipelines.running.parallel import BEAM_ARGS, PROCESSES, map_tracks
 from stemforge.pipelines.scoring.methods import Oracle, TrackTruth
 from stemforge.pipelines.scoring.plan import Job, Plan, TrackSources
-from stemforge.pipelines.scoring.score_files import list_scores, read_inputs, write_scores
+from stemforge.pipelines.scoring.score_files import (
+    list_scores,
+    read_inputs,
+    track_of,
+    write_scores,
+)
 
 # A process needs 1.9 GB for a track of five minutes, or 6.3 with an oracle.
 PROCESS_BYTES = {"estimates": 2 * 2**30, "oracle": 7 * 2**30}
@@ -152,11 +157,11 @@ def _score_on_beam(jobs: Sequence[Job], *, label: str) -> None:
 @contextmanager
 def show_done(jobs: Sequence[Job], *, label: str) -> Iterator[None]:
     """Shows a progress bar that counts the JSON files, whichever process writes them."""
-    wanted = {(job.method, f"{job.track.name}.json") for job in jobs}
+    wanted = {(job.method, job.track.name) for job in jobs}
     with progress(len(jobs), label=label, unit="track") as bar:
 
         def look() -> None:
-            there = {(method, storage.name(name)) for method, name in list_scores(jobs[0].out)}
+            there = {(method, track_of(name)) for method, name in list_scores(jobs[0].out)}
             bar.update(len(there & wanted) - bar.n)
 
         with watched(look, every_s=WATCH_S):

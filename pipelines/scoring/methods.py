@@ -11,7 +11,7 @@ from stemforge.errors import UserError
 from stemforge.eval.scoring import oracles
 from stemforge.eval.scoring.estimates import Estimates, read_estimates
 from stemforge.eval.scoring.scores import Remark
-from stemforge.features.corpus.sources import ACCOMPANIMENT, VOCALS
+from stemforge.features.corpus.sources import ACCOMPANIMENT, INSTRUMENTAL, VOCALS, targets_of
 from stemforge.features.signal.stft import Waveform
 from stemforge.pipelines.console import say
 
@@ -161,7 +161,6 @@ def load_model(folder: Path, *, stems: Sequence[str]) -> FromModel:
     """
     # Processes that score files do not need it.
     from stemforge.eval.separation.separator import (
-        INSTRUMENTAL,
         Separator,
         find_models,
         read_interface,
@@ -170,7 +169,7 @@ def load_model(folder: Path, *, stems: Sequence[str]) -> FromModel:
 
     models = find_models(folder)
     known = [stem for model in models for stem in read_interface(model).stems]
-    strange = [stem for stem in known if stem not in (*stems, ACCOMPANIMENT)]
+    strange = [stem for stem in known if stem not in targets_of(stems)]
     for stem in strange:
         say(f"score: {stem}: not a stem of the corpus (--stems): not scored")
     if len(strange) == len(known):

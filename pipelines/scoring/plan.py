@@ -11,6 +11,7 @@ from stemforge.eval.scoring.estimates import Estimates
 from stemforge.eval.scoring.scores import Scoring, TrackScores
 from stemforge.features.corpus.sources import ACCOMPANIMENT
 from stemforge.pipelines.scoring.methods import FromFolder, FromModel, Method, Oracle
+from stemforge.pipelines.scoring.score_files import track_of
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,7 @@ def plan_scores(
     paired = scoring.accompaniment or ACCOMPANIMENT in found.targets
     compared = dataclasses.replace(scoring, accompaniment=paired)
     side_by_side += oracle_jobs(oracles, tracks, scoring=compared, out=out)
-    stale = tuple(
-        storage.join(out, place)
-        for place in there
-        if storage.name(place).removesuffix(".json") not in known
-    )
+    stale = tuple(storage.join(out, place) for place in there if track_of(place) not in known)
     return Plan(method, out, scoring, in_turn, side_by_side, unscored, stale)
 
 

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterable
 
 from stemforge import storage
+from stemforge.errors import UserError
 from stemforge.eval.scoring import scores
 from stemforge.eval.scoring.scores import MethodScores, Remark, Scoring, TrackScores
 from stemforge.pipelines.console import say
@@ -45,13 +46,15 @@ def list_scores(folder: str) -> list[tuple[str, str]]:
     """Method and place below the folder of each track's file, sorted by place."""
     names = [(name.split("/"), name) for name in storage.list_files(folder)]
     return [
-        (p[0], name)
+        (storage.comparable(p[0]), name)
         for p, name in names
-        if len(p) == 3
-        and p[1] in (SCORED, UNSCORED)
-        and p[2].endswith(".json")
-        and not p[2].startswith(".")
+        if len(p) == 3 and p[1] in (SCORED, UNSCORED) and p[2].endswith(".json")
     ]
+
+
+def track_of(place: str) -> str:
+    """The track that a file of scores is of."""
+    return storage.comparable(storage.name(place).removesuffix(".json"))
 
 
 def read_methods(folder: str) -> list[str]:
@@ -70,13 +73,22 @@ def read_scores(folder: str, methods: Iterable[str]) -> Scores:
 
     Returns:
         Method and scores of each track; a broken JSON file becomes a remark.
+
+    Raises:
+        UserError: a track has two files of scores.
     """
     wanted = set(methods)
     found = []
+    places: dict[tuple[str, str], str] = {}
     for method, name in list_scores(folder):
         if method not in wanted:
             continue
-        track = storage.name(name).removesuffix(".json")
+        track = track_of(name)
+        other = places.setdefault((method, track), name)
+        if other != name:
+            if _kind(other) == SCORED and _kind(name) == UNSCORED:
+                continue  # left by a run that was killed while it replaced it
+            raise UserError(f"{folder}: both {other} and {name} are of one track: remove one")
         try:
             track_scores = scores.from_json(track, _text(storage.join(folder, name)))
         except ValueError as error:
@@ -84,6 +96,10 @@ def read_scores(folder: str, methods: Iterable[str]) -> Scores:
             track_scores = TrackScores(track, {}, remarks=(remark,))
         found.append((method, track_scores))
     return found
+
+
+def _kind(place: str) -> str:
+    return storage.name(storage.parent(place))
 
 
 def write_tables(out: str, found: Scores) -> None:
