@@ -33,17 +33,19 @@ def add_export_options(parser: Any) -> None:
 
 
 def split_names(text: str, *, option: str) -> list[str]:
-    """The names in a comma-separated list, without blanks around them.
+    """The names in a comma-separated list, without blanks around them, in comparable form.
 
     Raises:
         UserError: a name is empty or there twice.
     """
-    names = [name.strip() for name in text.split(",")]
+    names = [storage.comparable(name.strip()) for name in text.split(",")]
     if "" in names:
         raise UserError(f"{option} {text!r}: an empty name: separate names by single commas")
+    seen: set[str] = set()
     for name in names:
-        if names.count(name) > 1:
+        if storage.folded(name) in seen:
             raise UserError(f"{option} {text}: {name} is there twice: name it once")
+        seen.add(storage.folded(name))
     return names
 
 

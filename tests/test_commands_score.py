@@ -212,7 +212,7 @@ def test_nothing_to_score(
     assert "--name MIX: this is the name of an oracle" in refused(estimates, *here, "--name", "MIX")
     assert "'../x': not a valid method name" in refused(estimates, *here, "--name", "../x")
     assert "--stems 'a,,b': an empty name" in refused(estimates, *here, "--stems", "a,,b")
-    assert "--stems a,A: an empty name, or one twice" in refused(estimates, *here, "--stems", "a,A")
+    assert "--stems a,A: A is there twice" in refused(estimates, *here, "--stems", "a,A")
     assert "--window-s 0.0: must be more than 0" in refused(estimates, *here, "--window-s", "0")
     assert "--confidence 1.0: must be between" in refused(estimates, *here, "--confidence", "1")
     assert not Path("scores").exists()

@@ -173,7 +173,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         resamples=arguments.resamples,
         seed=arguments.seed,
     )
-    stems = [storage.comparable(s) for s in split_names(arguments.stems, option="--stems")]
+    stems = split_names(arguments.stems, option="--stems")
     plan = _plan(arguments, name, oracles, stems=stems, out=out)
     carry_out(plan, label="score", processes=arguments.processes)
     found = read_scores(out, read_methods(out))
