@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Split, choose_valid
-from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS
-
-STEM_SUFFIX = ".stem.mp4"
+from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS, STEM_SUFFIX
 
 # The training songs that musdb holds out for validation (configs/mus.yaml, validation_tracks).
 MUSDB_VALIDATION_TRACKS = (

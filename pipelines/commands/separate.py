@@ -17,6 +17,7 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.eval.config import Mask, MaskExtension, Precision, Runtime
 from stemforge.features.audio.formats import CODECS, SUBTYPES
+from stemforge.features.corpus.sources import STEM_SUFFIX
 from stemforge.machine import has_bfloat16
 from stemforge.pipelines.console import progress, say
 
@@ -290,7 +291,7 @@ def _precision(arguments: argparse.Namespace) -> Any:
 
 def song_name(song: Path) -> str:
     """A song's name: its file's without the ending, .stem.mp4 included."""
-    return song.name.removesuffix(".stem.mp4") if song.name.endswith(".stem.mp4") else song.stem
+    return song.name[: -len(STEM_SUFFIX)] if song.name.lower().endswith(STEM_SUFFIX) else song.stem
 
 
 def _targets(song: Path, stems: Sequence[str], arguments: argparse.Namespace) -> dict[str, Path]:
