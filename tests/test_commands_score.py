@@ -19,7 +19,7 @@ from stemforge.eval.leaderboard.board import Leaderboard
 from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.scores import METRICS, Scoring, TrackScores
 from stemforge.pipelines.commands import main as cli
-from stemforge.pipelines.scoring.score_files import list_scores, read_scores
+from stemforge.pipelines.scoring.score_files import list_scores, read_scores, scores_place
 from stemforge.train.model import Model, save_model
 from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ
@@ -186,6 +186,7 @@ def test_two_files_of_scores_for_one_track(in_tmp: Path) -> None:
         storage.write_bytes(f"scores/{place}", b"{")
     (one,) = read_scores("scores", ["m"])  # a run was killed while it replaced the second
     assert one[1].track == "Caf\u00e9"
+    assert scores_place("scores", "m", "test", "Cafe\u0301") == "scores/m/test/Caf\u00e9.json"
     storage.write_bytes("scores/m/test/Cafe\u0301.json", b"{")
     with pytest.raises(UserError, match="are of one track: remove one"):
         read_scores("scores", ["m"])

@@ -14,7 +14,7 @@ from stemforge import machine
 from stemforge.features.audio import codecs, ffmpeg
 from stemforge.features.audio import files as audio
 from stemforge.pipelines.commands.main import main
-from stemforge.pipelines.running.songs import find_songs
+from stemforge.pipelines.running.songs import find_songs, split_ending
 from stemforge.train.model import Model, save_model
 from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ, ROOT
@@ -173,6 +173,10 @@ def test_folders_patterns_and_names_of_results(tmp_path: Path, models: Path) -> 
     flags[3] = str(tmp_path / "again")
     assert main(["separate", f"{tmp_path}/music/*.wav", *flags]) == 0
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == names[2:4]
+
+
+def test_a_stem_files_name_is_that_of_its_track() -> None:
+    assert [split_ending(Path(n))[0] for n in ("A.b.Stem.MP4", "A.b.mp4")] == ["A.b", "A.b"]
 
 
 def test_songs_in_linked_folders_but_not_in_hidden_ones(tmp_path: Path) -> None:

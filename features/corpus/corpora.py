@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Split, choose_valid
-from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS
+from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS, STEM_SUFFIX
 
-STEM_SUFFIX = ".stem.mp4"
 WAV_SUFFIX = ".wav"
 
 # The training songs that musdb holds out for validation (configs/mus.yaml, validation_tracks).

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stemforge.features.signal.stft import Waveform  # which loads SciPy
 
+STEM_SUFFIX = ".stem.mp4"  # of a MUSDB file with all sources, in upper or lower case
 MIXTURE = "mixture"
 VOCALS = "vocals"
 ACCOMPANIMENT = "accompaniment"  # all stems but the vocals, as in musdb

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.features.corpus.sources import STEM_SUFFIX
 from stemforge.pipelines.console import system_error
 
 STDIN = "-"
@@ -26,7 +27,6 @@ ENDINGS = frozenset(
         *("wav", "wave", "webm", "wma", "wmv", "wv"),
     )
 )
-STEM_FILE = ".stem.mp4"  # Native Instruments' stem files; MUSDB has them
 
 
 def find_songs(
@@ -115,8 +115,8 @@ def split_ending(song: Path) -> tuple[str, str]:
 
     Only an ending of audio files counts, .stem.mp4 included: the song `Mr. Blue Sky` has none.
     """
-    for ending in (STEM_FILE, song.suffix.lower()):
+    for ending in (STEM_SUFFIX, song.suffix.lower()):
         length = len(song.name) - len(ending)
-        if ending in ENDINGS | {STEM_FILE} and length and song.name.lower().endswith(ending):
+        if ending in ENDINGS | {STEM_SUFFIX} and length and song.name.lower().endswith(ending):
             return song.name[:length], song.name[length + 1 :]
     return song.name, ""

@@ -19,7 +19,7 @@ Scores = list[MethodScores]
 
 def scores_place(out: str, method: str, kind: str, track: str) -> str:
     """Place of a track's JSON in a folder of scores; kind is SCORED or UNSCORED."""
-    return storage.join(out, method, kind, f"{track}.json")
+    return storage.join(out, method, kind, f"{storage.comparable(track)}.json")
 
 
 def write_scores(

@@ -9,8 +9,7 @@ import numpy as np
 from stemforge.errors import UserError
 from stemforge.features.audio import ffmpeg
 from stemforge.features.corpus import starter
-from stemforge.features.corpus.corpora import STEM_SUFFIX
-from stemforge.features.corpus.sources import MIXTURE
+from stemforge.features.corpus.sources import MIXTURE, STEM_SUFFIX
 from stemforge.features.corpus.stem_files import write_stems
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import Starter, read_params
