@@ -128,8 +128,10 @@ def unwinding_at_signals() -> Iterator[None]:
     A second signal ends the process at once. Signals that have a handler or are ignored (nohup)
     keep it.
     """
+    came: list[int] = []
 
     def end(number: int, frame: object) -> None:
+        came.append(number)
         for other in mine:
             signal.signal(other, signal.SIG_DFL)
         raise Ended(number)
@@ -140,6 +142,10 @@ def unwinding_at_signals() -> Iterator[None]:
         signal.signal(number, end)
     try:
         yield
+    except BaseException as error:
+        if came:  # Beam turns any exception into its own
+            raise Ended(came[0]) from error
+        raise
     finally:
         for number in mine:
             signal.signal(number, signal.SIG_DFL)

@@ -316,6 +316,14 @@ def test_others_scores_are_brought_in(
     said = capsys.readouterr().err
     assert "C - Three.json: Expecting value" in said
     assert "2 tracks in scores/TAU9" in said
+    run("import-scores", "TAU9", "theirs", "--output", "memory://bucket/scores", code=1)
+    copied = storage.list_files("memory://bucket/scores")
+    assert copied == [
+        f"TAU9/test/{path.name}" for path in sorted(Path("scores/TAU9/test").iterdir())
+    ]
+    for place in copied:
+        there = Path("scores", place).read_bytes()
+        assert storage.read_bytes(f"memory://bucket/scores/{place}") == there
     score(estimates, corpus, *TWO, "--baseline", "TAU9")
     found = pd.read_csv("scores/leaderboard.csv").set_index(["method", "target"])
     assert found.loc[("TAU9", "drums"), "tracks"] == 2

@@ -83,9 +83,10 @@ def test_a_signal_removes_what_is_unfinished(
             temporary.write_text("half")
             try:
                 os.kill(os.getpid(), number)
-            except Exception:  # as libraries do
-                pytest.fail("it is not an error")
-            pytest.fail("it went on")
+            except Exception:
+                pytest.fail("a library may take it for an error of its own")
+            except BaseException as error:
+                raise RuntimeError("[while running 'Write']") from error  # as Beam does
 
     assert run_main(work) == 128 + number
     assert capsys.readouterr().err == f"stemforge: ended by {number.name}\n"

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from stemforge.features.audio import ffmpeg
+from stemforge.pipelines.running.songs import find_songs, split_ending
+
+
+def test_what_ffmpeg_makes_by_its_ending_is_found_in_folders(tmp_path: Path) -> None:
+    endings = (
+        "3gp ac3 aif au avi caf eac3 flv m4a mka mkv mov mp2 mp3 mp4 oga ogg opus rm spx ts tta"
+    )
+    songs = [tmp_path / f"song.{ending}" for ending in f"{endings} voc w64 wav wma wmv WV".split()]
+    encoders = {".3gp": "aac", ".spx": "libopus", ".oga": "flac", ".opus": "libopus"}
+    outputs: list[str | Path] = []
+    for song in songs:
+        encoder = encoders.get(song.suffix)
+        outputs += [*(("-c:a", encoder) if encoder else ()), song]
+    ffmpeg.run_ffmpeg(
+        "ffmpeg", *("-f", "lavfi", "-i", "sine=sample_rate=48000:duration=0.1"), *outputs
+    )
+    (tmp_path / "cover.png").touch()
+    found, failed = find_songs([str(tmp_path)], stdin=None, output=tmp_path / "out")
+    assert (found, failed) == (sorted(songs), [])
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("song.flac", ("song", "flac")),
+        ("a.b.MP3", ("a.b", "MP3")),
+        ("Song 9.stem.mp4", ("Song 9", "stem.mp4")),
+        ("Song.STEM.MP4", ("Song", "STEM.MP4")),
+        ("Mr. Blue Sky", ("Mr. Blue Sky", "")),
+        ("B.Y.O.B.wav", ("B.Y.O.B", "wav")),
+        (".wav", (".wav", "")),
+        (".stem.mp4", (".stem", "mp4")),
+        ("...wav", ("..", "wav")),
+    ],
+)
+def test_a_songs_name_and_its_ending(name: str, parts: tuple[str, str]) -> None:
+    assert split_ending(Path("folder.mp3") / name) == parts
+
+
+def test_names_that_match_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "song [live].wav").touch()
+    monkeypatch.chdir(tmp_path)
+    found, failed = find_songs(
+        ["empty", "song [live].wav", "*.mp3"], stdin=None, output=Path("out")
+    )
+    assert found == [Path("song [live].wav")]
+    assert failed == [
+        {"song": "empty", "error": "empty: no audio file in it"},
+        {"song": "*.mp3", "error": "*.mp3: no such file"},
+    ]
