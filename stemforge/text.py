@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import reprlib
 from typing import Any
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -47,3 +48,11 @@ def parse_json(data: bytes) -> Any:
     except ValueError as error:  # JSONDecodeError, and integers of thousands of digits
         raise ValueError(f"not JSON: {error}") from None
     return value
+
+
+def show(value: object) -> str:
+    """A value of someone's file as a message shows it: short, whatever it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return f"a very large {type(value).__name__}"

@@ -21,7 +21,7 @@ def test_the_committed_file_is_valid() -> None:
     ("pattern", "replacement", "message"),
     [
         (r"  steps:", "  stpes:", "train.steps: missing; train.stpes: unknown key"),
-        (r"width: \d+", "width: -1", "train.net.width=-1: must be 1 or more"),
+        (r"width: \d+", "width: -1", "train.net.width=-1: must be 1 to 4096"),
         (r"width: \d+", "width: '8'", "train.net.width='8': must be of type int"),
         (r"norm: batch", "norm: btach", "train.net.norm='btach': must be one of affine, batch"),
         (r"bins: \d+", "bins: 1000", r"features.bins=1000: must be a positive multiple of 64"),
@@ -61,7 +61,21 @@ def test_the_committed_file_is_valid() -> None:
         ),
         (r"frame_step_samples: 1024", "frame_step_samples: 1000", "frame_step_samples=1000: must"),
         (r"stems: .*", "stems: [vocals]", "corpus.stems="),
-        (r"stems: .*", "stems: [vocals, vocals]", "must be distinct"),
+        (
+            r"stems: .*",
+            "stems: [vocals, vocals]",
+            "corpus.stems: vocals: two stems have this name: rename one",
+        ),
+        (
+            r"stems: .*",
+            "stems: [lead vocals, bass]",
+            "corpus.stems: 'lead vocals': not a valid name",
+        ),
+        (r"stems: .*", "stems: [mixture, bass]", "corpus.stems: mixture: has another meaning, as"),
+        (r"stems: .*", "stems: [joint, bass]", "corpus.stems: joint: has another meaning, as"),
+        (r"depth: \d+", "depth: 1000000000000", "train.net.depth=1000000000000: must be 2 to 16"),
+        (r"seed: 7", "seed: !!timestamp 2020-13-45", "not YAML: "),
+        (r"seed: 7", "seed: " + "[" * 50_000, "nested too deeply"),
         (r"test_csv: null", "test_csv: a.csv", "train_csv=null, but"),
         (r"export:[\s\S]*", "", "export: missing"),
         (r"export:", "exprot:", "exprot: unknown key"),
@@ -86,6 +100,19 @@ def test_every_mistake_is_one_line_and_exit_code_2(
     printed = capsys.readouterr().err
     assert printed.startswith("stemforge: error: params.yaml: ")
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [("utf-8-sig", None), ("utf-16", None), ("cp1252", "line 1: not UTF-8 text")],
+)
+def test_encodings(in_tmp: Path, encoding: str, message: str | None) -> None:
+    Path("params.yaml").write_text("# ö\n" + TEXT, encoding=encoding)
+    if message is None:
+        assert read_params() == read_params(ROOT / "params.yaml")
+    else:
+        with pytest.raises(UserError, match=message):
+            read_params()
 
 
 def test_missing_file(in_tmp: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jsonschema
 import pandas as pd
@@ -17,6 +17,7 @@ from stemforge.eval.scoring import bss_eval as bss
 from stemforge.eval.scoring.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
 from stemforge.features.corpus.sources import ACCOMPANIMENT, VOCALS, accompaniment
 from stemforge.features.signal.stft import Waveform
+from stemforge.text import parse_json, show
 
 METRICS = ("SDR", "SIR", "ISR", "SAR")  # a value a frame
 MUSEVAL_VERSION = "0.4.1"  # whose numbers and JSON ours equal
@@ -249,35 +250,37 @@ def _rounded(value: float) -> float:
     return math.nan if math.isinf(value) else float(Decimal(value).quantize(Decimal("0.00001")))
 
 
-def read_inputs(text: str) -> str | None:
-    """The checksum that `to_json` was given; None where stemforge did not write the text."""
+def read_inputs(data: bytes) -> str | None:
+    """The checksum that `to_json` was given; None where stemforge did not write the file."""
     try:
-        return str(json.loads(text)[OURS]["inputs"])
+        return str(parse_json(data)[OURS]["inputs"])
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def from_json(track: str, text: str) -> TrackScores:
+def from_json(track: str, file: bytes) -> TrackScores:
     """Scores from museval's JSON, written by stemforge, museval or another program.
 
     Args:
         track: its name, which museval's JSON does not hold.
-        text: the file's contents.
+        file: its contents.
 
     Raises:
-        ValueError: not JSON, or not of museval's schema.
+        ValueError: not JSON, or not of museval's schema; the message is one line.
     """
-    data = json.loads(text)
+    data = parse_json(file)
     try:
         jsonschema.validate(data, _schema())
-        frames = {
-            str(target["name"]): {
+        frames: dict[str, dict[str, list[float]]] = {}
+        for target in data["targets"]:
+            if target["name"] in frames:
+                raise ValueError(f"not museval's: two targets are named {show(target['name'])}")
+            frames[target["name"]] = {
                 metric: [float(frame["metrics"][metric]) for frame in target["frames"]]
                 for metric in METRICS
             }
-            for target in data["targets"]
-        }
         ours = data.get(OURS, {})
+        jsonschema.validate(ours, _OUR_SCHEMA)
         remarks = tuple(Remark(**remark) for remark in ours.get("remarks", ()))
         return TrackScores(
             track,
@@ -288,9 +291,47 @@ def from_json(track: str, text: str) -> TrackScores:
             ours.get("scoring", {}),
         )
     except jsonschema.ValidationError as error:
-        raise ValueError(f"not museval's: {error.message}") from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not museval's: {error!r}") from None
+        where = ".".join(map(str, error.absolute_path)) or "the file"
+        found, wanted = show(error.instance), f"{error.validator}: {show(error.validator_value)}"
+        raise ValueError(f"not museval's: {where}: {found} is not {wanted}") from None
+    except KeyError as error:
+        raise ValueError(f"not museval's: no {error} in it") from None
+    except OverflowError:
+        raise ValueError("not museval's: a score is too large") from None
+
+
+# Of what `to_json` adds; another program may leave out any of it.
+_NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
+_OUR_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "whole": {"type": "object", "additionalProperties": _NUMBERS},
+        "remarks": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "target": {"type": "string"},
+                    "reason": {"enum": [*get_args(Reason)]},
+                    "detail": {"type": "string"},
+                },
+                "required": ["target", "reason", "detail"],
+                "additionalProperties": False,
+            },
+        },
+        "fallbacks": {"type": "integer"},
+        "scoring": {
+            "type": "object",
+            "properties": {
+                "window_s": {"type": "number"},
+                "hop_s": {"type": "number"},
+                "nan_policy": {"enum": [*get_args(NanPolicy)]},
+                "accompaniment": {"type": "boolean"},
+            },
+            "additionalProperties": False,
+        },
+    },
+}
 
 
 @functools.cache
