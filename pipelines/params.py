@@ -23,6 +23,7 @@ from stemforge.features.shards.encoding import Encoding, PhaseEncoding
 from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.releases.files import NAME, VERSION
+from stemforge.pipelines.releases.git import head_commit
 from stemforge.text import decode_text, show
 from stemforge.train.config import LossName, OptimizerName, Precision, Schedule
 from stemforge.train.nets import read_net
@@ -390,5 +391,11 @@ def _explain(problem: Any) -> str:
     return f"{where}={show(problem['input'])}: {message}"
 
 
+def check_checkout() -> None:
+    """What `make repro` checks before hours of work: params.yaml, and the release's commit."""
+    read_params()
+    head_commit()
+
+
 if __name__ == "__main__":
-    raise SystemExit(run_main(read_params))
+    raise SystemExit(run_main(check_checkout))

@@ -1,11 +1,12 @@
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from stemforge.errors import UserError
 from stemforge.pipelines.console import run_main
-from stemforge.pipelines.params import read_params
+from stemforge.pipelines.params import check_checkout, read_params
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -118,3 +119,33 @@ def test_encodings(in_tmp: Path, encoding: str, message: str | None) -> None:
 def test_missing_file(in_tmp: Path) -> None:
     with pytest.raises(UserError, match=r"params.yaml: no such file"):
         read_params()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("no repository", "not a git repository: run `git init`, and commit"),
+        ("no commit", "the git repository has no commit: commit: a release names its commit"),
+        ("another user's", "run `git config --global --add safe.directory {folder}`: a release"),
+        ("no git", "git: not installed: a release names its commit: install git"),
+    ],
+)
+def test_a_release_without_a_commit_is_refused_before_any_stage(
+    in_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    state: str,
+    message: str,
+) -> None:
+    Path("params.yaml").write_text(TEXT, encoding="utf-8")
+    if state != "no repository":
+        subprocess.run(["git", "init", "--quiet"], check=True)
+    if state == "another user's":
+        # git's own switch for its tests: each repository counts as another user's.
+        monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    if state == "no git":
+        monkeypatch.setenv("PATH", "")
+    assert run_main(check_checkout) == 2
+    line = capsys.readouterr().err
+    assert message.format(folder=in_tmp) in line
+    assert line.count("\n") == 1
