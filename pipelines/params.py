@@ -1,5 +1,6 @@
 """The only reader of params.yaml: strict, typed, without defaults."""
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,17 +14,18 @@ from pydantic import (
     model_validator,
 )
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from stemforge.errors import UserError
 from stemforge.eval.config import Average, NanPolicy
 from stemforge.features.audio.formats import Subtype
-from stemforge.features.corpus.sources import MIXTURE
+from stemforge.features.corpus.sources import JOINT, check_stem_names
 from stemforge.features.shards.encoding import Encoding, PhaseEncoding
+from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.releases.files import NAME, VERSION
+from stemforge.pipelines.releases.git import head_commit
+from stemforge.text import decode_text, show
 from stemforge.train.config import LossName, OptimizerName, Precision, Schedule
-from stemforge.train.model_files import JOINT
 from stemforge.train.nets import read_net
 from stemforge.train.nets.protocol import Net
 from stemforge.train.sampler import Sampling
@@ -31,6 +33,8 @@ from stemforge.train.spleeter.configuration import spleeter_preset
 
 PARAMS = Path("params.yaml")
 NET = "train.net"
+BRACKETS = {"[": 1, "{": 1, "]": -1, "}": -1}
+MOST_BRACKETS = 100  # params.yaml opens two at once
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -69,10 +73,10 @@ class Corpus(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Corpus":
-        if len(set(self.stems)) < len(self.stems) or {MIXTURE, JOINT} & set(self.stems):
-            raise ValueError(
-                f"stems={self.stems}: must be distinct, and none may be {MIXTURE} or {JOINT}"
-            )
+        try:
+            check_stem_names(self.stems)
+        except UserError as error:
+            raise ValueError(f"corpus.stems: {error}") from None
         if self.train_csv is None and (self.validation_csv or self.test_csv):
             raise ValueError("train_csv=null, but validation_csv or test_csv is set: set train_csv")
         return self
@@ -119,14 +123,10 @@ class Features(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Features":
-        length, step = self.frame_length_samples, self.frame_step_samples
-        if length % step or length // step < 3:
-            raise ValueError(
-                f"frame_step_samples={step}: must divide frame_length_samples={length}, and be at "
-                "most a third of it"
-            )
-        if self.bins > length // 2 + 1:
-            raise ValueError(f"bins={self.bins}: must be at most {length // 2 + 1}, the STFT's")
+        try:
+            Framing(self.frame_length_samples, self.frame_step_samples).check(self.bins)
+        except UserError as error:
+            raise ValueError(str(error)) from None
         return self
 
 
@@ -357,11 +357,20 @@ def read_params(path: Path = PARAMS) -> Params:
         UserError: it is missing or not YAML, a key is unknown or missing, or a value is wrong.
     """
     try:
-        data: Any = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        text = decode_text(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: run this in the checkout") from None
-    except YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    # The reader of YAML takes minutes for some thousand brackets that are open at once.
+    depths = itertools.accumulate(BRACKETS.get(character, 0) for character in text)
+    if max(depths, default=0) > MOST_BRACKETS:
+        raise UserError(f"{path}: not YAML that can be read: nested too deeply")
+    try:
+        data: Any = YAML(typ="safe").load(text)
+    except Exception as error:  # YAMLError, and whatever a value raises that does not fit its tag
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: not YAML: {why}") from None
     try:
         return Params.model_validate(data)
     except ValidationError as error:
@@ -379,8 +388,14 @@ def _explain(problem: Any) -> str:
     if kind == "value_error":
         named = message.startswith((where, "features.", "export."))
         return message if named else f"{where}: {message}"
-    return f"{where}={problem['input']!r}: {message}"
+    return f"{where}={show(problem['input'])}: {message}"
+
+
+def check_checkout() -> None:
+    """What `make repro` checks before hours of work: params.yaml, and the release's commit."""
+    read_params()
+    head_commit()
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_main(read_params))
+    raise SystemExit(run_main(check_checkout))

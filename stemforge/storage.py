@@ -5,10 +5,14 @@ places; fsspec is imported only for the others.
 """
 
 import errno
+import functools
 import hashlib
 import os
+import socket
 import tempfile
+import time
 import unicodedata
+import urllib.parse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +29,9 @@ GOOGLE = {"gs", "gcs"}
 LISTED_AT_ONCE = GOOGLE | {"s3", "s3a"}  # one request lists a whole bucket
 MACOS_EXTRAS = "__MACOSX"  # folder of a zip file from macOS: a ._X for each file X
 CONNECT_S, SILENT_S = 30.0, 60.0  # longest wait for Google's answer, and pause within an answer
+GOOGLE_ADDRESS = "https://storage.googleapis.com"
+# gcsfs would look for credentials, then try again and again: two minutes without a word.
+FIRST_TRIES, FIRST_WAIT_S, FIRST_PAUSE_S = 3, 5.0, 2.0
 
 
 def is_local(place: str) -> bool:
@@ -339,6 +346,35 @@ def _file_system(place: str) -> tuple[Any, str]:
     return file_system, path
 
 
+@functools.cache  # a later loss of the network is left to gcsfs
+def check_network(address: str) -> None:
+    """Connects to a server once, a few times if need be, within about 20 seconds.
+
+    Args:
+        address: its URL; nothing is tried where a proxy stands before it.
+
+    Raises:
+        ConnectionError: there is no connection.
+    """
+    from urllib.request import getproxies, proxy_bypass  # which loads much
+
+    url = urllib.parse.urlsplit(address if "://" in address else f"http://{address}")
+    host = url.hostname or ""
+    if url.scheme in getproxies() and not proxy_bypass(host):
+        return
+    port = url.port or {"https": 443}.get(url.scheme, 80)
+    for last in (*[False] * (FIRST_TRIES - 1), True):
+        try:
+            socket.create_connection((host, port), timeout=FIRST_WAIT_S).close()
+            return
+        except OSError as error:
+            if last or isinstance(error, socket.gaierror):  # a resolver tries by itself
+                raise ConnectionError(
+                    f"no connection to {host}:{port}: {error.strerror or error}: check the network"
+                ) from None
+        time.sleep(FIRST_PAUSE_S)
+
+
 def _google_storage() -> Any:
     """gs:// by its JSON interface.
 
@@ -348,6 +384,7 @@ def _google_storage() -> Any:
     from aiohttp import ClientTimeout
     from gcsfs.core import GCSFileSystem
 
+    check_network(os.environ.get(EMULATOR) or GOOGLE_ADDRESS)
     timeout = ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENT_S)
     return GCSFileSystem(
         token="anon" if EMULATOR in os.environ else None,  # None: looks for credentials

@@ -199,6 +199,9 @@ def test_nothing_to_score(
         run("score", *arguments, code=2)
         return capsys.readouterr().err
 
+    lead = refused(estimates, "--corpus", corpus, "--output", "s", "--stems", "lead vocals,bass")
+    assert "--stems 'lead vocals': not a valid name of a stem: use up to 64 letters" in lead
+
     here = ("--corpus", corpus, "--output", "scores")
     assert "nowhere: no such folder" in refused("nowhere", *here)
     assert "--corpus nowhere: no such folder" in refused(
@@ -309,12 +312,13 @@ def test_others_scores_are_brought_in(
         for target in museval_only["targets"]:
             for frame in target["frames"]:
                 frame["metrics"]["SDR"] += 2.0
-        (theirs / f"{track}.json").write_text(json.dumps(museval_only))
+        text = json.dumps(museval_only)  # with a byte order mark, as Windows writes it
+        (theirs / f"{track}.json").write_text(text, encoding="utf-8-sig")
     (theirs / "C - Three.json").write_text('{"targets": [')
     (theirs / "._A - One.json").write_bytes(b"\0")  # macOS'
     run("import-scores", "TAU9", "theirs", "--output", "scores", code=1)
     said = capsys.readouterr().err
-    assert "C - Three.json: Expecting value" in said
+    assert "C - Three.json: not JSON: Expecting value" in said
     assert "2 tracks in scores/TAU9" in said
     run("import-scores", "TAU9", "theirs", "--output", "memory://bucket/scores", code=1)
     copied = storage.list_files("memory://bucket/scores")

@@ -1,4 +1,6 @@
+import codecs
 import json
+import os
 import re
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from stemforge.features.corpus.decoding import decode_track
 from stemforge.features.corpus.manifest import (
     Manifest,
     Reject,
+    Split,
     Track,
     choose_valid,
     read_manifest,
@@ -118,6 +121,75 @@ def test_csv_of_mp3_files(tmp_path: Path) -> None:
     assert isinstance(cut, Reject)
     assert cut.reason == "decode_error"
     assert "cut off? it states 1.00 s" in cut.detail
+
+
+HEADER = "mix_path,speech_path,noise_path,duration\n"
+GOOD = HEADER + "a/ö x/mix.wav,a/ö x/speech.wav,a/ö x/noise.wav,1.0\n"
+
+
+def read_csv(root: Path, data: bytes) -> list[CorpusTrack]:
+    (root / "train.csv").write_bytes(data)
+    csvs: dict[Split, str] = {"train": str(root / "train.csv")}
+    return read_csvs(csvs, root=str(root), stems=("speech", "noise"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GOOD.encode(),
+        GOOD.encode("utf-8-sig"),
+        GOOD.replace(",", "\t").encode("utf-16"),  # Excel's "Unicode text"
+        codecs.BOM_UTF16_BE + GOOD.encode("utf-16-be"),
+        GOOD.replace(",", ";").replace("\n", "\r\n").encode("utf-8-sig"),  # Excel's CSV in Europe
+        GOOD.replace("/", "\\").encode(),
+        GOOD.replace(",", " , ").encode(),
+        ("\n" + GOOD.replace(",", ";").replace("1.0\n", "1.0;;\n") + ";;;\n\n").encode(),
+        GOOD.replace("a/", "nowhere/../a/").encode(),
+    ],
+    ids=["utf-8", "bom", "utf-16", "be", "semicolons", "backslashes", "blanks", "empty", "dots"],
+)
+def test_a_csv_of_a_spreadsheet_or_of_windows(tmp_path: Path, data: bytes) -> None:
+    (track,) = read_csv(tmp_path, data)
+    assert track.name == "ö x"
+    folder = tmp_path / "a" / "ö x"
+    assert {name: os.path.normpath(path) for name, path in track.files.items()} == {
+        "mixture": str(folder / "mix.wav"),
+        "speech": str(folder / "speech.wav"),
+        "noise": str(folder / "noise.wav"),
+    }
+
+
+def test_a_mixture_beside_the_csv_is_named_after_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "song" / "lists").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "song" / "lists")
+    Path("train.csv").write_text(HEADER + "../mix.wav,../speech.wav,../noise.wav,1\n")
+    (track,) = read_csvs({"train": "train.csv"}, root=".", stems=("speech", "noise"))
+    assert track.name == "song"  # and not "..", which is no folder of its own
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (GOOD.encode("cp1252"), "line 2: not UTF-8 text: save the file as UTF-8"),
+        (GOOD.encode("utf-16")[:-1], "line 2: not UTF-16 text: save the file as UTF-8"),
+        (GOOD.encode() + bytes(9), "line 3: a zero byte, so not text: save"),
+        (GOOD.encode() + b"b/mix.wav,b/speech.wav\n", "line 3: 2 cells, but the header has 4: com"),
+        (GOOD.encode() + b"b, c/mix.wav,s,n,1\n", "line 3: 5 cells, but the header has 4: .*','"),
+        (GOOD.encode() + b"b/mix.wav,,n,1\n", "line 3: speech_path is empty: name a file"),
+        (GOOD.encode() + b'"b/mix.wav,s,n,1\n', "line 3: not CSV: unexpected end of data"),
+        (GOOD.encode() + b"D:\\b.wav,s,n,1\n", r"line 3: mix_path=D:\\b.wav: a drive of Windows"),
+        (HEADER.encode(), "no rows in it"),
+        (b"", "no rows in it"),
+        (b"mix,speech_path\na,b\n", "no column mix_path in it: its first line names mix, speech_"),
+        (b"mix_path,mix_path\na,b\n", "two columns mix_path in it"),
+    ],
+)
+def test_a_csv_that_cannot_be_read_is_one_line(tmp_path: Path, data: bytes, problem: str) -> None:
+    with pytest.raises(UserError, match=rf"corpus.train_csv=.*train.csv: {problem}") as raised:
+        read_csv(tmp_path, data)
+    assert "\n" not in str(raised.value)
 
 
 def test_no_such_folder_and_no_tracks(tmp_path: Path) -> None:

@@ -18,7 +18,16 @@ from stemforge.features.corpus.manifest import BlockReason, TrackReason
 from tests.conftest import ROOT
 
 # What all packages may import: what lies in stemforge/ itself.
-COMMON = {"errors", "machine", "quiet", "storage", "tensorflow", "unfinished", "__version__"}
+COMMON = {
+    "errors",
+    "machine",
+    "quiet",
+    "storage",
+    "tensorflow",
+    "text",
+    "unfinished",
+    "__version__",
+}
 # Of train, eval may import what trained nets are: see train/__init__.py.
 TRAINED = {"train.nets", "train.model", "train.model_files", "train.config"}
 ALLOWED = {

@@ -1,11 +1,12 @@
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from stemforge.errors import UserError
 from stemforge.pipelines.console import run_main
-from stemforge.pipelines.params import read_params
+from stemforge.pipelines.params import check_checkout, read_params
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -21,7 +22,7 @@ def test_the_committed_file_is_valid() -> None:
     ("pattern", "replacement", "message"),
     [
         (r"  steps:", "  stpes:", "train.steps: missing; train.stpes: unknown key"),
-        (r"width: \d+", "width: -1", "train.net.width=-1: must be 1 or more"),
+        (r"width: \d+", "width: -1", "train.net.width=-1: must be 1 to 4096"),
         (r"width: \d+", "width: '8'", "train.net.width='8': must be of type int"),
         (r"norm: batch", "norm: btach", "train.net.norm='btach': must be one of affine, batch"),
         (r"bins: \d+", "bins: 1000", r"features.bins=1000: must be a positive multiple of 64"),
@@ -61,7 +62,21 @@ def test_the_committed_file_is_valid() -> None:
         ),
         (r"frame_step_samples: 1024", "frame_step_samples: 1000", "frame_step_samples=1000: must"),
         (r"stems: .*", "stems: [vocals]", "corpus.stems="),
-        (r"stems: .*", "stems: [vocals, vocals]", "must be distinct"),
+        (
+            r"stems: .*",
+            "stems: [vocals, vocals]",
+            "corpus.stems: vocals: two stems have this name: rename one",
+        ),
+        (
+            r"stems: .*",
+            "stems: [lead vocals, bass]",
+            "corpus.stems: 'lead vocals': not a valid name",
+        ),
+        (r"stems: .*", "stems: [mixture, bass]", "corpus.stems: mixture: has another meaning, as"),
+        (r"stems: .*", "stems: [joint, bass]", "corpus.stems: joint: has another meaning, as"),
+        (r"depth: \d+", "depth: 1000000000000", "train.net.depth=1000000000000: must be 2 to 16"),
+        (r"seed: 7", "seed: !!timestamp 2020-13-45", "not YAML: "),
+        (r"seed: 7", "seed: " + "[" * 50_000, "nested too deeply"),
         (r"test_csv: null", "test_csv: a.csv", "train_csv=null, but"),
         (r"export:[\s\S]*", "", "export: missing"),
         (r"export:", "exprot:", "exprot: unknown key"),
@@ -88,6 +103,49 @@ def test_every_mistake_is_one_line_and_exit_code_2(
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [("utf-8-sig", None), ("utf-16", None), ("cp1252", "line 1: not UTF-8 text")],
+)
+def test_encodings(in_tmp: Path, encoding: str, message: str | None) -> None:
+    Path("params.yaml").write_text("# ö\n" + TEXT, encoding=encoding)
+    if message is None:
+        assert read_params() == read_params(ROOT / "params.yaml")
+    else:
+        with pytest.raises(UserError, match=message):
+            read_params()
+
+
 def test_missing_file(in_tmp: Path) -> None:
     with pytest.raises(UserError, match=r"params.yaml: no such file"):
         read_params()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("no repository", "not a git repository: run `git init`, and commit"),
+        ("no commit", "the git repository has no commit: commit: a release names its commit"),
+        ("another user's", "run `git config --global --add safe.directory {folder}`: a release"),
+        ("no git", "git: not installed: a release names its commit: install git"),
+    ],
+)
+def test_a_release_without_a_commit_is_refused_before_any_stage(
+    in_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    state: str,
+    message: str,
+) -> None:
+    Path("params.yaml").write_text(TEXT, encoding="utf-8")
+    if state != "no repository":
+        subprocess.run(["git", "init", "--quiet"], check=True)
+    if state == "another user's":
+        # git's own switch for its tests: each repository counts as another user's.
+        monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    if state == "no git":
+        monkeypatch.setenv("PATH", "")
+    assert run_main(check_checkout) == 2
+    line = capsys.readouterr().err
+    assert message.format(folder=in_tmp) in line
+    assert line.count("\n") == 1

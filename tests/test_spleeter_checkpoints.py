@@ -180,6 +180,12 @@ def test_configurations(tmp_path: Path) -> None:
         ({"model": {"type": "unet.unet", "params": {"conv_n_filters": [1, 2, 3, 4, 5, 6]}}},
          "conv_n_filters=.*: not supported; supported: six"),
         ({"n_channels": 1}, "n_channels=1: only 2"),
+        ({"instrument_list": ["lead/vox", "b"]}, "instrument_list: 'lead/vox': not a valid name"),
+        ({"instrument_list": "vocals"}, "instrument_list='vocals': must be a list"),
+        ({"T": "512"}, "T='512': must be a whole number"),
+        ({"frame_step": 1000}, "frame_step_samples=1000: must divide frame_length_samples=4096"),
+        ({"model": []}, r"model=\[\]: must be an object"),
+        ({"model": {"type": ["unet.unet"]}}, r"type=\['unet.unet'\]: must be a text"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=problem):
             parse_configuration({**JSON, **change})
@@ -193,7 +199,7 @@ def test_configurations(tmp_path: Path) -> None:
 
 
 def test_a_configuration_becomes_params(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(JSON))
+    (tmp_path / "config.json").write_text(json.dumps(JSON), encoding="utf-8-sig")
     out = tmp_path / "params.yaml"
     command = ["import-config", str(tmp_path / "config.json"), "--output", str(out),
                "--data", "audio", "--base", str(ROOT / "params.yaml")]  # fmt: skip
@@ -216,7 +222,7 @@ def test_a_configuration_becomes_params(tmp_path: Path, capsys: pytest.CaptureFi
     for change, problem in (
         ({"optimizer": "RMSProp"}, "optimizer=RMSProp: not supported; supported: Adam"),
         ({"window_exponent": 2}, "window_exponent=2: not supported"),
-        ({"mask_extension": "average"}, "mask_extension=average: only zeros is supported"),
+        ({"mask_extension": "average"}, "mask_extension='average': only zeros is supported"),
         ({"loss_type": "L2"}, "loss_type=L2: not supported"),
         ({"train_max_steps": 0}, "train.steps=0"),
     ):
@@ -256,7 +262,7 @@ def test_damaged_and_missing_checkpoints(
     assert (card["stems"], card["net"].decoder_activation) == (["b"], "elu")
     shutil.rmtree(tmp_path / "out")
     assert cli.main([*command, "--stems", "a,a", "--activation", "elu"]) == 2
-    assert "stem 'a': not a unique folder name" in capsys.readouterr().err
+    assert "--stems a: two stems have this name" in capsys.readouterr().err
     assert cli.main([*command, "--stems", "a,b"]) == 2
     assert "--stems needs --activation" in capsys.readouterr().err
     data = next((tmp_path / "c").glob("model.data-*"))

@@ -248,7 +248,7 @@ def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> Non
         ({"train__warmup_steps": 12}, "warmup_steps=12: must be below steps=12"),
         (
             {"train__preset": "spleeter", "train__optimizer": "adamw"},
-            "preset=spleeter: optimizer=adamw: not supported",
+            "preset=spleeter: optimizer='adamw': not supported",
         ),
     ],
 )

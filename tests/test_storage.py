@@ -1,6 +1,8 @@
 """Files on fsspec's filesystems, as far as no server is needed: its own in memory, and none."""
 
+import socket
 import sys
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -125,6 +127,40 @@ def test_what_cannot_be_reached_is_one_line(
         with pytest.raises(UserError) as raised:
             work(place)
         assert str(raised.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        (
+            "http://127.0.0.1:1",
+            "no connection to 127.0.0.1:1: Connection refused: check the network",
+        ),
+        (
+            "nowhere.invalid",
+            "no connection to nowhere.invalid:80: Name or service not known: check",
+        ),
+    ],
+)
+def test_no_network_is_one_line_within_seconds(
+    address: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(host: str, port: int, *more: Any) -> list[Any]:
+        if host == "127.0.0.1":
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(storage, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setenv(storage.EMULATOR, address)
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.delenv("HTTP_PROXY", raising=False)
+    start = time.monotonic()
+    with pytest.raises(UserError) as raised:
+        storage.list_files("gs://b")
+    assert str(raised.value).startswith(f"gs://b: cannot be reached or read: {line}")
+    assert time.monotonic() - start < 10  # and not half a minute, as gcsfs takes
+    assert storage.FIRST_TRIES * (storage.FIRST_WAIT_S + 2.0) < 30
 
 
 @pytest.mark.parametrize(("package", "module"), [("gcsfs", "gcsfs.core"), ("fsspec", "fsspec")])

@@ -12,6 +12,7 @@ from stemforge.errors import UserError
 from stemforge.eval.runtimes.tensorflow import load_nets
 from stemforge.pipelines.commands.main import main as command
 from stemforge.train.model import load_model, save_model, weights_of
+from stemforge.train.model_files import read_card, read_weights
 from tests.test_runtimes_tensorflow import NETS, trained
 
 
@@ -21,7 +22,9 @@ def test_version_2_is_read(tmp_path: Path) -> None:
     save_model(tmp_path, model)
     card = json.loads((tmp_path / "model.json").read_text())
     assert card["net"].pop("kind") == "unet"
-    (tmp_path / "model.json").write_text(json.dumps(card | {"version": 2}))
+    # As an editor of Windows saves it: with a byte order mark.
+    text = json.dumps(card | {"version": 2})
+    (tmp_path / "model.json").write_text(text, encoding="utf-8-sig")
     found = load_model(tmp_path)
     assert found.net == model.net
     for name, values in weights_of(model.keras_model).items():
@@ -51,6 +54,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"kind": ["unet"]}, "net.kind=['unet']: must be one of unet"),
         ({"net": []}, "net.kind: missing: must be one of unet"),
         ({"stems": None}, "stems: missing: train or import the model again"),
+        ({"stems": ["lead vocals"]}, "stems: 'lead vocals': not a valid name of a stem: use up to"),
+        ({"stems": ["a", "a"]}, "stems: a: two stems have this name"),
+        ({"stems": "vocals"}, "stems='vocals': must be a list of names"),
+        ({"sample_rate_hz": 44100.0}, "sample_rate_hz=44100.0: must be a whole number from 1 on"),
+        ({"frame_step_samples": 0}, "frame_step_samples=0: must be a whole number from 1 on"),
+        ({"frame_step_samples": 1000}, "frame_step_samples=1000: must divide"),
+        ({"bins": 8192}, "bins=8192: must be at most 2049, the STFT's"),
+        ({"provenance": "me"}, "provenance='me': must be an object"),
+        ({"version": [3]}, "model version [3] is not supported"),
+        ({"depth": 10**12}, "net.depth=1000000000000: must be 2 to 16"),
         ({"frames": 20}, "frames=20: must be a positive multiple of 8"),
     ],
 )
@@ -77,3 +90,43 @@ def test_models_that_cannot_be_read(
         assert problem in line
         assert str(model / "model.json") in line
         assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"a": "ö"}'.encode("cp1252"), "line 1: not UTF-8 text: save the file as UTF-8"),
+        (b"[" * 100_000, "not JSON that can be read: nested too deeply"),
+        (b'{"version": 1' + b"0" * 5000 + b"}", "not JSON: Exceeds the limit"),
+        (b'{"version": "\\ud800"}', "not JSON: half of a surrogate pair"),
+        (b"[3]", "model version None is not supported"),
+    ],
+)
+def test_model_json_that_is_none(tmp_path: Path, text: bytes, problem: str) -> None:
+    (tmp_path / "model.json").write_bytes(text)
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'model.json'}: {problem}")):
+        read_card(tmp_path)
+
+
+def test_weights_are_float32_of_the_length_that_their_headers_say(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    problems = {
+        "no weights.npz in it": None,
+        "not readable": b"no archive",
+        "a.npy: not () values of float32": {"a": np.float64(1)},
+        "a.npy: not (1,) values": {"a": np.array([{}])},  # objects, which are pickled
+    }
+    for problem, content in problems.items():
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif content:
+            np.savez(path, **content)
+        with pytest.raises(UserError) as raised:
+            read_weights(tmp_path)
+        assert problem in str(raised.value)
+    np.savez(path, a=np.zeros((3, 4), np.float32))
+    assert read_weights(tmp_path)["a"].shape == (3, 4)
+    # Terabytes, says the header; np.load would ask for them.
+    path.write_bytes(path.read_bytes().replace(b"(3, 4), }        ", b"(999999, 999999), "))
+    with pytest.raises(UserError, match=r"weights.npz: not readable: "):
+        read_weights(tmp_path)

@@ -17,10 +17,9 @@ import tensorflow as tf
 
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Split
-from stemforge.features.corpus.sources import MIXTURE
+from stemforge.features.corpus.sources import MIXTURE, PHASE
 from stemforge.features.shards import encoding_tf
 from stemforge.features.shards.reading import FeatureSet, Run, SplitReader
-from stemforge.features.shards.records import PHASE
 from stemforge.train.batch import Batch
 from stemforge.train.sampler import Sampler, Sampling
 

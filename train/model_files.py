@@ -1,7 +1,9 @@
 """Model directories and TFLite files: finding and reading them, without building a net."""
 
-import json
+import dataclasses
+import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +14,17 @@ from numpy.typing import NDArray
 
 from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.features.corpus.sources import JOINT, check_stem_names
 from stemforge.features.signal.framing import Framing
+from stemforge.text import parse_json, show
 from stemforge.train.nets import FIRST_KIND, read_net
+from stemforge.train.nets.protocol import MOST
 
 MODEL_VERSION = 3
-FIELDS = (  # of model.json, beside its version
-    *("stems", "net", "provenance"),
-    *("frame_length_samples", "frame_step_samples", "sample_rate_hz"),
-)
+CARD_NUMBERS = ("frame_length_samples", "frame_step_samples", "sample_rate_hz")
+FIELDS = ("stems", "net", "provenance", *CARD_NUMBERS)  # of model.json, beside its version
 READABLE = (2, 3)  # in version 2 a net had no kind: all were train.nets.FIRST_KIND
 CARD, WEIGHTS = "model.json", "weights.npz"  # the files of a model directory
-JOINT = "joint"  # name of a model of several stems
 TFLITE_SUFFIX = "-float32.tflite"
 
 
@@ -63,15 +65,37 @@ class Interface:
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> "Interface":
-        """Reads it from a model's card, as `read_card` returns it."""
-        return cls(
-            stems=tuple(card["stems"]),
-            frames=card["net"].frames,
-            bins=card["net"].bins,
-            frame_length_samples=card["frame_length_samples"],
-            frame_step_samples=card["frame_step_samples"],
-            sample_rate_hz=card["sample_rate_hz"],
-        )
+        """Takes it from a model's card, as `read_card` returns it."""
+        net = card["net"]
+        return cls(frames=net.frames, bins=net.bins, **{name: card[name] for name in CARD_NUMBERS},
+                   stems=tuple(card["stems"]))  # fmt: skip
+
+    @classmethod
+    def from_json(cls, values: object) -> "Interface":
+        """Reads the values of a file, as `dataclasses.asdict` made them.
+
+        Raises:
+            UserError: a field is missing, unknown, or has a wrong value; the message begins with
+                its name.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(values, dict):
+            raise UserError(f"{names[0]}: missing")
+        if odd := sorted(set(names) ^ values.keys()):
+            raise UserError(f"{show(odd[0])}: {'missing' if odd[0] in names else 'unknown key'}")
+        stems, *numbers = (values[name] for name in names)
+        if not isinstance(stems, list) or not stems:
+            raise UserError(f"stems={show(stems)}: must be a list of names")
+        try:
+            check_stem_names(stems)
+        except UserError as error:
+            raise UserError(f"stems: {error}") from None
+        for name, value in zip(names[1:], numbers, strict=True):
+            if type(value) is not int or not 1 <= value <= MOST:
+                raise UserError(f"{name}={show(value)}: must be a whole number from 1 on")
+        found = cls(tuple(stems), *numbers)
+        found.framing.check(found.bins)
+        return found
 
 
 def model_files(model: Path) -> list[Path]:
@@ -86,20 +110,21 @@ def read_card(folder: Path) -> dict[str, Any]:
         Its values; "net" is a Net.
 
     Raises:
-        UserError: it is missing or not JSON, or its version or kind of net is not supported.
+        UserError: it is missing or not JSON, its version or kind of net is not supported, or a
+            value is wrong.
     """
     path = folder / CARD
     try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        card: dict[str, Any] = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{folder}: no {CARD} in it: not a model directory") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
     version = card.get("version") if isinstance(card, dict) else None
-    if version not in READABLE:
+    if type(version) is not int or version not in READABLE:
         newer = isinstance(version, int) and version > MODEL_VERSION
         raise UserError(
-            f"{path}: model version {version} is not supported; supported: "
+            f"{path}: model version {show(version)} is not supported; supported: "
             f"{', '.join(map(str, READABLE))}: "
             + ("update stemforge" if newer else "train or import the model again")
         )
@@ -109,9 +134,17 @@ def read_card(folder: Path) -> dict[str, Any]:
     if version == 2 and isinstance(net, dict):
         net = {"kind": FIRST_KIND, **net}
     try:
-        return {name: card[name] for name in FIELDS} | {"net": read_net(net)}
+        net = read_net(net)
     except UserError as error:
         raise UserError(f"{path}: net.{error}") from None
+    sizes = {"frames": net.frames, "bins": net.bins}
+    try:
+        Interface.from_json({name: card[name] for name in ("stems", *CARD_NUMBERS)} | sizes)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if not isinstance(card["provenance"], dict):
+        raise UserError(f"{path}: provenance={show(card['provenance'])}: must be an object")
+    return {name: card[name] for name in FIELDS} | {"net": net}
 
 
 def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
@@ -122,10 +155,39 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
     """
     path = folder / WEIGHTS
     try:
-        with np.load(path) as values:
-            return dict(values)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not readable: {error}") from None
+        with zipfile.ZipFile(path) as archive:
+            return {
+                member.filename.removesuffix(".npy"): _read_array(archive, member)
+                for member in archive.infolist()
+            }
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no {WEIGHTS} in it: not a model directory") from None
+    except (
+        # ValueError: values that are not an array; NotImplementedError, RuntimeError: a member's
+        # compression or encryption; the others: damage.
+        *(OSError, EOFError, ValueError, NotImplementedError, RuntimeError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
+        raise UserError(f"{path}: not readable: {error}: copy or train the model again") from None
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np.float32]:
+    """An .npy file of float32 in an archive.
+
+    np.load would first allocate what the array's header says, however much that is.
+
+    Raises:
+        ValueError: it is of another type, or its length is not what its header says.
+    """
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{member.filename}: .npy of version {version}, not (1, 0)")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        data = file.read()
+    if dtype != np.dtype("<f4") or by_columns or math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"{member.filename}: not {show(shape)} values of float32")
+    return np.frombuffer(data, "<f4").reshape(shape)
 
 
 def find_model_folders(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import ctypes
 import dataclasses
 import json
 import mmap
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.quiet import quiet_stderr
+from stemforge.text import parse_json
 from stemforge.train.model_files import Interface
 
 SIGNATURE = "estimate"
 METADATA = "stemforge"  # name of the buffer that holds an Interface as JSON
+MOST_BUFFERS = 1000  # of metadata; converters write one or two
 
 
 def with_interface(file: bytes, interface: Interface) -> bytes:
@@ -41,20 +44,38 @@ def read_interface(path: Path) -> Interface:
     """Inputs and outputs of a TFLite file that stemforge exported.
 
     Raises:
-        UserError: the file is missing, not a TFLite file, or not exported by stemforge.
+        UserError: the file is missing, not a TFLite file, damaged, or not exported by
+            stemforge.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     file: Any = np.memmap(path, np.uint8, "r") if path.stat().st_size else b""
     if bytes(file[4:8]) != b"TFL3":
         raise UserError(f"{path}: not a TFLite file")
+    try:
+        text = _metadata(file)
+    # What flatbuffers raises where an offset or a length leads out of the file.
+    except (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError):
+        raise UserError(f"{path}: damaged: copy or export it again") from None
+    if text is None:
+        raise UserError(f"{path}: not a TFLite file of stemforge: write it with `stemforge export`")
+    try:
+        return Interface.from_json(parse_json(text))
+    except (UserError, ValueError) as error:
+        raise UserError(f"{path}: its metadata: {error}: copy or export it again") from None
+
+
+def _metadata(file: Any) -> bytes | None:
+    """The contents of the buffer METADATA; None where there is none."""
     model = schema.Model.GetRootAs(file, 0)
-    for number in range(model.MetadataLength()):
+    count = model.MetadataLength()
+    if count > MOST_BUFFERS:
+        raise ValueError(f"{count} metadata buffers")
+    for number in range(count):
         entry = model.Metadata(number)
         if entry.Name() == METADATA.encode():
-            values = json.loads(bytes(model.Buffers(entry.Buffer()).DataAsNumpy()))
-            return Interface(**values | {"stems": tuple(values["stems"])})
-    raise UserError(f"{path}: not a TFLite file of stemforge: write it with `stemforge export`")
+            return bytes(model.Buffers(entry.Buffer()).DataAsNumpy())
+    return None
 
 
 class LiteRTNets:

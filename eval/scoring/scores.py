@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jsonschema
 import pandas as pd
@@ -19,6 +19,7 @@ from stemforge.eval.scoring import bss_eval as bss
 from stemforge.eval.scoring.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
 from stemforge.features.corpus.sources import ACCOMPANIMENT, VOCALS, accompaniment
 from stemforge.features.signal.stft import Waveform
+from stemforge.text import parse_json, show
 
 METRICS = ("SDR", "SIR", "ISR", "SAR")  # a value a frame
 MUSEVAL_VERSION = "0.4.1"  # whose numbers and JSON ours equal
@@ -257,55 +258,97 @@ def _finite(value: float) -> float:
     return math.nan if math.isinf(value) else value
 
 
-def read_inputs(text: str) -> str | None:
-    """The checksum that `to_json` was given; None where stemforge did not write the text."""
+def read_inputs(data: bytes) -> str | None:
+    """The checksum that `to_json` was given; None where stemforge did not write the file."""
     try:
-        return str(json.loads(text)[OURS]["inputs"])
+        return str(parse_json(data)[OURS]["inputs"])
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def from_json(track: str, text: str) -> TrackScores:
+def from_json(track: str, file: bytes) -> TrackScores:
     """Scores from museval's JSON, written by stemforge, museval or another program.
 
     An infinite score becomes NaN, as in museval's own files, with a remark.
 
     Args:
         track: its name, which museval's JSON does not hold.
-        text: the file's contents.
+        file: its contents.
 
     Raises:
-        ValueError: not JSON, or not of museval's schema.
+        ValueError: not JSON, or not of museval's schema; the message is one line.
     """
-    data = json.loads(text)
+    data = parse_json(file)
     try:
         jsonschema.validate(data, _schema())
         infinite: list[Remark] = []
-        frames = {}
+        frames: dict[str, dict[str, list[float]]] = {}
         for target in data["targets"]:
             name = storage.comparable(target["name"])
+            if name in frames:
+                raise ValueError(f"not museval's: two targets are named {show(name)}")
             values = {m: [float(f["metrics"][m]) for f in target["frames"]] for m in METRICS}
             frames[name] = {m: [*map(_finite, values[m])] for m in METRICS}
             if bad := sum(map(math.isinf, itertools.chain(*values.values()))):
                 detail = f"{bad} infinite scores, left out as museval does"
                 infinite.append(Remark(name, "non_finite", detail))
         ours = data.get(OURS, {})
+        jsonschema.validate(ours, _OUR_SCHEMA)
         whole = {
             storage.comparable(target): {name: _finite(float(v)) for name, v in values.items()}
             for target, values in ours.get("whole", {}).items()
         }
+        remarks = tuple(Remark(**remark) for remark in ours.get("remarks", ()))
         return TrackScores(
             track,
             frames,
             whole,
-            (*(Remark(**remark) for remark in ours.get("remarks", ())), *infinite),
+            (*remarks, *infinite),
             ours.get("fallbacks", 0),
             ours.get("scoring", {}),
         )
     except jsonschema.ValidationError as error:
-        raise ValueError(f"not museval's: {error.message}") from None
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"not museval's: {error!r}") from None
+        where = ".".join(map(str, error.absolute_path)) or "the file"
+        found, wanted = show(error.instance), f"{error.validator}: {show(error.validator_value)}"
+        raise ValueError(f"not museval's: {where}: {found} is not {wanted}") from None
+    except KeyError as error:
+        raise ValueError(f"not museval's: no {error} in it") from None
+    except OverflowError:
+        raise ValueError("not museval's: a score is too large") from None
+
+
+# Of what `to_json` adds; another program may leave out any of it.
+_NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
+_OUR_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "whole": {"type": "object", "additionalProperties": _NUMBERS},
+        "remarks": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "target": {"type": "string"},
+                    "reason": {"enum": [*get_args(Reason)]},
+                    "detail": {"type": "string"},
+                },
+                "required": ["target", "reason", "detail"],
+                "additionalProperties": False,
+            },
+        },
+        "fallbacks": {"type": "integer"},
+        "scoring": {
+            "type": "object",
+            "properties": {
+                "window_s": {"type": "number"},
+                "hop_s": {"type": "number"},
+                "nan_policy": {"enum": [*get_args(NanPolicy)]},
+                "accompaniment": {"type": "boolean"},
+            },
+            "additionalProperties": False,
+        },
+    },
+}
 
 
 @functools.cache

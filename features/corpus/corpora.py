@@ -2,6 +2,8 @@
 
 import csv
 import io
+import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +12,7 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Split, choose_valid
 from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS, STEM_SUFFIX
+from stemforge.text import decode_text
 
 WAV_SUFFIX = ".wav"
 
@@ -146,23 +149,25 @@ def read_csvs(csvs: Mapping[Split, str], *, root: str, stems: Sequence[str]) -> 
     here: lengths are read from the files). Relative paths start at `root`. A track is
     named after the folder of its mixture, or after the file where that name is taken.
 
+    Spreadsheets and Windows write such files too: UTF-8 with a byte order mark, UTF-16 with one,
+    semicolons or tabs between cells, backslashes in paths, blanks around cells, and empty rows
+    are understood.
+
     Raises:
-        UserError: a file or a column is missing, or a file has no rows.
+        UserError: a file or a column is missing, a file is not text or has no rows, or a row has
+            not the header's cells.
     """
     if not storage.is_folder(root):
         raise UserError(f"corpus.root={root}: no such folder")
+    columns = {MIXTURE: MIX_COLUMN, **{stem: f"{stem}_path" for stem in stems}}
     tracks = []
     for split, path in csvs.items():
         try:
-            text = storage.read_bytes(path).decode()
+            rows = _read_rows(storage.read_bytes(path), tuple(columns.values()))
         except FileNotFoundError:
             raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: no such file") from None
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        columns = {MIXTURE: "mix_path", **{stem: f"{stem}_path" for stem in stems}}
-        for column in columns.values():
-            if not rows or column not in rows[0]:
-                what = f"no column {column}" if rows else "no rows"
-                raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: {what} in it")
+        except ValueError as error:
+            raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: {error}") from None
         for row in rows:
             files = {name: storage.join(root, row[column]) for name, column in columns.items()}
             tracks.append(CorpusTrack(_folder_name(files[MIXTURE]), split, files, {}, True))
@@ -173,8 +178,70 @@ def read_csvs(csvs: Mapping[Split, str], *, root: str, stems: Sequence[str]) -> 
     )
 
 
+MIX_COLUMN = "mix_path"
+SEPARATORS = (",", ";", "\t")  # the last two are Excel's, in Europe and in its "Unicode text"
+
+
+def _read_rows(data: bytes, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The paths of a CSV file by column, a dictionary a row.
+
+    Raises:
+        ValueError: not text, not CSV, or not with these columns; the message is one line.
+    """
+    text = decode_text(data)
+    first = text.lstrip().partition("\n")[0]
+    separator = max(SEPARATORS, key=first.count)  # the first of equals: a comma
+    # strict: without it a quote that is not closed swallows the rest of the file.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows: list[dict[str, str]] = []
+    header: list[str] = []
+    try:
+        for found in reader:
+            cells = [cell.strip() for cell in found]
+            if not any(cells):
+                continue
+            if not header:
+                header = cells
+                _check_header(header, columns)
+                continue
+            if len(cells) < len(header) or any(cells[len(header) :]):
+                raise ValueError(
+                    f"line {reader.line_num}: {len(cells)} cells, but the header has "
+                    f"{len(header)}: complete the row, and put quotes around a cell with "
+                    f"{separator!r} in it"
+                )
+            row = dict(zip(header, cells, strict=False))
+            rows.append({name: _path(row[name], name, reader.line_num) for name in columns})
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: not CSV: {error}: correct the line") from None
+    if not rows:
+        raise ValueError("no rows in it")
+    return rows
+
+
+def _check_header(header: Sequence[str], columns: Sequence[str]) -> None:
+    for column in columns:
+        if header.count(column) != 1:
+            what = "two columns" if column in header else "no column"
+            raise ValueError(f"{what} {column} in it: its first line names {', '.join(header)}")
+
+
+def _path(cell: str, column: str, line: int) -> str:
+    """A path as this machine writes it."""
+    if not cell:
+        raise ValueError(f"line {line}: {column} is empty: name a file, or remove the row")
+    if re.match(r"[A-Za-z]:[\\/]", cell):
+        raise ValueError(
+            f"line {line}: {column}={cell}: a drive of Windows: write the path relative to "
+            "corpus.root"
+        )
+    return cell if not storage.is_local(cell) else cell.replace("\\", "/")
+
+
 def _folder_name(path: str) -> str:
-    return storage.name(storage.parent(path))
+    # Without ".." in it, which is no name; but with symbolic links as they are.
+    whole = os.path.abspath(path) if storage.is_local(path) else path
+    return storage.name(storage.parent(whole)) or _file_name(path)
 
 
 def _file_name(path: str) -> str:

@@ -1,7 +1,11 @@
 """The sources of a track: their names, and sums of them."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from stemforge.errors import UserError
+from stemforge.text import show
 
 if TYPE_CHECKING:
     from stemforge.features.signal.stft import Waveform  # which loads SciPy
@@ -15,6 +19,11 @@ INSTRUMENTAL = "instrumental"  # the mixture less the estimate of the vocals
 NAMES_OF_ACCOMPANIMENT = (ACCOMPANIMENT, INSTRUMENTAL, "no_vocals")
 # Order of the streams in a MUSDB .stem.mp4 file (musdb's configs/mus.yaml, stem_ids).
 MUSDB_STREAMS = {MIXTURE: 0, "drums": 1, "bass": 2, "other": 3, VOCALS: 4}
+PHASE = "mixture_phase"  # in a features folder, the source that holds the mixture's phases
+JOINT = "joint"  # name of a model of several stems
+RESERVED = (MIXTURE, PHASE, JOINT)
+# A stem names files, columns, Keras layers and arguments of a shell: Keras' rule is the narrowest.
+STEM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 STEMS = (VOCALS, "drums", "bass", "other")  # MUSDB18's, in the order of the tables
 
 
@@ -26,6 +35,29 @@ def targets_of(stems: Sequence[str]) -> tuple[str, ...]:
     """
     extra = (ACCOMPANIMENT,) if set(stems) > {VOCALS} else ()
     return tuple(dict.fromkeys((*stems, *extra)))
+
+
+def check_stem_names(names: Iterable[object]) -> None:
+    """Refuses names that stems cannot have.
+
+    Raises:
+        UserError: a name has other characters than stems may have, is reserved, or comes twice;
+            the message begins with it.
+    """
+    seen = set[str]()
+    for name in names:
+        if not isinstance(name, str) or not STEM_NAME.fullmatch(name):
+            raise UserError(
+                f"{show(name)}: not a valid name of a stem: use up to 64 letters (a to z), digits, "
+                "- and _, with a letter or digit in front"
+            )
+        if name in RESERVED:
+            raise UserError(
+                f"{name}: has another meaning, as {', '.join(RESERVED)} have: rename the stem"
+            )
+        if name in seen:
+            raise UserError(f"{name}: two stems have this name: rename one")
+        seen.add(name)
 
 
 def accompaniment(stems: Mapping[str, "Waveform"]) -> "Waveform":

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Split
-from stemforge.features.corpus.sources import MIXTURE
+from stemforge.features.corpus.sources import MIXTURE, PHASE
 from stemforge.features.shards import encoding as enc
 from stemforge.features.shards.encoding import Encoding
 from stemforge.features.shards.examples import parse_example, unframe_record
-from stemforge.features.shards.records import FEATURES_VERSION, INFO, PHASE, index_name, shard_name
+from stemforge.features.shards.records import FEATURES_VERSION, INFO, index_name, shard_name
 from stemforge.features.signal.framing import Framing
 from stemforge.storage import RangeReader
 

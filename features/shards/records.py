@@ -20,7 +20,6 @@ from stemforge.unfinished import finishing, temporary_name
 FEATURES_VERSION = 2
 INFO = "info.json"
 REJECTS = "rejects.parquet"
-PHASE = "mixture_phase"  # the source that holds the mixture's phases
 INDEX = pa.schema(
     [
         ("track", pa.string()),

@@ -14,7 +14,7 @@ from stemforge.features.audio.ffmpeg import AudioError
 from stemforge.features.audio.files import as_stereo, read_audio
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
 from stemforge.features.corpus.manifest import Reject, Split, Track
-from stemforge.features.corpus.sources import MIXTURE
+from stemforge.features.corpus.sources import MIXTURE, PHASE
 from stemforge.features.corpus.track_audio import Files, TrackAudio
 from stemforge.features.shards.blocks import Block, cut_blocks
 from stemforge.features.shards.encoding import (
@@ -25,7 +25,7 @@ from stemforge.features.shards.encoding import (
     to_bytes,
 )
 from stemforge.features.shards.examples import make_example
-from stemforge.features.shards.records import PHASE, RecordFile, index_name, shard_name, write_index
+from stemforge.features.shards.records import RecordFile, index_name, shard_name, write_index
 from stemforge.features.shards.validity import Thresholds, reject_block
 from stemforge.features.signal.framing import Framing
 from stemforge.features.signal.stft import Spectrum, Waveform, magnitude_stft, stft

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from stemforge.errors import UserError
+
 
 @dataclass(frozen=True)
 class Framing:
@@ -20,6 +22,24 @@ class Framing:
     def bins(self) -> int:
         """Bins of the real FFT, length / 2 + 1."""
         return self.length_samples // 2 + 1
+
+    def check(self, bins: int) -> None:
+        """Refuses lengths that windows cannot be added with, and more bins than the FFT has.
+
+        Args:
+            bins: how many of the lowest are used.
+
+        Raises:
+            UserError: it does; the message begins with the field's name.
+        """
+        length, step = self.length_samples, self.step_samples
+        if step < 1 or length % step or length // step < 3:
+            raise UserError(
+                f"frame_step_samples={step}: must divide frame_length_samples={length}, and be at "
+                "most a third of it"
+            )
+        if bins > self.bins:
+            raise UserError(f"bins={bins}: must be at most {self.bins}, the STFT's")
 
     def count(self, samples: int) -> int:
         """Number of whole frames in a signal, without padding."""

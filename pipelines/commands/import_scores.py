@@ -9,6 +9,7 @@ from stemforge.errors import IncompleteError, UserError
 from stemforge.eval.config import ORACLES
 from stemforge.pipelines.console import say
 from stemforge.pipelines.options import check_method_name, local_path
+from stemforge.text import decode_text
 
 
 def add_to(commands: Any) -> None:
@@ -59,11 +60,11 @@ def import_scores(arguments: argparse.Namespace) -> None:
     broken = []
     for path in paths:
         try:
-            text = path.read_text(encoding="utf-8")
-            if not from_json(path.stem, text).frames:
+            file = path.read_bytes()
+            if not from_json(path.stem, file).frames:
                 raise ValueError("no target in it")
-            texts[path.stem] = text
-        except ValueError as error:  # UnicodeDecodeError and JSONDecodeError among them
+            texts[path.stem] = decode_text(file)
+        except ValueError as error:
             broken.append(path)
             say(f"import-scores: {path}: {error}")
     if not texts:

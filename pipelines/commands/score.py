@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
 from stemforge.eval.config import ORACLES, Average, NanPolicy
-from stemforge.features.corpus.sources import STEMS
+from stemforge.features.corpus.sources import STEMS, check_stem_names
 from stemforge.pipelines.options import check_method_name, local_path, split_names
 
 if TYPE_CHECKING:
@@ -174,6 +174,10 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
     )
     stems = split_names(arguments.stems, option="--stems")
+    try:
+        check_stem_names(stems)
+    except UserError as error:
+        raise UserError(f"--stems {error}") from None
     plan = _plan(arguments, name, oracles, stems=stems, out=out)
     carry_out(plan, label="score", processes=arguments.processes)
     found = read_scores(out, read_methods(out))

@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
+from stemforge.features.corpus.sources import JOINT
 from stemforge.pipelines.paths import FEATURES
 from stemforge.train.config import STRATEGIES, STRATEGY
-from stemforge.train.model_files import JOINT
 
 
 def add_to(commands: Any) -> None:

@@ -1,6 +1,7 @@
 """Releases: everything that a user of the models needs, in one folder.
 
 - files: the files of a release and their sums
+- git: the commit of the checkout
 - writing: from the stages' outputs to a release
 - provenance: code, data, parameters and packages that made it
 - model_card: its model card, licence and citation; the texts are in templates/

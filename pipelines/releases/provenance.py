@@ -15,6 +15,7 @@ from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Manifest
 from stemforge.machine import cpu_flags
 from stemforge.pipelines.params import Params
+from stemforge.pipelines.releases.git import git_state
 from stemforge.pipelines.running.extras import REPRO, requirements
 
 LOCK = Path("dvc.lock")
@@ -56,24 +57,6 @@ def collect(
         "machine": {"system": platform.system(), "architecture": platform.machine(),
                     "cpu_flags": [f for f in CPU_FLAGS if f in cpu_flags()]},
     }  # fmt: skip
-
-
-def git_state() -> dict[str, Any]:
-    """The commit, and the files that differ from it (untracked ones too, ignored ones not).
-
-    Raises:
-        UserError: there is no commit.
-    """
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(f"git {arguments[0]}: {done.stderr.strip()}: a release needs a commit")
-        return done.stdout
-
-    commit = git("rev-parse", "HEAD").strip()
-    changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
-    return {"commit": commit, "clean": not changed, "changed": changed}
 
 
 def lock_hashes() -> dict[str, dict[str, str]]:

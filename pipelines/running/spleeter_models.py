@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.features.corpus.sources import check_stem_names
 from stemforge.train.model import Model, save_model
 from stemforge.train.spleeter import checkpoints as spleeter
 from stemforge.train.spleeter.configuration import (
@@ -37,6 +38,11 @@ def import_checkpoint(
     Raises:
         UserError: the checkpoint is unreadable or does not fit, or a stem is there already.
     """
+    if stems is not None:
+        try:
+            check_stem_names(stems)
+        except UserError as error:
+            raise UserError(f"--stems {error}") from None
     values = spleeter.read_checkpoint(checkpoint)
     official = official_configurations()
     if stems is not None:
@@ -48,13 +54,11 @@ def import_checkpoint(
     elif configuration in official:
         chosen = official[configuration]
     else:
+        given = read_json(Path(configuration))
         try:
-            chosen = parse_configuration(read_json(Path(configuration)))
+            chosen = parse_configuration(given)
         except UserError as error:
             raise UserError(f"{configuration}: {error}") from None
-    for stem in chosen.stems:
-        if chosen.stems.count(stem) > 1 or Path(stem).name != stem:
-            raise UserError(f"stem {stem!r}: not a unique folder name: rename it")
     files = storage.visible(checkpoint.glob("*.data-*"), checkpoint)
     provenance = {
         "imported_from": "Spleeter checkpoint",

@@ -10,6 +10,7 @@ from ruamel.yaml.comments import CommentedSeq
 
 from stemforge.errors import UserError
 from stemforge.pipelines.params import read_params
+from stemforge.text import decode_text
 from stemforge.train.spleeter.configuration import PRESET, read_json, training_parameters
 from stemforge.unfinished import finishing
 
@@ -35,8 +36,9 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
     if output.exists():
         raise UserError(f"{output}: already exists: choose another --output, or remove it")
     read_params(base)
+    values = read_json(config)
     try:
-        sections, remarks = training_parameters(read_json(config))
+        sections, remarks = training_parameters(values)
     except UserError as error:
         raise UserError(f"{config}: {error}") from None
     corpus = sections["corpus"]
@@ -48,7 +50,7 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
     sections["train"] = {**PRESET, **given, "preset": None, "init_from": None}
     yaml = YAML()
     yaml.representer.add_representer(type(None), _represent_null)
-    params = yaml.load(base.read_text(encoding="utf-8"))
+    params = yaml.load(decode_text(base.read_bytes()))
     for name in params["train"]["net"].keys() - sections["train"]["net"].keys():
         del params["train"]["net"][name]  # of another kind of net
     for section, values in sections.items():

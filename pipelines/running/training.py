@@ -17,6 +17,7 @@ import stemforge
 from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
 from stemforge.eval.exports.files import write_saved_model
+from stemforge.features.corpus.sources import JOINT
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.machine import has_bfloat16
 from stemforge.pipelines.console import progress, say
@@ -31,7 +32,7 @@ from stemforge.train.cluster import Cluster
 from stemforge.train.config import Optimization, Precision, TrainConfig
 from stemforge.train.dataset import Dataset
 from stemforge.train.model import Model, load_model, save_model, weights_of
-from stemforge.train.model_files import JOINT, WEIGHTS
+from stemforge.train.model_files import WEIGHTS
 from stemforge.train.nets.protocol import Net
 from stemforge.train.spleeter.configuration import PRESET
 from stemforge.train.trainer import Report, Trainer, history_csv, is_finished

@@ -39,7 +39,7 @@ def read_inputs(out: str, method: str, track: str) -> str | None:
     A track that could not be scored has none: the cause, such as a full disk, may no longer exist.
     """
     place = scores_place(out, method, SCORED, track)
-    return scores.read_inputs(_text(place)) if storage.size(place) else None
+    return scores.read_inputs(storage.read_bytes(place)) if storage.size(place) else None
 
 
 def list_scores(folder: str) -> list[tuple[str, str]]:
@@ -90,7 +90,7 @@ def read_scores(folder: str, methods: Iterable[str]) -> Scores:
                 continue  # left by a run that was killed while it replaced it
             raise UserError(f"{folder}: both {other} and {name} are of one track: remove one")
         try:
-            track_scores = scores.from_json(track, _text(storage.join(folder, name)))
+            track_scores = scores.from_json(track, storage.read_bytes(storage.join(folder, name)))
         except ValueError as error:
             remark = Remark("", "not_scored", f"{name}: {error}")
             track_scores = TrackScores(track, {}, remarks=(remark,))
@@ -136,7 +136,3 @@ def say_remarks(found: Scores, *, label: str) -> int:
             say(f"{label}: {method}: {what}: {remark.reason}: {remark.detail}")
             count += remark.reason not in scores.HARMLESS
     return count
-
-
-def _text(place: str) -> str:
-    return storage.read_bytes(place).decode("utf-8", errors="replace")

@@ -11,9 +11,10 @@ from stemforge.features.audio import ffmpeg
 from stemforge.features.corpus import starter
 from stemforge.features.corpus.sources import MIXTURE, STEM_SUFFIX
 from stemforge.features.corpus.stem_files import write_stems
-from stemforge.pipelines.console import run_main
+from stemforge.pipelines.console import run_main, say
 from stemforge.pipelines.params import Starter, read_params
 from stemforge.pipelines.paths import CORPUS_CARD, STARTER
+from stemforge.pipelines.releases.git import head_commit
 from stemforge.pipelines.running.parallel import map_tracks
 from stemforge.pipelines.running.work import explain_empty, publish, work_folder
 
@@ -26,6 +27,10 @@ SMOKE_REMARK = (
 def main() -> None:
     """Writes data/corpus.json, and data/starter (empty where another corpus is named)."""
     params = read_params()
+    try:
+        head_commit()
+    except UserError as error:  # all stages but the last work without
+        say(f"corpus: stage release will fail: {error}")
     root = Path(params.corpus.root)
     is_starter = root == STARTER
     if not is_starter and not root.is_dir():

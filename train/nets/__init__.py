@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stemforge.errors import UserError
+from stemforge.text import show
 from stemforge.train.nets.protocol import Net
 from stemforge.train.nets.unet import UNet
 
@@ -32,7 +33,8 @@ def read_net(values: Any) -> Net:
         raise UserError(f"kind: missing: must be one of {', '.join(sorted(NETS))}")
     kind = values["kind"]
     if not isinstance(kind, str) or kind not in NETS:
-        raise UserError(f"kind={kind}: must be one of {', '.join(sorted(NETS))}")
+        given = kind if isinstance(kind, str) else show(kind)
+        raise UserError(f"kind={given}: must be one of {', '.join(sorted(NETS))}")
     fields = {name: value for name, value in values.items() if name != "kind"}
     if problems := [*_problems(NETS[kind], fields)]:
         raise UserError("; ".join(problems))
@@ -49,12 +51,12 @@ def _problems(kind: type[Net], fields: dict[str, Any]) -> Iterator[str]:
             continue
         value, hint = fields[name], hints[name]
         if get_origin(hint) is Literal:
-            if value not in get_args(hint):
-                yield f"{name}={value!r}: must be one of {', '.join(map(str, get_args(hint)))}"
+            if not isinstance(value, str) or value not in get_args(hint):
+                yield f"{name}={show(value)}: must be one of {', '.join(map(str, get_args(hint)))}"
             continue
         accepted = (int, float) if hint is float else hint
         if not isinstance(value, accepted) or isinstance(value, bool) != (hint is bool):
-            yield f"{name}={value!r}: must be of type {hint.__name__}"
+            yield f"{name}={show(value)}: must be of type {hint.__name__}"
     for name in fields:
         if name not in names:
             yield f"{name}: unknown key"

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemforge.errors import UserError
+from stemforge.text import show
 from stemforge.train.config import InferencePrecision, Precision
 
 if TYPE_CHECKING:
     import keras
 
 Library = Literal["onednn", "xnnpack"]  # which library runs the operations: TensorFlow's, LiteRT's
+MOST = 2**31 - 1  # the largest size of a tensor's axis that LiteRT knows
 Weights = Mapping[str, NDArray[np.float32]]  # by name, as a model directory holds them
 
 
@@ -80,8 +82,10 @@ class Net:
         """
         for name in ("frames", "bins"):
             value = getattr(self, name)
-            if value < 1 or value % self.multiple:
-                raise UserError(f"{name}={value}: must be a positive multiple of {self.multiple}")
+            if not 1 <= value <= MOST or value % self.multiple:
+                raise UserError(
+                    f"{name}={show(value)}: must be a positive multiple of {self.multiple}"
+                )
 
     def resized(self, *, frames: int | None = None, bins: int | None = None) -> Self:
         """The net for inputs of another size, with the same weights.

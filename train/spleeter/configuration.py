@@ -1,7 +1,7 @@
 """Converts Spleeter's JSON configurations into our nets and parameters."""
 
 import dataclasses
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,10 @@ from typing import Any
 
 from stemforge.errors import UserError
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
+from stemforge.features.corpus.sources import JOINT, check_stem_names
+from stemforge.features.signal.framing import Framing
+from stemforge.text import parse_json, show
 from stemforge.train.config import LossName, OptimizerName
-from stemforge.train.model_files import JOINT
 from stemforge.train.nets.unet import Activation, Head, UNet
 
 DEPTH = 6
@@ -59,6 +61,13 @@ FIXED = {
     "separation_exponent": 2,
     "mask_extension": "zeros",
 }
+# All keys that a configuration may have.
+KNOWN = frozenset({
+    *WITHOUT_EFFECT, *FIXED,
+    *("model", "instrument_list", "frame_length", "frame_step", "T", "F"),
+    *("optimizer", "learning_rate", "save_checkpoints_steps", "train_csv", "validation_csv"),
+    *("batch_size", "train_max_steps", "loss_type", "random_seed", "save_summary_steps"),
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,12 +104,14 @@ def spleeter_preset(optimizer: object) -> dict[str, Any]:
     Raises:
         UserError: Spleeter has no such optimizer.
     """
-    if optimizer not in RATES:
-        raise UserError(f"optimizer={optimizer}: not supported; supported: {', '.join(RATES)}")
+    if not isinstance(optimizer, str) or optimizer not in RATES:
+        raise UserError(
+            f"optimizer={show(optimizer)}: not supported; supported: {', '.join(RATES)}"
+        )
     net = make_net("elu", "elu").fields()
     for name in ("bins", "head"):
         del net[name]
-    return {**PRESET, "net": net, "learning_rate": RATES[str(optimizer)]}
+    return {**PRESET, "net": net, "learning_rate": RATES[optimizer]}
 
 
 def official_configurations() -> dict[str, Configuration]:
@@ -124,11 +135,11 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: it is missing or not a JSON object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: not a JSON object")
     return data
@@ -141,37 +152,39 @@ def parse_configuration(data: Mapping[str, Any]) -> Configuration:
         UserError: a key is missing, or its value is not supported.
     """
     for key in ("sample_rate", "n_channels"):
-        if data.get(key) != FIXED[key]:
-            raise UserError(f"{key}={data.get(key)}: only {FIXED[key]} is supported")
-    try:
-        model = dict(data["model"])
-        head = _look_up(HEADS, "model.type", model.pop("type"))
-        shape = dict(model.pop("params", {}))
-        _refuse_rest(model, "model.")
-        filters = list(shape.pop("conv_n_filters", FILTERS))
-        if filters != [filters[0] * 2**level for level in range(DEPTH)]:
-            raise UserError(
-                f"conv_n_filters={filters}: not supported; supported: six numbers, each twice "
-                "the one before"
-            )
-        encoder = shape.pop("conv_activation", "LeakyReLU")
-        decoder = shape.pop("deconv_activation", "ReLU")
-        _refuse_rest(shape, "model.params.")
-        net = UNet(
-            frames=data["T"],
-            bins=data["F"],
-            width=filters[0],
-            depth=DEPTH,
-            norm="affine",
-            dropout=0.0,
-            encoder_activation=_look_up(ACTIVATIONS, "conv_activation", encoder),
-            decoder_activation=_look_up(ACTIVATIONS, "deconv_activation", decoder),
-            head=head,
+        _check_fixed(key, data.get(key))
+    model = dict(_take(data, "model", dict))
+    head = _look_up(HEADS, "model.type", _take(model, "type", str))
+    shape = dict(_take(model, "params", dict, {}))
+    _refuse_rest({k: v for k, v in model.items() if k not in ("type", "params")}, "model.")
+    filters = shape.pop("conv_n_filters", FILTERS)
+    if not _is_doubling(filters):
+        raise UserError(
+            f"conv_n_filters={show(filters)}: not supported; supported: six numbers, each twice "
+            "the one before"
         )
-        stems = tuple(data["instrument_list"])
-        return Configuration(stems, net, data["frame_length"], data["frame_step"])
-    except KeyError as error:
-        raise UserError(f"no key {error}") from None
+    encoder = shape.pop("conv_activation", "LeakyReLU")
+    decoder = shape.pop("deconv_activation", "ReLU")
+    _refuse_rest(shape, "model.params.")
+    net = UNet(
+        frames=_take(data, "T", int),
+        bins=_take(data, "F", int),
+        width=filters[0],
+        depth=DEPTH,
+        norm="affine",
+        dropout=0.0,
+        encoder_activation=_look_up(ACTIVATIONS, "conv_activation", encoder),
+        decoder_activation=_look_up(ACTIVATIONS, "deconv_activation", decoder),
+        head=head,
+    )
+    stems = _take(data, "instrument_list", list)
+    try:
+        check_stem_names(stems)
+    except UserError as error:
+        raise UserError(f"instrument_list: {error}") from None
+    framing = Framing(_take(data, "frame_length", int), _take(data, "frame_step", int))
+    framing.check(net.bins)
+    return Configuration(tuple(stems), net, framing.length_samples, framing.step_samples)
 
 
 def training_parameters(data: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -187,58 +200,78 @@ def training_parameters(data: Mapping[str, Any]) -> tuple[dict[str, dict[str, An
     Raises:
         UserError: a key is missing, or a key or value is not supported.
     """
-    rest = dict(data)
-    configuration = parse_configuration(rest)
+    configuration = parse_configuration(data)
     remarks = [
-        f"{key}={rest.pop(key)}: {why}" for key, why in WITHOUT_EFFECT.items() if key in rest
+        f"{key}={show(data[key])}: {why}" for key, why in WITHOUT_EFFECT.items() if key in data
     ]
     for key, value in FIXED.items():
-        if rest.get(key, value) != value:
-            raise UserError(f"{key}={rest[key]}: only {value} is supported")
-        rest.pop(key, None)
-    for key in ("model", "instrument_list", "frame_length", "frame_step", "T", "F"):
-        del rest[key]
-    try:
-        optimizer = _look_up(OPTIMIZERS, "optimizer", rest.pop("optimizer", "Adam"))
-        rate = float(rest.pop("learning_rate"))
-        every = rest.pop("save_checkpoints_steps")
-        corpus = {
-            "train_csv": rest.pop("train_csv"),
-            "validation_csv": rest.pop("validation_csv"),
-            "stems": list(configuration.stems),
-        }
-        net = configuration.net.fields()
-        features = {
-            "frame_length_samples": configuration.frame_length_samples,
-            "frame_step_samples": configuration.frame_step_samples,
-            "bins": net.pop("bins"),
-        }
-        train = {
-            "net": net,
-            "models": [JOINT] if configuration.net.needs_joint else list(configuration.stems),
-            "sampling": "songs",
-            "batch_size": rest.pop("batch_size", 8),
-            "steps": rest.pop("train_max_steps"),
-            "loss": _look_up(LOSSES, "loss_type", rest.pop("loss_type", "L1_mask")),
-            "optimizer": optimizer,
-            "learning_rate": RATES["adadelta"] if optimizer == "adadelta" else rate,
-            "seed": rest.pop("random_seed"),
-            "log_every_steps": rest.pop("save_summary_steps"),
-            "validate_every_steps": every,
-            "checkpoint_every_steps": every,
-        }
-    except KeyError as error:
-        raise UserError(f"no key {error}") from None
-    _refuse_rest(rest, "")
+        _check_fixed(key, data.get(key, value))
+    _refuse_rest({key: value for key, value in data.items() if key not in KNOWN}, "")
+    optimizer = _look_up(OPTIMIZERS, "optimizer", data.get("optimizer", "Adam"))
+    rate = float(_take(data, "learning_rate", float))
+    every = _take(data, "save_checkpoints_steps", int)
+    net = configuration.net.fields()
+    corpus = {
+        "train_csv": _take(data, "train_csv", str),
+        "validation_csv": _take(data, "validation_csv", str),
+        "stems": list(configuration.stems),
+    }
+    features = {
+        "frame_length_samples": configuration.frame_length_samples,
+        "frame_step_samples": configuration.frame_step_samples,
+        "bins": net.pop("bins"),
+    }
+    train = {
+        "net": net,
+        "models": [JOINT] if configuration.net.needs_joint else list(configuration.stems),
+        "sampling": "songs",
+        "batch_size": _take(data, "batch_size", int, 8),
+        "steps": _take(data, "train_max_steps", int),
+        "loss": _look_up(LOSSES, "loss_type", data.get("loss_type", "L1_mask")),
+        "optimizer": optimizer,
+        "learning_rate": RATES["adadelta"] if optimizer == "adadelta" else rate,
+        "seed": _take(data, "random_seed", int),
+        "log_every_steps": _take(data, "save_summary_steps", int),
+        "validate_every_steps": every,
+        "checkpoint_every_steps": every,
+    }
     return {"corpus": corpus, "features": features, "train": train}, remarks
 
 
+def _take(data: Mapping[str, Any], key: str, kind: type, default: object = None) -> Any:
+    """The value of a key, of one type; a whole number counts as a float.
+
+    Raises:
+        UserError: it is missing and has no default, or of another type.
+    """
+    if key not in data and default is None:
+        raise UserError(f"no key {key!r}")
+    value = data.get(key, default)
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or isinstance(value, bool) or value in (math.inf, -math.inf):
+        words = {int: "a whole number", float: "a number", str: "a text", list: "a list"}
+        raise UserError(f"{key}={show(value)}: must be {words.get(kind, 'an object')}")
+    return value
+
+
+def _is_doubling(filters: object) -> bool:
+    if not isinstance(filters, list) or not filters or type(filters[0]) is not int:
+        return False
+    return filters == [filters[0] * 2**level for level in range(DEPTH)]
+
+
+def _check_fixed(key: str, value: object) -> None:
+    if value != FIXED[key]:
+        raise UserError(f"{key}={show(value)}: only {FIXED[key]} is supported")
+
+
 def _look_up(table: Mapping[str, Any], key: str, value: Any) -> Any:
-    if value not in table:
-        raise UserError(f"{key}={value}: not supported; supported: {', '.join(table)}")
+    if not isinstance(value, str) or value not in table:
+        given = value if isinstance(value, str) else show(value)
+        raise UserError(f"{key}={given}: not supported; supported: {', '.join(table)}")
     return table[value]
 
 
 def _refuse_rest(rest: Mapping[str, Any], prefix: str) -> None:
     for key, value in rest.items():
-        raise UserError(f"{prefix}{key}={value}: not supported")
+        raise UserError(f"{prefix}{key}={show(value)}: not supported")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from stemforge.errors import UserError
+from stemforge.text import show
 from stemforge.train.config import InferencePrecision, Precision
 from stemforge.train.nets.protocol import Library, Lowered, Net, Weights
 
@@ -70,11 +71,12 @@ class UNet(Net):
         Raises:
             UserError: a field is out of its range, or a size is not a multiple of 2 ** depth.
         """
-        for name, least in (("width", 1), ("depth", 2)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name}={getattr(self, name)}: must be {least} or more")
+        # At depth 16 the shortest part is half an hour.
+        for name, least, most in (("width", 1, 4096), ("depth", 2, 16)):
+            if not least <= (value := getattr(self, name)) <= most:
+                raise UserError(f"{name}={show(value)}: must be {least} to {most}")
         if not 0.0 <= self.dropout < 1.0:
-            raise UserError(f"dropout={self.dropout}: must be 0 or more and below 1")
+            raise UserError(f"dropout={show(self.dropout)}: must be 0 or more and below 1")
         super().check()
 
     def build(
