@@ -316,6 +316,7 @@ def test_others_scores_are_brought_in(
     said = capsys.readouterr().err
     assert "C - Three.json: Expecting value" in said
     assert "2 tracks in scores/TAU9" in said
+    assert "1 of 3 files were left out" in said
     score(estimates, corpus, *TWO, "--baseline", "TAU9")
     found = pd.read_csv("scores/leaderboard.csv").set_index(["method", "target"])
     assert found.loc[("TAU9", "drums"), "tracks"] == 2
