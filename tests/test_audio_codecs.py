@@ -149,3 +149,12 @@ def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     for codec in ("wav", "flac", "mp3", "opus"):  # a disk without room
         with pytest.raises((UserError, OSError)):
             write(Path("/dev/full"), silence, codec, 48000)  # type: ignore[arg-type]
+
+
+def test_a_long_piece_of_vorbis(tmp_path: Path) -> None:
+    """libsndfile itself would end the process."""
+    waveform = np.zeros((2**21, 2), np.float32)
+    path = tmp_path / "a.ogg"
+    with open_output(path, codec="ogg", channels=2, sample_rate_hz=192_000) as writer:
+        assert writer.write(waveform) == 0
+    assert soundfile.info(path).frames == 2**21

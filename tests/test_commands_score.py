@@ -320,6 +320,7 @@ def test_others_scores_are_brought_in(
     said = capsys.readouterr().err
     assert "C - Three.json: not JSON: Expecting value" in said
     assert "2 tracks in scores/TAU9" in said
+    assert "1 of 3 files were left out" in said
     run("import-scores", "TAU9", "theirs", "--output", "memory://bucket/scores", code=1)
     copied = storage.list_files("memory://bucket/scores")
     assert copied == [

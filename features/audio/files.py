@@ -291,6 +291,10 @@ def _to_integers(waveform: Waveform, subtype: Subtype) -> tuple[NDArray[np.float
     return integers, int(np.count_nonzero(integers != rounded))
 
 
+# libsndfile keeps what it is given for Vorbis on the stack: 2^21 samples end the process.
+MAX_WRITE_SAMPLES = 2**16
+
+
 class WavWriter:
     """A WAV file being written.
 
@@ -306,7 +310,8 @@ class WavWriter:
     def write(self, waveform: Waveform) -> int:
         """Appends float32 [samples, channels]; returns how many values were clipped."""
         if self._subtype == "FLOAT":
-            self._file.write(waveform)
+            for start in range(0, len(waveform), MAX_WRITE_SAMPLES):
+                self._file.write(waveform[start : start + MAX_WRITE_SAMPLES])
             return 0
         # Integers of our own: libsndfile would scale by 2^15 - 1.
         integers, clipped = _to_integers(waveform, self._subtype)

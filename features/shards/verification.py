@@ -13,6 +13,7 @@ from stemforge.features.shards.examples import parse_example, unframe_record
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.features.shards.records import INFO, REJECTS, index_name, shard_name
 from stemforge.storage import RangeReader
+from stemforge.unfinished import is_temporary
 
 CHUNK_BYTES = 2**22
 
@@ -52,8 +53,9 @@ def find_damage(root: str, *, progress: Callable[[int], object]) -> Iterator[str
                 f"{split}: {part['blocks_kept']} blocks kept and {rejected} rejected, but "
                 f"{part['blocks_cut']} cut"
             )
-    for name in storage.list_files(root):
-        if name not in expected:
+    for name in storage.list_files(root, hidden=True):
+        # An unfinished shard is damage, and what macOS leaves is none.
+        if name not in expected and (is_temporary(name) or not storage.is_hidden(name)):
             yield f"{name}: not named in {INFO}"
 
 

@@ -96,9 +96,10 @@ def _rows(table: pd.DataFrame, stems: list[str]) -> list[dict[str, Any]]:
     cells = {(row["method"], row["target"]): row for row in table.to_dict("records")}
 
     def cell(method: str, stem: str) -> str:
-        if (method, stem) not in cells:
+        row = cells.get((method, stem), {})
+        sdr, low, high = (float(row.get(f"SDR{x}", math.nan)) for x in ("", "_low", "_high"))
+        if math.isnan(sdr):
             return "-"
-        sdr, low, high = (float(cells[method, stem][f"SDR{x}"]) for x in ("", "_low", "_high"))
         interval = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
         return f"{sdr:.2f}{interval}"
 

@@ -6,6 +6,7 @@ The folder holds models, exports, scores and leaderboard, a model card, where al
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from stemforge.errors import UserError
 from stemforge.eval.config import MODEL
 from stemforge.eval.exports.bounds import PARITY
 from stemforge.eval.scoring.scores import FRAME_TABLE, WHOLE_TABLE
-from stemforge.features.corpus.manifest import read_manifest
+from stemforge.features.corpus.manifest import Track, read_manifest
 from stemforge.pipelines.console import say
 from stemforge.pipelines.params import Params
 from stemforge.pipelines.paths import CORPUS_CARD, EXPORTS, LEADERBOARD, MODELS, SCORES, TRACKS
@@ -49,7 +50,7 @@ def write_release(
         raise UserError(f"uncommitted changes ({changed}): commit them, or add --allow-dirty")
     metrics = _read_json(LEADERBOARD / "metrics.json")
     parity = _read_json(EXPORTS / PARITY)
-    _check_complete(params, metrics, parity)
+    check_complete(read_manifest(TRACKS).split("test"), params.corpus.stems, metrics, parity)
     if not by_dvc and (stale := provenance.stale_stages(but="release")):
         raise UserError(f"out of date: {', '.join(stale)}: run `dvc repro` first")
     with work_folder("release", str(out)) as work:
@@ -85,15 +86,24 @@ def _record(params: Params) -> dict[str, Any]:
     )
 
 
-def _check_complete(params: Params, metrics: dict[str, Any], parity: dict[str, Any]) -> None:
+def check_complete(
+    tracks: Sequence[Track], stems: Sequence[str], metrics: dict[str, Any], parity: dict[str, Any]
+) -> None:
     """Refuses what was not measured.
+
+    Args:
+        tracks: the test tracks. A stem that is silent in all of them can have no score.
+        stems: their names.
+        metrics: of leaderboard/metrics.json.
+        parity: of exports/parity.json.
 
     Raises:
         UserError: a stem without a score, or an exported file without parity.
     """
     ours = metrics.get(MODEL, {})
-    for stem in params.corpus.stems:
-        if ours.get(stem, {}).get("SDR") is None:
+    for stem in stems:
+        is_silent = not any(track.source(stem).peak for track in tracks)
+        if ours.get(stem, {}).get("SDR") is None and not is_silent:
             raise UserError(
                 f"{LEADERBOARD}/metrics.json: no score of {stem}: run `dvc repro` first"
             )
