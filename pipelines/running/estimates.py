@@ -71,11 +71,11 @@ def write_estimates(
         for stem, path in paths.items():
             temporary[stem].replace(path)
     except BaseException:
-        with suppress(OSError):  # the first error is the one to report
-            for path in temporary.values():
+        for path in temporary.values():
+            with suppress(OSError):  # the first error is the one to report
                 path.unlink(missing_ok=True)
-            for folder in made:
-                if folder.exists() and not any(folder.iterdir()):
-                    folder.rmdir()
+        for folder in made:
+            with suppress(OSError):  # not empty, or never made
+                folder.rmdir()
         raise
     return clipped
