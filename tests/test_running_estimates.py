@@ -24,7 +24,11 @@ def parts(reached: list[str]) -> Iterator[dict[str, np.ndarray]]:
         ({"codec": "ogg", "sample_rate_hz": 352800}, "ogg: 352800 Hz is not supported", []),
         ({"codec": "mp3", "channels": 6}, "mp3: 6 channels are not supported; at most 2", []),
         ({}, "the song is damaged", ["separation", "end"]),
-        ({"folder": "taken/song"}, "taken/song: cannot be made, because a file is in its", []),
+        (
+            {"folder": "taken/song"},
+            "taken/song/drums: cannot be made, because a file is in its",
+            [],
+        ),
     ],
 )
 def test_what_fails_leaves_no_file_and_no_folder(
@@ -33,7 +37,7 @@ def test_what_fails_leaves_no_file_and_no_folder(
     Path("taken").touch()
     values: dict[str, Any] = {"codec": "wav", "channels": 2, "sample_rate_hz": 44100} | changed
     folder = Path(values.pop("folder", "new/song"))
-    paths = {stem: folder / f"{stem}.wav" for stem in ("drums", "vocals")}
+    paths = {stem: folder / stem / "song.wav" for stem in ("drums", "vocals")}
     found: list[str] = []
     with pytest.raises(UserError, match=problem):
         write_estimates(paths, parts(found), **values)
