@@ -102,23 +102,11 @@ def open_streams() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream: TextIO | None = getattr(sys, name)
         if stream is None:
-            _open_nowhere(number)
             stream = open(os.devnull, "w" if number else "r", encoding="utf-8")  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)  # as the standard streams are
             setattr(sys, name, stream)
         if number and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _open_nowhere(number: int) -> None:
-    try:
-        os.fstat(number)
-    except OSError:  # closed, and nothing has taken its number
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        if nowhere == number:
-            os.set_inheritable(number, True)  # as the standard streams are
-        else:
-            os.dup2(nowhere, number)
-            os.close(nowhere)
 
 
 @contextmanager

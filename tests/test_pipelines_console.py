@@ -110,6 +110,7 @@ def test_a_closed_streams_number_goes_to_no_file(tmp_path: Path) -> None:
         "import os, sys\n"
         "from stemforge.pipelines.console import run_main\n"
         "def work():\n"
+        "    assert all(map(os.get_inheritable, range(3)))\n"
         "    with open(sys.argv[1], 'w') as file:\n"
         "        os.write(2, b'a message from C')\n"
         "        file.write('music')\n"

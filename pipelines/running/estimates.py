@@ -44,7 +44,7 @@ def write_estimates(
     made: list[Path] = []
     try:
         for path in paths.values():
-            made += [folder for folder in path.parents if not folder.exists()]
+            made += [folder for folder in reversed(path.parents) if not folder.exists()]
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError):
@@ -71,11 +71,11 @@ def write_estimates(
         for stem, path in paths.items():
             temporary[stem].replace(path)
     except BaseException:
-        with suppress(OSError):  # the first error is the one to report
-            for path in temporary.values():
+        for path in temporary.values():
+            with suppress(OSError):  # the first error is the one to report
                 path.unlink(missing_ok=True)
-            for folder in made:
-                if folder.exists() and not any(folder.iterdir()):
-                    folder.rmdir()
+        for folder in reversed(made):
+            with suppress(OSError):  # not empty, or never made
+                folder.rmdir()
         raise
     return clipped
