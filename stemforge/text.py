@@ -46,7 +46,7 @@ def parse_json(data: bytes) -> Any:
     except UnicodeEncodeError:
         raise ValueError("not JSON: half of a surrogate pair (\\ud800 and the like)") from None
     except ValueError as error:  # JSONDecodeError, and integers of thousands of digits
-        raise ValueError(f"not JSON: {error}") from None
+        raise ValueError(f"not JSON: {brief(error)}") from None
     return value
 
 
@@ -56,3 +56,9 @@ def show(value: object) -> str:
         return reprlib.repr(value)
     except ValueError:  # an integer of thousands of digits
         return f"a very large {type(value).__name__}"
+
+
+def brief(text: object, most: int = 300) -> str:
+    """Words of someone's file, or of a library about it, on one line of a bounded length."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else f"{line[:most]} ..."

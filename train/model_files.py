@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stemforge.errors import UserError
 from stemforge.features.corpus.sources import JOINT, check_stem_names
 from stemforge.features.signal.framing import Framing
-from stemforge.text import parse_json, show
+from stemforge.text import brief, parse_json, show
 from stemforge.train.nets import FIRST_KIND, read_net
 from stemforge.train.nets.protocol import MOST
 
@@ -168,7 +168,9 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
         *(OSError, EOFError, ValueError, NotImplementedError, RuntimeError),
         *(zipfile.BadZipFile, zlib.error),
     ) as error:
-        raise UserError(f"{path}: not readable: {error}: copy or train the model again") from None
+        raise UserError(
+            f"{path}: not readable: {brief(error)}: copy or train the model again"
+        ) from None
 
 
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np.float32]:
