@@ -369,8 +369,7 @@ def read_params(path: Path = PARAMS) -> Params:
     try:
         data: Any = YAML(typ="safe").load(text)
     except Exception as error:  # YAMLError, and whatever a value raises that does not fit its tag
-        why = brief(error) or type(error).__name__
-        raise UserError(f"{path}: not YAML: {why}") from None
+        raise UserError(f"{path}: not YAML: {brief(error)}") from None
     try:
         return Params.model_validate(data)
     except ValidationError as error:

@@ -61,4 +61,6 @@ def show(value: object) -> str:
 def brief(text: object, most: int = 300) -> str:
     """Words of someone's file, or of a library about it, on one line of a bounded length."""
     line = " ".join(str(text).split())
+    if not line and isinstance(text, Exception):
+        return type(text).__name__
     return line if len(line) <= most else f"{line[:most]} ..."

@@ -181,6 +181,9 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np
     Raises:
         ValueError: it is of another type, or its length is not what its header says.
     """
+    size = os.fstat(archive.fp.fileno()).st_size  # type: ignore[union-attr]  # it is open
+    if member.compress_size > size:  # zipfile would ask for as much memory
+        raise ValueError(f"{member.filename}: longer than the file")
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         if version != (1, 0):
