@@ -104,7 +104,11 @@ def _check_index(root: str, split: Split, shard: int, shards: int) -> Iterator[t
     for row in rows:
         file = shard_name(split, row["source"], shard, shards)
         if file not in readers:
-            readers[file] = RangeReader(storage.join(root, file))
+            try:
+                readers[file] = RangeReader(storage.join(root, file))
+            except FileNotFoundError:
+                yield f"{file}: no such file, but {name} names it", 1
+                continue
         fields = read_record(readers[file].read(row["offset"], row["length"]))
         where = f"{file}: record at byte {row['offset']}"
         if fields is None:
