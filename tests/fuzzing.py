@@ -135,9 +135,9 @@ def read_spleeter_json(folder: Path) -> None:
     from stemforge.pipelines.running.spleeter_params import import_config
 
     output = folder / "out.yaml"
-    output.unlink(missing_ok=True)
     base = Path(__file__).resolve().parent.parent / "params.yaml"
     import_config(folder / "config.json", output, data=str(folder), base=base)
+    output.unlink()
 
 
 def read_checkpoint(folder: Path) -> None:

@@ -43,8 +43,8 @@ def read_checkpoint(folder: Path) -> dict[str, NDArray[Any]]:
     try:
         reader = tf.train.load_checkpoint(newest)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    # IndexError: a short file; the others: damage.
-    except (tf.errors.OpError, RuntimeError, IndexError, ValueError, TypeError) as error:
+    # IndexError: a short file; MemoryError: what a damaged one asks for; the others: damage.
+    except (tf.errors.OpError, RuntimeError, IndexError, ValueError, MemoryError) as error:
         raise UserError(f"{newest}: not a readable checkpoint: {brief(error)}") from None
 
 
