@@ -40,7 +40,10 @@ def parse_json(data: bytes) -> Any:
     try:
         value = json.loads(text)
         if "\\u" in text:  # half of a surrogate pair can be neither printed nor written
-            json.dumps(value, ensure_ascii=False).encode()
+            written = json.dumps(value, ensure_ascii=False)
+            written.encode()
+            if "\\u0000" in written:  # no name of a file holds it
+                raise ValueError("a zero character in a text")
     except RecursionError:
         raise ValueError("not JSON that can be read: nested too deeply") from None
     except UnicodeEncodeError:
