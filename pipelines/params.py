@@ -24,7 +24,7 @@ from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.releases.files import NAME, VERSION
 from stemforge.pipelines.releases.git import head_commit
-from stemforge.text import decode_text, show
+from stemforge.text import brief, decode_text, show
 from stemforge.train.config import LossName, OptimizerName, Precision, Schedule
 from stemforge.train.nets import read_net
 from stemforge.train.nets.protocol import Net
@@ -369,12 +369,12 @@ def read_params(path: Path = PARAMS) -> Params:
     try:
         data: Any = YAML(typ="safe").load(text)
     except Exception as error:  # YAMLError, and whatever a value raises that does not fit its tag
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: not YAML: {why}") from None
+        raise UserError(f"{path}: not YAML: {brief(error)}") from None
     try:
         return Params.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"{path}: {'; '.join(map(_explain, error.errors()))}") from None
+        why = brief("; ".join(map(_explain, error.errors())), most=1500)
+        raise UserError(f"{path}: {why}") from None
 
 
 def _explain(problem: Any) -> str:

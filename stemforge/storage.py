@@ -132,18 +132,20 @@ class RangeReader:
         self._file: BinaryIO | None = None
         if is_local(place):
             self._file = Path(place).open("rb", buffering=0)  # noqa: SIM115 (open as long as self)
+            self._bytes = os.fstat(self._file.fileno()).st_size
         elif (found := size(place)) is None:
             raise FileNotFoundError(errno.ENOENT, "no such file", place)
         else:
             self._bytes = found
 
     def read(self, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset`; fewer at the end of the file."""
-        if self._file is not None:
-            return os.pread(self._file.fileno(), length, offset)
-        end = min(offset + length, self._bytes)  # a request beyond the end is refused
-        if offset >= end:
+        """`length` bytes from `offset`; fewer at the end of the file, none before its start."""
+        # A request beyond the end is refused elsewhere, and asks for memory here.
+        end = min(offset + length, self._bytes)
+        if not 0 <= offset < end:
             return b""
+        if self._file is not None:
+            return os.pread(self._file.fileno(), end - offset, offset)
         with _remote(self._place) as (file_system, path):
             return bytes(file_system.cat_file(path, start=offset, end=end))
 

@@ -40,13 +40,16 @@ def parse_json(data: bytes) -> Any:
     try:
         value = json.loads(text)
         if "\\u" in text:  # half of a surrogate pair can be neither printed nor written
-            json.dumps(value, ensure_ascii=False).encode()
+            written = json.dumps(value, ensure_ascii=False)
+            written.encode()
+            if "\\u0000" in written:  # no name of a file holds it
+                raise ValueError("a zero character in a text")
     except RecursionError:
         raise ValueError("not JSON that can be read: nested too deeply") from None
     except UnicodeEncodeError:
         raise ValueError("not JSON: half of a surrogate pair (\\ud800 and the like)") from None
     except ValueError as error:  # JSONDecodeError, and integers of thousands of digits
-        raise ValueError(f"not JSON: {error}") from None
+        raise ValueError(f"not JSON: {brief(error)}") from None
     return value
 
 
@@ -56,3 +59,11 @@ def show(value: object) -> str:
         return reprlib.repr(value)
     except ValueError:  # an integer of thousands of digits
         return f"a very large {type(value).__name__}"
+
+
+def brief(text: object, most: int = 300) -> str:
+    """Words of someone's file, or of a library about it, on one line of a bounded length."""
+    line = " ".join(str(text).split())
+    if not line and isinstance(text, Exception):
+        return type(text).__name__
+    return line if len(line) <= most else f"{line[:most]} ..."

@@ -33,6 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--share", type=int, metavar="N", help="run one in N tests, others with each commit, "
         "beside those marked `always`",
     )  # fmt: skip
+    parser.addoption(
+        "--fuzz-s", type=float, default=600.0, metavar="S", help="how long the slow tests damage "
+        "files for each reader (default: %(default)s)",
+    )  # fmt: skip
 
 
 @pytest.hookimpl(trylast=True)  # after -m has selected

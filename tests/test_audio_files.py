@@ -158,7 +158,7 @@ def test_joined_files_of_other_formats(
 @pytest.mark.parametrize(
     ("ending", "options"),
     [
-        ("mp3", ()), ("wav", ()), ("wav", ("-rf64", "always")), ("w64", ()), ("aiff", ()),
+        ("mp3", ()), ("wav", ()), ("wav", ("-rf64", "always")), ("aiff", ()),
         ("flac", ()), ("wv", ()), ("mkv", ("-c:a", "aac")),
         ("m4a", ("-c:a", "aac", "-movflags", "+faststart")),
     ],

@@ -50,7 +50,11 @@ TOUCHED = {
 }
 # Documented, but for the whole process: who ends it at once, and who sees all threads' errors.
 PROCESS_WIDE = {
-    "_exit": {"pipelines/running/beam_workers.py", "pipelines/running/work.py"},
+    "_exit": {
+        "pipelines/running/beam_workers.py",
+        "pipelines/running/parallel.py",
+        "pipelines/running/work.py",
+    },
     "excepthook": {"pipelines/running/beam_workers.py"},
 }
 

@@ -21,6 +21,7 @@ from tests.conftest import ROOT
 COMMON = {
     "errors",
     "machine",
+    "parquet",
     "quiet",
     "storage",
     "tensorflow",

@@ -262,7 +262,7 @@ def test_damaged_and_missing_checkpoints(
     assert (card["stems"], card["net"].decoder_activation) == (["b"], "elu")
     shutil.rmtree(tmp_path / "out")
     assert cli.main([*command, "--stems", "a,a", "--activation", "elu"]) == 2
-    assert "--stems a: two stems have this name" in capsys.readouterr().err
+    assert "--stems a,a: a is there twice" in capsys.readouterr().err
     assert cli.main([*command, "--stems", "a,b"]) == 2
     assert "--stems needs --activation" in capsys.readouterr().err
     data = next((tmp_path / "c").glob("model.data-*"))

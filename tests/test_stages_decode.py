@@ -1,5 +1,6 @@
 """Stages run one by one in an empty folder, with what users get wrong."""
 
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -202,3 +203,24 @@ def test_work_in_progress_is_found_again_and_stale_work_is_not(in_tmp: Path) -> 
         Path("out/old").touch()
         work.publish(other / "result", Path("out"))
     assert [path.name for path in Path("out").iterdir()] == ["new"]
+
+
+def test_stage_corpus_names_a_package_that_a_later_stage_lacks(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name in ("tensorflow-cpu", "jinja2"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "2.21" if name == "tensorflow" else known(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert run_main(corpus.main) == 2
+    line = capsys.readouterr().err
+    # Not tensorflow-cpu: the build for GPUs does as well.
+    assert line == ("stemforge: error: jinja2 is not installed: pip install 'stemforge[repro]'\n")
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    monkeypatch.delitem(sys.modules, "stemforge.pipelines.running.extras")
+    assert run_main(corpus.main) == 2
+    assert "dvc repro needs packaging, which is not installed" in capsys.readouterr().err

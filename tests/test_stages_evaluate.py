@@ -68,8 +68,11 @@ def test_rejects_go_into_the_tables(project: Path, capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert run_main(leaderboard.main) == 0
     page, said = capsys.readouterr()
-    assert "leaderboard: broken: One: not_scored: broken/test/One.json: Expecting value" in said
-    assert "| One |  | not_scored | broken/test/One.json: Expecting value" in page
+    assert (
+        "leaderboard: broken: One: not_scored: broken/test/One.json: not JSON: Expecting value"
+        in said
+    )
+    assert "| One |  | not_scored | broken/test/One.json: not JSON: Expecting value" in page
     assert "| Two | drums | padded | 100 samples short, padded with zeros | stemforge |" in page
     table = pd.read_csv("leaderboard/leaderboard.csv").set_index(["method", "target"])
     assert table.loc[("theirs", "drums"), "SDR"] == table.loc[("MWF", "drums"), "SDR"]

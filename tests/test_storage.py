@@ -101,6 +101,8 @@ def test_ranges_are_read_from_any_thread(folder: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda span: reader.read(*span), spans))
     assert found == [data[offset : offset + length] for offset, length in spans]
+    assert reader.read(9_990, 2**62) == data[-10:]  # and no memory for more
+    assert reader.read(-5, 10) == reader.read(2**62, 10) == b""
 
 
 def test_a_file_is_uploaded(root: str, tmp_path: Path) -> None:

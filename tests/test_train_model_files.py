@@ -99,6 +99,7 @@ def test_models_that_cannot_be_read(
         (b"[" * 100_000, "not JSON that can be read: nested too deeply"),
         (b'{"version": 1' + b"0" * 5000 + b"}", "not JSON: Exceeds the limit"),
         (b'{"version": "\\ud800"}', "not JSON: half of a surrogate pair"),
+        (b'{"version": "\\u0000"}', "not JSON: a zero character in a text"),
         (b"[3]", "model version None is not supported"),
     ],
 )

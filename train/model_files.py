@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.corpus.sources import JOINT, check_stem_names
 from stemforge.features.signal.framing import Framing
-from stemforge.text import parse_json, show
+from stemforge.text import brief, parse_json, show
 from stemforge.train.nets import FIRST_KIND, read_net
 from stemforge.train.nets.protocol import MOST
 
@@ -168,7 +169,9 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
         *(OSError, EOFError, ValueError, NotImplementedError, RuntimeError),
         *(zipfile.BadZipFile, zlib.error),
     ) as error:
-        raise UserError(f"{path}: not readable: {error}: copy or train the model again") from None
+        raise UserError(
+            f"{path}: not readable: {brief(error)}: copy or train the model again"
+        ) from None
 
 
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np.float32]:
@@ -179,6 +182,9 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np
     Raises:
         ValueError: it is of another type, or its length is not what its header says.
     """
+    size = os.fstat(archive.fp.fileno()).st_size  # type: ignore[union-attr]  # it is open
+    if member.compress_size > size:  # zipfile would ask for as much memory
+        raise ValueError(f"{member.filename}: longer than the file")
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         if version != (1, 0):

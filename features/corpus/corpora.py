@@ -12,7 +12,7 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Split, choose_valid
 from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS, STEM_SUFFIX
-from stemforge.text import decode_text
+from stemforge.text import brief, decode_text
 
 WAV_SUFFIX = ".wav"
 
@@ -223,7 +223,9 @@ def _check_header(header: Sequence[str], columns: Sequence[str]) -> None:
     for column in columns:
         if header.count(column) != 1:
             what = "two columns" if column in header else "no column"
-            raise ValueError(f"{what} {column} in it: its first line names {', '.join(header)}")
+            raise ValueError(
+                f"{what} {column} in it: its first line names {brief(', '.join(header))}"
+            )
 
 
 def _path(cell: str, column: str, line: int) -> str:
@@ -232,7 +234,7 @@ def _path(cell: str, column: str, line: int) -> str:
         raise ValueError(f"line {line}: {column} is empty: name a file, or remove the row")
     if re.match(r"[A-Za-z]:[\\/]", cell):
         raise ValueError(
-            f"line {line}: {column}={cell}: a drive of Windows: write the path relative to "
+            f"line {line}: {column}={brief(cell)}: a drive of Windows: write the path relative to "
             "corpus.root"
         )
     return cell if not storage.is_local(cell) else cell.replace("\\", "/")

@@ -1,17 +1,19 @@
 """What a track is, its row in the manifest tracks.parquet, and the table of rejects."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.features.corpus.sources import MIXTURE, check_stem_names
 from stemforge.features.shards.blocks import name_hash
+from stemforge.parquet import read_rows
 
 MANIFEST_VERSION = "1"
 Split = Literal["train", "valid", "test"]
@@ -179,24 +181,29 @@ def read_manifest(path: Path) -> Manifest:
     """Reads tracks.parquet.
 
     Raises:
-        UserError: it is missing, or of another version.
+        UserError: it is missing, damaged, or of another version.
     """
-    table = _read_table(path)
-    metadata = {
-        key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()
-    }
+    rows, metadata = _read_table(path, _MANIFEST)
     version = metadata.get("stemforge.manifest")
     if version != MANIFEST_VERSION:
         raise UserError(
             f"{path}: manifest version {version} is not {MANIFEST_VERSION}: decode the corpus again"
         )
+    stems = tuple(metadata.get("stemforge.stems", "").split(","))
+    try:
+        check_stem_names(stems)
+    except UserError as error:
+        raise UserError(f"{path}: {error}: decode the corpus again") from None
     tracks = []
-    for row in table.to_pylist():
+    for row in rows:
         sources = tuple(Source(**source) for source in row.pop("sources"))
         row["name"] = storage.comparable(row["name"])  # earlier versions kept the files' spelling
-        tracks.append(Track(**row, sources=sources))
-    stems = tuple(metadata["stemforge.stems"].split(","))
-    return Manifest(Path(metadata["stemforge.audio_root"]), stems, tuple(tracks))
+        track = Track(**row, sources=sources)
+        names = tuple(source.name for source in sources)
+        if names != (MIXTURE, *stems) or track.samples < 0 or track.sample_rate_hz < 1:
+            raise UserError(f"{path}: damaged at track {track.name!r}: decode the corpus again")
+        tracks.append(track)
+    return Manifest(Path(metadata.get("stemforge.audio_root", "")), stems, tuple(tracks))
 
 
 def rejects_table(rejects: Iterable[Reject]) -> Any:
@@ -212,17 +219,25 @@ def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
 
 
 def read_rejects(path: Path) -> list[Reject]:
-    """Reads a table of rejects."""
-    return [Reject(**row) for row in _read_table(path).to_pylist()]
+    """Reads a table of rejects.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    rows, _ = _read_table(path, _REJECTS, optional=("block", "value"))
+    return [Reject(**row) for row in rows]
 
 
-def _read_table(path: Path) -> Any:
+def _read_table(path: Path, schema: Any, *, optional: Collection[str] = ()) -> Any:
     try:
-        return pq.read_table(path)
+        rows, metadata = read_rows(path, schema, optional=optional)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: run `dvc repro` up to its stage") from None
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: not a readable Parquet file: {error}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}: run its stage again") from None
+    if odd := {row["split"] for row in rows} - {*get_args(Split)}:
+        raise UserError(f"{path}: split {min(odd)!r}: not supported: run its stage again")
+    return rows, metadata
 
 
 def choose_valid(train: Sequence[str], *, share: float, official: Sequence[str]) -> set[str]:

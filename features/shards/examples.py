@@ -11,6 +11,7 @@ from typing import Any
 
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 FRAME_OVERHEAD_BYTES = 16
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -80,6 +81,15 @@ def parse_example(data: bytes) -> dict[str, Any]:
         ]
         for name, feature in example.features.feature.items()
     }
+
+
+def read_record(framed: bytes) -> dict[str, Any] | None:
+    """The fields of a framed record, or None where it is damaged."""
+    data = unframe_record(framed)
+    try:
+        return None if data is None else parse_example(data)
+    except (DecodeError, IndexError):  # IndexError: a field without a value
+        return None
 
 
 def masked_crc(data: bytes) -> int:

@@ -2,26 +2,26 @@
 
 import hashlib
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Split
-from stemforge.features.corpus.sources import MIXTURE, PHASE
+from stemforge.features.corpus.sources import MIXTURE, PHASE, check_stem_names
 from stemforge.features.shards import encoding as enc
 from stemforge.features.shards.encoding import Encoding
-from stemforge.features.shards.examples import parse_example, unframe_record
-from stemforge.features.shards.records import FEATURES_VERSION, INFO, index_name, shard_name
+from stemforge.features.shards.examples import read_record
+from stemforge.features.shards.records import FEATURES_VERSION, INDEX, INFO, index_name, shard_name
 from stemforge.features.signal.framing import Framing
+from stemforge.parquet import read_rows
 from stemforge.storage import RangeReader
+from stemforge.text import parse_json, show
 
 CHANNELS = 2
 
@@ -83,16 +83,23 @@ class FeatureSet:
         """
         path = storage.join(root, INFO)
         try:
-            info: dict[str, Any] = json.loads(storage.read_bytes(path))
+            info: dict[str, Any] = parse_json(storage.read_bytes(path))
         except FileNotFoundError:
             raise UserError(
                 f"{root}: no {INFO} in it: not a finished features folder: compute the features"
             ) from None
-        if info.get("version") != FEATURES_VERSION:
+        except ValueError as error:
+            raise UserError(f"{path}: {error}: compute the features again") from None
+        version = info.get("version") if isinstance(info, dict) else None
+        if version != FEATURES_VERSION:
             raise UserError(
-                f"{path}: features version {info.get('version')} is not {FEATURES_VERSION}: "
+                f"{path}: features version {show(version)} is not {FEATURES_VERSION}: "
                 "compute the features again"
             )
+        try:
+            _check_info(info)
+        except (KeyError, TypeError, AttributeError, ValueError, UserError) as error:
+            raise UserError(f"{path}: damaged: {error}: compute the features again") from None
         for split in info["splits"].values():
             for name, entry in split["files"].items():
                 file = storage.join(root, name)
@@ -148,15 +155,39 @@ class SplitReader:
         for shard in range(self._shards):
             name = index_name(self._split, shard, self._shards)
             data = storage.read_bytes(storage.join(self._features.root, name))
-            spans: dict[str, list[tuple[int, int]]] = {}
-            blocks = []
-            for row in pq.read_table(io.BytesIO(data)).to_pylist():
-                spans.setdefault(row["source"], []).append((row["offset"], row["length"]))
-                if row["source"] == MIXTURE:
-                    blocks.append((row["track"], row["start_frame"], row["frames"]))
+            try:
+                rows, _ = read_rows(io.BytesIO(data), INDEX)
+                spans, blocks = self._read_rows(rows)
+            except ValueError as error:
+                place = storage.join(self._features.root, name)
+                raise UserError(f"{place}: {error}: compute the features again") from None
             self._index.append(spans)
             runs += _join_blocks(shard, blocks)
         return sorted(runs, key=lambda run: run.track)
+
+    def _read_rows(
+        self, rows: list[dict[str, Any]]
+    ) -> tuple[dict[str, list[tuple[int, int]]], list[tuple[str, int, int]]]:
+        """Where the records of each source lie, and track, first frame and frames of each block.
+
+        Raises:
+            ValueError: the rows contradict each other or info.json.
+        """
+        spans: dict[str, list[tuple[int, int]]] = {}
+        blocks: dict[str, list[tuple[str, int, int]]] = {}
+        longest = self._features.info["block_frames"]
+        for row in rows:
+            if row["source"] not in self._dtypes or not 1 <= row["frames"] <= longest:
+                raise ValueError(f"damaged at {row['track']!r}, block {row['block']}")
+            if min(row["offset"], row["length"], row["start_frame"]) < 0:
+                raise ValueError(f"damaged at {row['track']!r}, block {row['block']}")
+            spans.setdefault(row["source"], []).append((row["offset"], row["length"]))
+            block = (row["track"], row["start_frame"], row["frames"])
+            blocks.setdefault(row["source"], []).append(block)
+        wanted = blocks.get(MIXTURE, [])
+        if any(found != wanted for found in blocks.values()):
+            raise ValueError("damaged: not the same blocks of each source")
+        return spans, wanted
 
     def blocks_per_window(self, frames: int) -> int:
         """The most blocks that a window of this many frames can touch."""
@@ -186,7 +217,7 @@ class SplitReader:
                 low, high = max(start, first), min(start + frames, last)
                 if low >= high:
                     continue
-                stored, scale = self._block(source, shard, row)
+                stored, scale = self._block(source, shard, row, last - first)
                 window = slice(low - start, high - start)
                 values[number, window] = stored[low - first : high - first]
                 segments[number, window] = touched
@@ -232,22 +263,63 @@ class SplitReader:
             )
         return enc.decode_phase(self.read_stored(PHASE, places, frames).values)
 
-    def _block(self, source: str, shard: int, row: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    def _block(
+        self, source: str, shard: int, row: int, frames: int
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
         name = shard_name(self._split, source, shard, self._shards)
         place = storage.join(self._features.root, name)
         if name not in self._files:
             self._files[name] = RangeReader(place)
         offset, length = self._index[shard][source][row]
-        data = unframe_record(self._files[name].read(offset, length))
-        if data is None:
+        fields = read_record(self._files[name].read(offset, length))
+        shape = (frames, self._features.bins, CHANNELS)
+        try:
+            if fields is None:
+                raise ValueError("its checksum is wrong")
+            values = np.frombuffer(fields["values"], self._dtypes[source])
+            scale = np.frombuffer(fields.get("scale", b""), "<f4")
+            return values.reshape(shape), scale.reshape(shape[1:] if scale.size else (0, CHANNELS))
+        except (KeyError, TypeError, ValueError):
             raise UserError(
                 f"{place}: record at byte {offset} is damaged: compute the features again"
-            )
-        fields = parse_example(data)
-        shape = (-1, self._features.bins, CHANNELS)
-        values = np.frombuffer(fields["values"], self._dtypes[source])
-        scale = np.frombuffer(fields.get("scale", b""), "<f4")
-        return values.reshape(shape), scale.reshape(shape[1:] if scale.size else (0, CHANNELS))
+            ) from None
+
+
+def _check_info(info: dict[str, Any]) -> None:
+    """Refuses an info.json that stemforge has not written.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError, UserError: it has not the keys and types.
+    """
+    for name in ("sample_rate_hz", "bins", "block_frames"):
+        _whole(info, name, 1)
+    framing = info["framing"]
+    for name in ("length_samples", "step_samples"):
+        _whole(framing, name, 1)
+    Framing(**framing).check(info["bins"])
+    if info["encoding"] not in enc.DTYPES or info["mixture_phase"] not in (None, "int8"):
+        raise ValueError("encoding or mixture_phase")
+    check_stem_names(info["stems"])
+    sources = (MIXTURE, *info["stems"], *([PHASE] if info["mixture_phase"] else []))
+    for split, part in info["splits"].items():
+        for name in ("shards", "blocks_cut", "blocks_kept"):
+            _whole(part, name, 0)
+        for name in part["blocks_rejected"]:
+            _whole(part["blocks_rejected"], name, 0)
+        for entry in part["files"].values():
+            _whole(entry, "bytes", 0)
+        if part["shards"] > len(part["files"]):
+            raise ValueError(f"{part['shards']} shards in {len(part['files'])} files")
+        for shard in range(part["shards"]):
+            names = [shard_name(split, source, shard, part["shards"]) for source in sources]
+            for name in (*names, index_name(split, shard, part["shards"])):
+                if not part["files"][name]["sha256"]:
+                    raise ValueError(f"{name} has no sha256")
+
+
+def _whole(values: dict[str, Any], name: str, least: int) -> None:
+    if type(values[name]) is not int or not least <= values[name] < 2**63:
+        raise ValueError(f"{name}={show(values[name])}")
 
 
 def _join_blocks(shard: int, blocks: list[tuple[str, int, int]]) -> list[Run]:

@@ -5,13 +5,12 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from stemforge import storage
 from stemforge.features.corpus.manifest import Split
-from stemforge.features.shards.examples import parse_example, unframe_record
+from stemforge.features.shards.examples import read_record
 from stemforge.features.shards.reading import FeatureSet
-from stemforge.features.shards.records import INFO, REJECTS, index_name, shard_name
+from stemforge.features.shards.records import INDEX, INFO, REJECTS, index_name, shard_name
+from stemforge.parquet import read_rows
 from stemforge.storage import RangeReader
 from stemforge.unfinished import is_temporary
 
@@ -98,18 +97,25 @@ def _sha256(place: str, progress: Callable[[int], object]) -> str:
 def _check_index(root: str, split: Split, shard: int, shards: int) -> Iterator[tuple[str, int]]:
     """For each row of an index: a line (empty if it is correct), and a count of one."""
     name = index_name(split, shard, shards)
-    table = pq.read_table(io.BytesIO(storage.read_bytes(storage.join(root, name))))
+    try:
+        rows, _ = read_rows(io.BytesIO(storage.read_bytes(storage.join(root, name))), INDEX)
+    except ValueError as error:
+        yield f"{name}: {error}", 0
+        return
     readers: dict[str, RangeReader] = {}
-    for row in table.to_pylist():
+    for row in rows:
         file = shard_name(split, row["source"], shard, shards)
         if file not in readers:
-            readers[file] = RangeReader(storage.join(root, file))
-        data = unframe_record(readers[file].read(row["offset"], row["length"]))
+            try:
+                readers[file] = RangeReader(storage.join(root, file))
+            except FileNotFoundError:
+                yield f"{file}: no such file, but {name} names it", 1
+                continue
+        fields = read_record(readers[file].read(row["offset"], row["length"]))
         where = f"{file}: record at byte {row['offset']}"
-        if data is None:
+        if fields is None:
             yield f"{where} is damaged", 1
             continue
-        fields = parse_example(data)
         found = fields["track"].decode(), fields["block"], fields["start_frame"], fields["frames"]
         wanted = row["track"], row["block"], row["start_frame"], row["frames"]
         yield ("" if found == wanted else f"{where} is {found}, {name} says {wanted}"), 1

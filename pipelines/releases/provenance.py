@@ -16,7 +16,7 @@ from stemforge.features.corpus.manifest import Manifest
 from stemforge.machine import cpu_flags
 from stemforge.pipelines.params import Params
 from stemforge.pipelines.releases.git import git_state
-from stemforge.pipelines.running.extras import REPRO, requirements
+from stemforge.pipelines.running.extras import REPRO, versions
 
 LOCK = Path("dvc.lock")
 # CPU flags that decide which kernels run, and so how sums round.
@@ -118,8 +118,8 @@ def _splits(manifest: Manifest) -> dict[str, dict[str, Any]]:
 
 def _packages() -> dict[str, str]:
     """Versions of stemforge and of all that `dvc repro` needs."""
-    names = ["stemforge", *(requirement.name for requirement in requirements(REPRO))]
-    return {name: importlib.metadata.version(name) for name in sorted(names)}
+    ours = {"stemforge": importlib.metadata.version("stemforge")}
+    return dict(sorted((ours | versions(REPRO)).items()))
 
 
 def to_json(record: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@
 - beam: running Beam pipelines: options, errors, metrics
 - beam_workers: the end of a Beam job whose worker process died
 - corpora: the tracks that params.yaml or --corpus names
+- starter_corpus: the corpus that the checkout comes with
 - feature_job: the feature job, planned, run and summed up
 - launch: how a training run begins
 - training: one training run, from parameters to a published model

@@ -1,10 +1,14 @@
 """The packages that stemforge's extras install, from its own metadata."""
 
 import importlib.metadata
+from contextlib import suppress
 
 from packaging.requirements import Requirement
 
+from stemforge.errors import MissingExtraError
+
 REPRO = "repro"
+SAME = {"tensorflow-cpu": "tensorflow"}  # the build for GPUs brings the same package
 
 
 def requirements(*extras: str) -> list[Requirement]:
@@ -33,3 +37,20 @@ def requirements(*extras: str) -> list[Requirement]:
             else:
                 found[requirement.name] = requirement
     return [found[name] for name in sorted(found)]
+
+
+def versions(extra: str) -> dict[str, str]:
+    """Versions of the packages that stemforge and an extra need, by name.
+
+    Raises:
+        MissingExtraError: one is not installed.
+    """
+    found: dict[str, str] = {}
+    for wanted in (requirement.name for requirement in requirements(extra)):
+        for name in (wanted, SAME.get(wanted, wanted)):
+            with suppress(importlib.metadata.PackageNotFoundError):
+                found[name] = importlib.metadata.version(name)
+                break
+        else:
+            raise MissingExtraError(f"{wanted} is not installed: pip install 'stemforge[{extra}]'")
+    return found

@@ -1,12 +1,14 @@
 """Stage features: data/decoded -> data/features/ (shards, index, info.json, rejects.parquet)."""
 
+from stemforge.errors import needs
 from stemforge.pipelines.console import run_main
 
 
 def main() -> None:
     """Computes the features of what stage decode wrote."""
     # Beam logs at its import; run_main silences that first.
-    from stemforge.pipelines.running.feature_job import compute_features
+    with needs("repro", what="stage features"):
+        from stemforge.pipelines.running.feature_job import compute_features
 
     compute_features()
 

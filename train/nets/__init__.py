@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stemforge.errors import UserError
-from stemforge.text import show
+from stemforge.text import brief, show
 from stemforge.train.nets.protocol import Net
 from stemforge.train.nets.unet import UNet
 
@@ -33,7 +33,7 @@ def read_net(values: Any) -> Net:
         raise UserError(f"kind: missing: must be one of {', '.join(sorted(NETS))}")
     kind = values["kind"]
     if not isinstance(kind, str) or kind not in NETS:
-        given = kind if isinstance(kind, str) else show(kind)
+        given = brief(kind, 50) if isinstance(kind, str) else show(kind)
         raise UserError(f"kind={given}: must be one of {', '.join(sorted(NETS))}")
     fields = {name: value for name, value in values.items() if name != "kind"}
     if problems := [*_problems(NETS[kind], fields)]:
@@ -59,4 +59,4 @@ def _problems(kind: type[Net], fields: dict[str, Any]) -> Iterator[str]:
             yield f"{name}={show(value)}: must be of type {hint.__name__}"
     for name in fields:
         if name not in names:
-            yield f"{name}: unknown key"
+            yield f"{brief(name, 50)}: unknown key"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
+from stemforge.text import brief
 from stemforge.train.model import Model, set_weights
 from stemforge.train.nets.unet import UNet
 from stemforge.train.nets.unet.layers import NORM_EPSILON
@@ -33,14 +34,18 @@ def read_checkpoint(folder: Path) -> dict[str, NDArray[Any]]:
     Raises:
         UserError: there is none in the folder, or it is damaged.
     """
-    newest = tf.train.latest_checkpoint(folder)
+    try:
+        newest = tf.train.latest_checkpoint(folder)
+    except (tf.errors.OpError, ValueError) as error:
+        raise UserError(f"{folder}: not a readable checkpoint: {brief(error)}") from None
     if newest is None:
         raise UserError(f"{folder}: no checkpoint in it (a file named checkpoint, *.index, ...)")
     try:
         reader = tf.train.load_checkpoint(newest)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, RuntimeError, IndexError) as error:  # the last of a short file
-        raise UserError(f"{newest}: not a readable checkpoint: {error}") from None
+    # IndexError: a short file; MemoryError: what a damaged one asks for; the others: damage.
+    except (tf.errors.OpError, RuntimeError, IndexError, ValueError, MemoryError) as error:
+        raise UserError(f"{newest}: not a readable checkpoint: {brief(error)}") from None
 
 
 def infer_configuration(values: Mapping[str, NDArray[Any]]) -> Configuration:

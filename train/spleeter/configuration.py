@@ -11,7 +11,7 @@ from stemforge.errors import UserError
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
 from stemforge.features.corpus.sources import JOINT, check_stem_names
 from stemforge.features.signal.framing import Framing
-from stemforge.text import parse_json, show
+from stemforge.text import brief, parse_json, show
 from stemforge.train.config import LossName, OptimizerName
 from stemforge.train.nets.unet import Activation, Head, UNet
 
@@ -267,11 +267,11 @@ def _check_fixed(key: str, value: object) -> None:
 
 def _look_up(table: Mapping[str, Any], key: str, value: Any) -> Any:
     if not isinstance(value, str) or value not in table:
-        given = value if isinstance(value, str) else show(value)
+        given = brief(value, 50) if isinstance(value, str) else show(value)
         raise UserError(f"{key}={given}: not supported; supported: {', '.join(table)}")
     return table[value]
 
 
 def _refuse_rest(rest: Mapping[str, Any], prefix: str) -> None:
     for key, value in rest.items():
-        raise UserError(f"{prefix}{key}={show(value)}: not supported")
+        raise UserError(f"{prefix}{brief(key, 50)}={show(value)}: not supported")
