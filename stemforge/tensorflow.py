@@ -27,6 +27,11 @@ def start(*, logical_cpus: int | None = None, find_devices: bool = True) -> None
     Raises:
         ModuleNotFoundError: TensorFlow is not installed.
     """
+    home = os.path.expanduser("~")
+    if home == "~" or not os.access(home, os.W_OK):
+        # Keras writes its settings into a folder called ~ in the current one, or into /tmp; a
+        # place that is no folder keeps it from that.
+        os.environ.setdefault("KERAS_HOME", os.devnull)
     level = os.environ.get(LOG_LEVEL)
     os.environ.setdefault(LOG_LEVEL, "2")
     try:

@@ -191,3 +191,17 @@ def test_the_snippet_of_scoring_runs(users_folder: Path) -> None:
 
 def test_the_page_of_the_api_is_what_the_docstrings_say() -> None:
     assert (ROOT / "docs" / "api.md").read_text(encoding="utf-8") == api_page()
+
+
+@pytest.mark.system
+def test_tensorflow_writes_nothing_where_the_user_has_no_home(tmp_path: Path) -> None:
+    script = (
+        "import os, pwd\n"
+        "def no_entry(user):\n    raise KeyError(user)\n"  # of a container's user in /etc/passwd
+        "pwd.getpwuid = no_entry\n"
+        "del os.environ['HOME']\n"
+        "from stemforge import tensorflow\ntensorflow.start()\nimport keras\n"
+        "print(keras.config.floatx())"
+    )
+    assert python(script, cwd=tmp_path) == "float32\n"
+    assert list(tmp_path.iterdir()) == []
