@@ -119,7 +119,7 @@ def test_bad_model_directories(tmp_path: Path) -> None:
     (tmp_path / "weights.npz").write_bytes(b"not a zip")
     with pytest.raises(UserError, match=r"weights.npz: not readable"):
         load_model(tmp_path)
-    np.savez(tmp_path / "weights.npz", odd=np.zeros(3))
+    np.savez(tmp_path / "weights.npz", odd=np.zeros(3, np.float32))
     with pytest.raises(UserError, match="weights do not fit the net"):
         load_model(tmp_path)
 
