@@ -143,6 +143,30 @@ def test_hq_corpora_are_not_copied(setup: Setup) -> None:
     assert [path.name for path in Path("data/decoded").iterdir()] == ["README.txt"]
 
 
+def test_one_file_of_another_format_has_all_decoded(setup: Setup) -> None:
+    Path("c").mkdir()
+    for split, ending in (("train", "wav"), ("validation", "wav"), ("test", "flac")):
+        for name in ("mix", "vocals", "drums"):
+            soundfile.write(f"c/{split}-{name}.{ending}", np.full((RATE_HZ, 2), 0.25), RATE_HZ)
+        row = ",".join(f"{split}-{name}.{ending}" for name in ("mix", "vocals", "drums"))
+        Path(f"c/{split}.csv").write_text(f"mix_path,vocals_path,drums_path\n{row}\n")
+    setup(
+        corpus__root="c",
+        corpus__train_csv="train.csv",
+        corpus__validation_csv="validation.csv",
+        corpus__test_csv="test.csv",
+        corpus__stems=["vocals", "drums"],
+        train__models=["vocals", "drums"],
+    )
+    assert run_main(decode.main) == 0
+    manifest = read_manifest(Path("data/tracks.parquet"))
+    assert manifest.audio_root == Path("data/decoded")
+    assert len(manifest.tracks) == 3
+    for track in manifest.tracks:
+        decoded, _ = soundfile.read(manifest.path(track, "vocals"), always_2d=True)
+        np.testing.assert_array_equal(decoded, np.full((RATE_HZ, 2), 0.25))
+
+
 @pytest.mark.system
 def test_a_stage_before_its_inputs(setup: Setup) -> None:
     setup()
