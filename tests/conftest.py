@@ -37,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fuzz-s", type=float, default=600.0, metavar="S", help="how long the slow tests damage "
         "files for each reader (default: %(default)s)",
     )  # fmt: skip
+    parser.addoption(
+        "--fuzz-seed", type=int, default=0, metavar="N", help="which files (default: %(default)s)"
+    )
 
 
 @pytest.hookimpl(trylast=True)  # after -m has selected

@@ -24,7 +24,7 @@ import numpy as np
 
 from stemforge.errors import UserError
 
-LIMIT_S = 10
+LIMIT_S = 30  # far above what a reader takes on a slow machine
 MEMORY_BYTES = 2**30  # beside what the process takes after it has read the valid file
 NUMBERS = (0, -1, 1, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, 10**30, 10**400)
 VALUES: tuple[Any, ...] = (

@@ -26,6 +26,7 @@ MAX_SLACK_SAMPLES, MAX_SLACK_RATIO = 4096, 0.005
 Program = Literal["ffmpeg", "ffprobe"]
 PROGRAMS: tuple[Program, ...] = ("ffmpeg", "ffprobe")
 CHUNK_SAMPLES = 2**18  # 6 s: bounds the memory of a decoder
+MAX_CHUNK_VALUES = 8 * CHUNK_SAMPLES  # a damaged header may speak of 65535 channels
 
 
 class AudioError(UserError):
@@ -189,7 +190,7 @@ def decode_stream(
         damaged: is told if parts could not be decoded, or the stream ends early.
 
     Yields:
-        float32 [CHUNK_SAMPLES or, the last, fewer, channels], full scale at 1; not clipped.
+        float32 [at most CHUNK_SAMPLES, channels], full scale at 1; not clipped.
 
     Raises:
         AudioError: ffmpeg could decode nothing, or what `damaged` raises.
@@ -210,7 +211,7 @@ def decode_stream(
     ):
         assert process.stdout is not None
         try:
-            while raw := process.stdout.read(CHUNK_SAMPLES * frame_bytes):
+            while raw := process.stdout.read(chunk_samples(info.channels) * frame_bytes):
                 waveform = np.frombuffer(raw, "<f4").reshape(-1, info.channels)
                 samples += len(waveform)
                 yield waveform
@@ -240,6 +241,11 @@ def _damage(printed: bytes, *, samples: int, info: AudioInfo) -> str:
         more = f", and {len(messages) - 1} more" if len(messages) > 1 else ""
         return f"damaged (ffmpeg: {messages[0]}{more})" + (f": {length}" if missing else "")
     return f"cut off? {length}" if missing else ""
+
+
+def chunk_samples(channels: int) -> int:
+    """How many samples of so many channels are read at once."""
+    return min(CHUNK_SAMPLES, max(1, MAX_CHUNK_VALUES // channels))
 
 
 def last_line(program: str, errors: bytes, code: int) -> str:

@@ -194,7 +194,7 @@ def _looks_like_pcm(path: Path) -> bool:
 
 def _stream_pcm(path: Path, damage: str, damaged: Damaged) -> Iterator[Waveform]:
     with _open_soundfile(path) as file:
-        while len(block := _read(file, ffmpeg.CHUNK_SAMPLES)):
+        while len(block := _read(file, ffmpeg.chunk_samples(file.channels))):
             yield block
     if damage:
         damaged(damage)
