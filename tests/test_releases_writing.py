@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from stemforge.errors import UserError
@@ -15,7 +17,7 @@ def track(name: str, *, vocals_peak: float) -> Track:
     return Track(name, "test", RATE_HZ, RATE_HZ, 1.0, -80.0, "", sources)
 
 
-def test_only_a_stem_that_is_silent_throughout_needs_no_score() -> None:
+def test_only_a_stem_that_is_silent_throughout_needs_no_score(in_tmp: Path) -> None:
     silent = [track("A", vocals_peak=0.0), track("B", vocals_peak=0.0)]
     metrics = {"stemforge": {"vocals": {"SDR": None}, "drums": {"SDR": 5.0}}}
     check_complete(silent, ["vocals", "drums"], metrics, {})
