@@ -8,6 +8,7 @@ import errno
 import functools
 import hashlib
 import os
+import re
 import socket
 import tempfile
 import time
@@ -73,7 +74,12 @@ def comparable(name: str) -> str:
 
     macOS may spell an accent as a character of its own, which looks the same. Files are opened by
     their own spelling.
+
+    Raises:
+        UserError: it is not UTF-8, so that no table or JSON could hold it.
     """
+    if re.search("[\ud800-\udfff]", name):  # how Python keeps other bytes
+        raise UserError(f"{name}: a name that is not UTF-8: rename it")
     return unicodedata.normalize("NFC", name)
 
 
@@ -242,6 +248,17 @@ def list_files(folder: str, *, hidden: bool = False) -> list[str]:
         # Object stores may hold an empty object for a folder.
         found = [place.removeprefix(prefix) for place in places if not place.endswith("/")]
     return sorted(place for place in found if hidden or not is_hidden(place))
+
+
+def empty_entries(folder: str) -> list[str]:
+    """Entries of a local folder that `list_files` finds nothing in: empty folders, dead links."""
+    if not is_local(folder) or not Path(folder).is_dir():
+        return []
+    return [
+        path.name
+        for path in sorted(Path(folder).iterdir())
+        if not is_hidden(path.name) and not path.is_file() and not list_files(str(path))
+    ]
 
 
 def _walk(

@@ -143,10 +143,24 @@ def read_csv(root: Path, data: bytes) -> list[CorpusTrack]:
         GOOD.replace(",", ";").replace("\n", "\r\n").encode("utf-8-sig"),  # Excel's CSV in Europe
         GOOD.replace("/", "\\").encode(),
         GOOD.replace(",", " , ").encode(),
+        GOOD.replace("a/ö x/speech.wav", '  "a/ö x/speech.wav"').encode(),
+        ("sep=;\r\n" + GOOD.replace(",", ";")).encode("utf-8-sig"),
         ("\n" + GOOD.replace(",", ";").replace("1.0\n", "1.0;;\n") + ";;;\n\n").encode(),
         GOOD.replace("a/", "nowhere/../a/").encode(),
     ],
-    ids=["utf-8", "bom", "utf-16", "be", "semicolons", "backslashes", "blanks", "empty", "dots"],
+    ids=[
+        "utf-8",
+        "bom",
+        "utf-16",
+        "be",
+        "semicolons",
+        "backslashes",
+        "blanks",
+        "quotes",
+        "sep",
+        "empty",
+        "dots",
+    ],
 )
 def test_a_csv_of_a_spreadsheet_or_of_windows(tmp_path: Path, data: bytes) -> None:
     (track,) = read_csv(tmp_path, data)
@@ -190,6 +204,54 @@ def test_a_csv_that_cannot_be_read_is_one_line(tmp_path: Path, data: bytes, prob
     with pytest.raises(UserError, match=rf"corpus.train_csv=.*train.csv: {problem}") as raised:
         read_csv(tmp_path, data)
     assert "\n" not in str(raised.value)
+
+
+def damaged_wavs(whole: bytes) -> dict[str, bytes]:
+    """A file of 1 s in ways that are not whole."""
+    start = whole.index(b"data") + 4
+    unfinished = whole[:start] + bytes(4) + whole[start + 4 :]
+    early = whole[:start] + (400).to_bytes(4, "little") + whole[start + 4 :]
+    return {
+        "cut": whole[: len(whole) // 2],
+        "joined": 2 * whole,
+        "unfinished": unfinished,
+        "finished early": early,
+    }
+
+
+@pytest.mark.parametrize("other", [".wav", ".flac"])  # measured in place, and decoded
+@pytest.mark.parametrize("kind", ["cut", "joined", "unfinished", "finished early"])
+def test_a_damaged_file_is_refused_in_every_csv(tmp_path: Path, kind: str, other: str) -> None:
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, (RATE_HZ, 2))
+    mix, vocals = tmp_path / "mix.wav", tmp_path / f"vocals{other}"
+    for path in (mix, vocals):
+        soundfile.write(path, noise, RATE_HZ, subtype="PCM_16")
+    mix.write_bytes(damaged_wavs(mix.read_bytes())[kind])
+    (tmp_path / "c.csv").write_text(f"mix_path,vocals_path\nmix.wav,vocals{other}\n")
+    csvs: dict[Split, str] = {"train": str(tmp_path / "c.csv")}
+    (track,) = read_csvs(csvs, root=str(tmp_path), stems=("vocals",))
+    reject = decode_track(track, tmp_path / "out", root=str(tmp_path), subtype="PCM_16")
+    assert isinstance(reject, Reject)
+    assert reject.reason == "decode_error"
+
+
+def test_a_folder_without_files_and_a_dead_link_are_rejects(tmp_path: Path) -> None:
+    write_wavs(tmp_path / "hq" / "train" / "Song")
+    (tmp_path / "hq" / "train" / "Empty").mkdir()
+    (tmp_path / "hq" / "train" / "Dead").symlink_to(tmp_path / "nowhere")
+    results = decode(tmp_path / "hq", tmp_path / "out")
+    rejects = [result for result in results if isinstance(result, Reject)]
+    assert [(r.track, r.reason) for r in rejects] == [
+        ("Dead", "missing_stem"), ("Empty", "missing_stem"),
+    ]  # fmt: skip
+    assert len(results) == 3
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_any_work(tmp_path: Path) -> None:
+    write_wavs(tmp_path / "train" / "cafe")
+    (tmp_path / "train" / "cafe").rename(tmp_path / "train" / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(UserError, match="a name that is not UTF-8: rename it"):
+        find_tracks(str(tmp_path), stems=STEMS)
 
 
 def test_no_such_folder_and_no_tracks(tmp_path: Path) -> None:

@@ -222,11 +222,22 @@ def decode_stream(
         printed = errors.read()
     if not samples and process.returncode:
         raise AudioError(last_line("ffmpeg", printed, process.returncode))
-    if damage := _damage(printed, samples=samples, info=info):
+    if damage := _damage(path, printed, samples=samples, info=info):
         damaged(damage)
 
 
-def _damage(printed: bytes, *, samples: int, info: AudioInfo) -> str:
+# Messages about samples begin with the part of ffmpeg that speaks. Not those of the output's time
+# stamps, which start anew in joined files, and of tags and covers.
+MESSAGE = re.compile(r"\[(?!(f32le|mp3|mjpeg|png|gif|bmp|webp) @)")
+# What the MP3 decoder says of a tag behind or between the frames, which it takes for one.
+NO_FRAME = ("Header missing", "Error submitting packet to decoder: Invalid data found when proc")
+# Tags of MP3 files that are not at the start, and the ID3v1 tag of 128 bytes before what follows.
+INNER_TAG = re.compile(
+    rb"(?<!\A)ID3[\2-\4]\0|LYRICSBEGIN|APETAGEX|TAG.{125}(?=\Z|ID3|\xff[\xe0-\xff])", re.DOTALL
+)
+
+
+def _damage(path: Path, printed: bytes, *, samples: int, info: AudioInfo) -> str:
     """What is wrong with a stream, from ffmpeg's messages and its length; "" if nothing is."""
     stated = info.samples or 0
     missing = stated - samples > max(MAX_SLACK_SAMPLES, MAX_SLACK_RATIO * stated)
@@ -234,9 +245,11 @@ def _damage(printed: bytes, *, samples: int, info: AudioInfo) -> str:
     messages = [
         re.sub(r"^(\[[^]]*\] ?)+", "", line)  # without parts and addresses of the program
         for line in printed.decode(errors="replace").splitlines()
-        # Time stamps of joined files start anew, which matters to no sample.
-        if not line.startswith(("[f32le @", "    Last message repeated"))
+        if MESSAGE.match(line)
     ]
+    if messages and all(message.startswith(NO_FRAME) for message in messages):
+        tags = len(INNER_TAG.findall(path.read_bytes()))
+        messages = messages[len(NO_FRAME) * tags :]
     if messages:
         more = f", and {len(messages) - 1} more" if len(messages) > 1 else ""
         return f"damaged (ffmpeg: {messages[0]}{more})" + (f": {length}" if missing else "")

@@ -37,6 +37,7 @@ PCM_SUBTYPES = re.compile(r"PCM_\w+|FLOAT|DOUBLE|ULAW|ALAW")
 LOGGED_LENGTH = re.compile(r"(\d+) \(should be (\d+)\)")
 HEADER_BYTES = 512  # of a WAV file before its samples, as programs write it
 MAX_PADDING_BYTES = 2**16  # behind the samples
+MAX_WRONG_BYTES = 64  # by which programs write the length of a whole file wrong
 # What a header holds for a length that its writer did not know.
 UNKNOWN_LENGTHS = {2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1}
 WITHOUT_FFMPEG = (
@@ -74,32 +75,43 @@ def _pcm_info(path: Path) -> tuple[PcmInfo, str]:
         info = PcmInfo(file.frames, file.samplerate, file.channels)
         if not PCM_SUBTYPES.fullmatch(file.subtype) or file.format == "FLAC":
             raise AudioError(f"{path}: {file.format} with {file.subtype}: not PCM")
-        log = file.extra_info
-    for stated, there in LOGGED_LENGTH.findall(log):
-        if int(stated) > int(there) and int(stated) not in UNKNOWN_LENGTHS:
-            return info, f"cut off? its header states {stated} bytes, and {there} are there"
+        is_wav, log = file.format.startswith("WAV"), file.extra_info
     if not info.samples and path.stat().st_size > HEADER_BYTES:
         return info, "unfinished? its header states no samples"
-    return info, _behind_wav(path)
+    return info, _wav_damage(path) if is_wav else _logged_damage(log)
 
 
-def _behind_wav(path: Path) -> str:
-    """What follows the samples of a WAV file and is not part of it; "" where nothing does."""
+def _wav_damage(path: Path) -> str:
+    """What the chunks of a WAV file say that is not so; "" where all is well, and for others.
+
+    libsndfile's log would tell too, but it speaks of the length of the whole file as well, which
+    programs write wrong without harm to the samples.
+    """
     with path.open("rb") as file:
         if file.read(4) != b"RIFF":
             return ""
         file.seek(12)
-        name, has_data = b"", False
+        has_data = False
         while len(chunk := file.read(8)) == 8:
             name, length = chunk[:4], int.from_bytes(chunk[4:], "little")
-            if has_data and not re.fullmatch(rb"[ -~]{4}", name):
-                ignored = path.stat().st_size - file.tell() + 8
-                said = f"unfinished? {ignored} bytes follow the samples that its header states"
-                return said if ignored > MAX_PADDING_BYTES else ""
+            left = path.stat().st_size - file.tell()
             if name == b"RIFF":
                 return "another WAV file follows it"
+            if has_data and not re.fullmatch(rb"[ -~]{4}", name):
+                said = f"unfinished? {left + 8} bytes follow the samples that its header states"
+                return said if left > MAX_PADDING_BYTES else ""
+            if name == b"data" and left < length and length not in UNKNOWN_LENGTHS:
+                return f"cut off? its header states {length} bytes of samples, {left} are there"
             has_data |= name == b"data"
             file.seek(length + length % 2, os.SEEK_CUR)
+    return ""
+
+
+def _logged_damage(log: str) -> str:
+    """What libsndfile's log of a header that is no WAV file's says of a file that is too short."""
+    for stated, there in LOGGED_LENGTH.findall(log):
+        if int(stated) - int(there) > MAX_WRONG_BYTES and int(stated) not in UNKNOWN_LENGTHS:
+            return f"cut off? its header states {stated} bytes, {there} are there"
     return ""
 
 
@@ -160,7 +172,7 @@ def stream_song(
         raises.
 
     Raises:
-        UserError: no such file, or not audio.
+        UserError: no such file; AudioError: not audio.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -168,17 +180,19 @@ def stream_song(
     if _looks_like_pcm(path):
         with suppress(AudioError):
             info, damage = _pcm_info(path)
+        if info and not (info.samples or damage):
+            return info, iter(())
         if info and info.samples and not (downmix and info.channels > 2):
             return info, _stream_pcm(path, damage, damaged)
-        damage = damage or _behind_wav(path)
-    if not ffmpeg.is_installed():
-        return _stream_without_ffmpeg(path, damaged)
+        damage = damage or _wav_damage(path)
+    if info is None and not ffmpeg.is_installed():
+        return _stream_without_ffmpeg(path, damage, damaged)
     try:
         streams = ffmpeg.probe_streams(path)
         if not streams:
             raise AudioError("no audio stream in it")
     except AudioError as error:
-        raise UserError(f"{path}: not readable as audio: {error}") from None
+        raise AudioError(f"{path}: not readable as audio: {error}") from None
     stream = streams[0]
     if info and not info.samples:
         stream = replace(stream, samples=None)
@@ -213,12 +227,15 @@ def _stream_other(path: Path, info: AudioInfo, damage: str, damaged: Damaged) ->
         damaged("; ".join(found))
 
 
-def _stream_without_ffmpeg(path: Path, damaged: Damaged) -> tuple[AudioInfo, Iterator[Waveform]]:
-    """Reads FLAC, MP3 and Ogg by libsndfile, which may end before the last two do."""
+def _stream_without_ffmpeg(
+    path: Path, damage: str, damaged: Damaged
+) -> tuple[AudioInfo, Iterator[Waveform]]:
+    """Reads by libsndfile, of whose formats MP3 and Ogg may not be read to their end."""
     try:
         with quiet_stderr(), _open_soundfile(path) as file:
             info = AudioInfo(None, file.samplerate, file.channels)
-            damage = "" if file.format == "FLAC" else WITHOUT_FFMPEG
+            if file.format in ("MP3", "OGG"):
+                damage = WITHOUT_FFMPEG
     except AudioError:
         ffmpeg.find_program("ffmpeg")  # says how to install it
         raise

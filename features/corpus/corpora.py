@@ -88,13 +88,15 @@ def find_tracks(
         folder = storage.join(root, split)
         names = storage.list_files(folder)
         songs: dict[str, list[str]] = {}
-        for name in names:
+        for name in (*names, *storage.empty_entries(folder)):
             song, *inside = name.split("/")
             if len(inside) == 1:
                 songs.setdefault(song, []).append(inside[0])
             elif not inside and name.lower().endswith(STEM_SUFFIX):
                 place = storage.join(folder, name)
                 tracks.append(_stem_file(place, split, stems, stems_label=stems_label))
+            elif not inside and name not in names:
+                songs[name] = []  # an empty folder: a track whose files are missing
         for song, there in songs.items():
             files = _song_files(storage.join(folder, song), there, (MIXTURE, *stems))
             tracks.append(CorpusTrack(song, split, files, {}, complete))
@@ -189,10 +191,12 @@ def _read_rows(data: bytes, columns: Sequence[str]) -> list[dict[str, str]]:
         ValueError: not text, not CSV, or not with these columns; the message is one line.
     """
     text = decode_text(data)
+    text = re.sub(r"\A\s*sep=.[ \t]*\r?\n", "\n", text)  # Excel's own first line
     first = text.lstrip().partition("\n")[0]
     separator = max(SEPARATORS, key=first.count)  # the first of equals: a comma
     # strict: without it a quote that is not closed swallows the rest of the file.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
     rows: list[dict[str, str]] = []
     header: list[str] = []
     try:
@@ -205,8 +209,9 @@ def _read_rows(data: bytes, columns: Sequence[str]) -> list[dict[str, str]]:
                 _check_header(header, columns)
                 continue
             if len(cells) < len(header) or any(cells[len(header) :]):
+                count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
                 raise ValueError(
-                    f"line {reader.line_num}: {len(cells)} cells, but the header has "
+                    f"line {reader.line_num}: {count}, but the header has "
                     f"{len(header)}: complete the row, and put quotes around a cell with "
                     f"{separator!r} in it"
                 )

@@ -1,7 +1,7 @@
 """Decoding one track of a corpus into WAV files, and measuring it for the manifest."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from stemforge.features.audio.formats import SAMPLE_RATE_HZ, Subtype
 from stemforge.features.corpus.corpora import CorpusTrack
 from stemforge.features.corpus.manifest import Reject, Source, Track, TrackReason
 from stemforge.features.corpus.sources import MIXTURE
+from stemforge.features.signal.stft import Waveform
 
 
 class Unfit(UserError):
@@ -77,41 +78,37 @@ def decode_sources(track: CorpusTrack, out: Path, subtype: Subtype) -> dict[str,
         Unfit: a source is missing or of another format.
         AudioError: a source cannot be decoded as a whole.
     """
-    if not track.streams:
-        wavs: dict[str, _Wav] = {}
-        for name, place in track.files.items():
-            with _local_copy(place) as path:
-                wavs |= _decode_streams(track, path, {name: 0}, out, subtype)
-        return wavs
-    with _local_copy(track.files[MIXTURE]) as path:
-        return _decode_streams(track, path, track.streams, out, subtype)
+    wavs: dict[str, _Wav] = {}
 
-
-def _decode_streams(
-    track: CorpusTrack, path: Path, numbers: Mapping[str, int], out: Path, subtype: Subtype
-) -> dict[str, _Wav]:
-    """Writes streams of one file, by source."""
-    streams = ffmpeg.probe_streams(path)
-    needed = max(numbers.values()) + 1
-    if len(streams) < needed:
-        raise Unfit(
-            "missing_stem",
-            float(len(streams)),
-            f"{len(streams)} audio streams, {needed} are needed",
-        )
-    file_sha256 = storage.file_sha256(path)
-    folder = out / track.split / track.name
-    folder.mkdir(parents=True, exist_ok=True)
-    wavs = {}
-    for name, number in numbers.items():
-        info = streams[number]
+    def write(name: str, info: AudioInfo, blocks: Iterable[Waveform], file_sha256: str) -> _Wav:
         _check_format(name, info)
-        wav = folder / f"{name}.wav"
+        wav = out / track.split / track.name / f"{name}.wav"
+        wav.parent.mkdir(parents=True, exist_ok=True)
         with audio.open_wav(
             wav, channels=info.channels, sample_rate_hz=info.sample_rate_hz, subtype=subtype
         ) as writer:
-            clipped = sum(map(writer.write, ffmpeg.decode_stream(path, number, info)))
-        wavs[name] = _Wav(wav, wav.relative_to(out).as_posix(), clipped, file_sha256)
+            clipped = sum(map(writer.write, blocks))
+        return _Wav(wav, wav.relative_to(out).as_posix(), clipped, file_sha256)
+
+    if not track.streams:
+        for name, place in track.files.items():
+            with _local_copy(place) as path:
+                info, blocks = audio.stream_song(path)
+                wavs[name] = write(name, info, blocks, storage.file_sha256(path))
+        return wavs
+    with _local_copy(track.files[MIXTURE]) as path:
+        streams = ffmpeg.probe_streams(path)
+        if len(streams) <= max(track.streams.values()):
+            needed = max(track.streams.values()) + 1
+            raise Unfit(
+                "missing_stem",
+                float(len(streams)),
+                f"{len(streams)} audio streams, {needed} are needed",
+            )
+        file_sha256 = storage.file_sha256(path)
+        for name, number in track.streams.items():
+            blocks = ffmpeg.decode_stream(path, number, streams[number])
+            wavs[name] = write(name, streams[number], blocks, file_sha256)
     return wavs
 
 

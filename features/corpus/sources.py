@@ -55,9 +55,9 @@ def check_stem_names(names: Iterable[object]) -> None:
             raise UserError(
                 f"{name}: has another meaning, as {', '.join(RESERVED)} have: rename the stem"
             )
-        if name in seen:
+        if name.lower() in seen:  # files of both cases may be one
             raise UserError(f"{name}: two stems have this name: rename one")
-        seen.add(name)
+        seen.add(name.lower())
 
 
 def accompaniment(stems: Mapping[str, "Waveform"]) -> "Waveform":

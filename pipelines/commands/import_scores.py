@@ -61,9 +61,12 @@ def import_scores(arguments: argparse.Namespace) -> None:
     for path in paths:
         try:
             file = path.read_bytes()
-            if not from_json(path.stem, file).frames:
+            track = storage.comparable(path.stem)
+            if track in texts:
+                raise ValueError("a second file of this track: remove one")
+            if not from_json(track, file).frames:
                 raise ValueError("no target in it")
-            texts[path.stem] = decode_text(file)
+            texts[track] = decode_text(file)
         except ValueError as error:
             broken.append(path)
             say(f"import-scores: {path}: {error}")
