@@ -30,9 +30,10 @@ test: setup-dev check
 test-system: setup-dev
 	python -m pytest -m "system and not slow"
 
-# SHARE=N: one in N of them, chosen by the commit, and those that every share holds.
+# SHARE=N: one in N of them, chosen by the commit, and those that every share holds; a fuzz that
+# is among them takes one minute of its ten.
 test-slow: setup-dev
-	python -m pytest -m slow $(if $(SHARE),--share=$(SHARE))
+	python -m pytest -m slow $(if $(SHARE),--share=$(SHARE) --fuzz-s 60)
 
 test-all: setup-dev check
 	python -m pytest -m ""
