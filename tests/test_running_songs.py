@@ -30,7 +30,7 @@ def test_what_ffmpeg_makes_by_its_ending_is_found_in_folders(tmp_path: Path) -> 
         ("song.flac", ("song", "flac")),
         ("a.b.MP3", ("a.b", "MP3")),
         ("Song 9.stem.mp4", ("Song 9", "stem.mp4")),
-        ("Song.STEM.MP4", ("Song", "STEM.MP4")),
+        ("Song.a.Stem.MP4", ("Song.a", "Stem.MP4")),
         ("Mr. Blue Sky", ("Mr. Blue Sky", "")),
         ("B.Y.O.B.wav", ("B.Y.O.B", "wav")),
         (".wav", (".wav", "")),
@@ -54,3 +54,16 @@ def test_names_that_match_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         {"song": "empty", "error": "empty: no audio file in it"},
         {"song": "*.mp3", "error": "*.mp3: no such file"},
     ]
+
+
+def test_songs_in_linked_folders_but_not_in_hidden_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    for name in ("music/a.wav", "music/._a.wav", "music/.cache/a.wav", "music/__MACOSX/a.wav",
+                 "elsewhere/b.wav"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "linked" / "loop").symlink_to(folder)
+    songs, failed = find_songs([str(folder)], stdin=None, output=tmp_path / "out")
+    assert songs == [folder / "a.wav", folder / "linked" / "b.wav"]
+    assert failed == []
