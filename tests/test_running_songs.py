@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,22 @@ def test_songs_in_linked_folders_but_not_in_hidden_ones(tmp_path: Path) -> None:
     songs, failed = find_songs([str(folder)], stdin=None, output=tmp_path / "out")
     assert songs == [folder / "a.wav", folder / "linked" / "b.wav"]
     assert failed == []
+
+
+@pytest.mark.parametrize("name", ["music", "music/*", "music/gone.wav"])
+def test_a_link_that_leads_nowhere(in_tmp: Path, name: str) -> None:
+    music = in_tmp / "music"
+    music.mkdir()
+    (music / "song.wav").touch()
+    (music / "gone.wav").symlink_to("elsewhere.wav")
+    os.mkfifo(music / "pipe.wav")
+    expected = {
+        "music/gone.wav": "music/gone.wav: a link to a file that does not exist",
+        "music/pipe.wav": "music/pipe.wav: not a file",
+    }
+    found, failed = find_songs([name], stdin=None, output=Path("out"))
+    one = name in expected
+    assert found == ([] if one else [Path("music/song.wav")])
+    assert {failure["song"]: failure["error"] for failure in failed} == (
+        {name: expected[name]} if one else expected
+    )
