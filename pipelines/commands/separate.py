@@ -18,6 +18,8 @@ from stemforge.pipelines.running.songs import STDIN, copy_stdin, find_songs, spl
 
 if TYPE_CHECKING:
     from stemforge.eval.separation.separator import Separator
+    from stemforge.features.audio.ffmpeg import AudioInfo
+    from stemforge.features.signal.stft import Waveform
 
 # Heavy imports wait until the command runs: help answers within a second.
 
@@ -347,10 +349,67 @@ def _claim(paths: dict[str, Path], song: Path, taken: dict[Path, str]) -> None:
     taken.update(places)
 
 
+class _Part:
+    """The part of a song that --offset and --duration choose, as a stream that is counted.
+
+    Args:
+        info: what the song's file states.
+        offset_s: seconds before the part.
+        duration_s: its seconds; None: to the song's end.
+
+    Attributes:
+        read_s: seconds of the song that have been decoded, those before the part included.
+        taken_s: seconds of the part that have been separated.
+    """
+
+    def __init__(self, info: "AudioInfo", *, offset_s: float, duration_s: float | None) -> None:
+        self._info = info
+        self._offset_s = offset_s
+        rate_hz = info.sample_rate_hz
+        self._start = round(offset_s * rate_hz)
+        self._samples = None if duration_s is None else max(1, round(duration_s * rate_hz))
+        self._read_samples = self._taken_samples = 0
+
+    @property
+    def read_s(self) -> float:
+        return self._read_samples / self._info.sample_rate_hz
+
+    @property
+    def taken_s(self) -> float:
+        return self._taken_samples / self._info.sample_rate_hz
+
+    def expected_s(self) -> int | None:
+        """Its length by what the file states, for a progress bar; None where it states none."""
+        stated = self._info.samples
+        lengths = [] if stated is None else [max(0, stated - self._start)]
+        lengths += [] if self._samples is None else [self._samples]
+        return round(min(lengths) / self._info.sample_rate_hz) if lengths else None
+
+    def stream(self, blocks: Iterator["Waveform"], bar: Any) -> Iterator["Waveform"]:
+        """The part of a song's blocks, [samples, channels] each; moves the bar on by seconds.
+
+        Raises:
+            UserError: the song ends before the part, whatever length its file states.
+        """
+        from stemforge.features.audio.files import cut
+
+        for block in cut(self._counted(blocks), start=self._start, samples=self._samples):
+            yield block
+            self._taken_samples += len(block)  # now that the next one is asked for
+            bar.update(round(self.taken_s) - bar.n)
+        if self._read_samples and not self._taken_samples:
+            raise UserError(f"--offset {self._offset_s}: the song has only {self.read_s:.2f} s")
+
+    def _counted(self, blocks: Iterator["Waveform"]) -> Iterator["Waveform"]:
+        for block in blocks:
+            self._read_samples += len(block)
+            yield block
+
+
 def _separate_song(
     separator: "Separator", song: Path, paths: dict[str, Path], arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    from stemforge.features.audio.files import cut, stream_song
+    from stemforge.features.audio.files import stream_song
     from stemforge.pipelines.running.estimates import write_estimates
 
     started = time.perf_counter()
@@ -361,34 +420,11 @@ def _separate_song(
             f"{info.channels} channels: not supported: add --downmix, which mixes them to two"
         )
     rate_hz = info.sample_rate_hz
-    start = round(arguments.offset * rate_hz)
-    wanted = None if arguments.duration is None else max(1, round(arguments.duration * rate_hz))
-    left = math.inf if info.samples is None else max(0, info.samples - start)
-    expected = min(left, math.inf if wanted is None else wanted) / rate_hz
-    total = round(expected) if expected < math.inf else None
-    read = samples = 0
-    with progress(total, label=song.name[:30], unit="audio-s") as bar:
-
-        def counted() -> Iterator[Any]:
-            nonlocal read
-            for block in blocks:
-                read += len(block)
-                yield block
-
-        def watched() -> Iterator[Any]:
-            nonlocal samples
-            for block in cut(counted(), start=start, samples=wanted):
-                yield block
-                samples += len(block)
-                bar.update(round(samples / rate_hz) - bar.n)
-            if read and not samples:
-                raise UserError(
-                    f"--offset {arguments.offset}: the song has only {read / rate_hz:.2f} s"
-                )
-
+    part = _Part(info, offset_s=arguments.offset, duration_s=arguments.duration)
+    with progress(part.expected_s(), label=song.name[:30], unit="audio-s") as bar:
         clipped = write_estimates(
             paths,
-            separator.separate_stream(watched(), sample_rate_hz=rate_hz),
+            separator.separate_stream(part.stream(blocks, bar), sample_rate_hz=rate_hz),
             codec=arguments.codec,
             channels=info.channels,
             sample_rate_hz=rate_hz,
@@ -398,17 +434,14 @@ def _separate_song(
     if not arguments.json:
         say(", ".join(map(str, paths.values())))
     if damage:
-        say(f"{song.name}: {damage[0]}: separated as far as it can be read, {read / rate_hz:.2f} s")
+        say(f"{song}: {damage[0]}: the {part.taken_s:.2f} s that could be decoded were separated")
     loud = {stem: count for stem, count in clipped.items() if count}
     if loud:
         counts = ", ".join(f"{count} of {stem}" for stem, count in loud.items())
-        say(
-            f"{song.name}: values above full scale were clipped ({counts}): "
-            "--subtype FLOAT keeps them"
-        )
+        say(f"{song}: values above full scale were clipped ({counts}): --subtype FLOAT keeps them")
     return {
         "song": str(song),
-        "seconds": samples / rate_hz,
+        "seconds": part.taken_s,
         "sample_rate_hz": rate_hz,
         "channels": info.channels,
         "files": {stem: str(path) for stem, path in paths.items()},
