@@ -44,23 +44,110 @@ def test_folders_patterns_and_names_of_results(tmp_path: Path, models: Path) -> 
 
 
 def test_what_is_there_stays_unless_it_may_go(
-    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str], tone: Path
+    in_tmp: Path, models: Path, capsys: pytest.CaptureFixture[str], tone: Path
 ) -> None:
-    assert separate([tone], models, tmp_path / "out") == 0
-    there = tmp_path / "out" / tone.stem / "drums.wav"
+    folder, out = tone.parent, Path("out")
+    assert separate([tone], models, out) == 0
+    there = out / "tone" / "drums.wav"
     before = there.read_bytes()
     there.write_bytes(b"precious")
-    capsys.readouterr()
-    assert separate([tone], models, tmp_path / "out") == 0
-    said = capsys.readouterr().err
-    assert "1 song is done already: skipped; --overwrite redoes it" in said
+    refused = "tone.wav: out/tone/drums.wav: already exists: add --overwrite to replace it\n"
+    for songs in ([tone], [folder / "t*.wav"], [folder, folder / "none.wav"]):
+        capsys.readouterr()
+        assert separate(songs, models, out) == 2
+        assert (refused in capsys.readouterr().err) == (len(songs) == 1)
+    assert separate([folder], models, out) == 0
     there.with_name("vocals.wav").unlink()
-    assert separate([tone], models, tmp_path / "out") == 2
-    assert "drums.wav: already exists: add --overwrite to replace it" in capsys.readouterr().err
+    assert separate([folder], models, out) == 2
+    assert refused in capsys.readouterr().err
     assert there.read_bytes() == b"precious"
-    flags = ["--model", str(models), "--output", str(tmp_path / "out"), "--overwrite"]
+    flags = ["--model", str(models), "--output", "out", "--overwrite"]
     assert main(["separate", str(tone), *flags]) == 0
     assert there.read_bytes() == before
+
+
+def test_the_line_of_a_skipped_song_tells_it_from_another_of_its_name(
+    in_tmp: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("a", "b"):
+        (in_tmp / folder).mkdir()
+        soundfile.write(f"{folder}/song.wav", np.zeros((3000, 2)), RATE_HZ)
+    assert separate([Path("a")], models, Path("out")) == 0
+    capsys.readouterr()
+    assert separate([Path("b")], models, Path("out")) == 0
+    assert capsys.readouterr().err == (
+        "b/song.wav: its results are in out/song already: skipped; --overwrite separates it again\n"
+    )
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_a_folder_in_the_place_of_a_result(
+    in_tmp: Path,
+    models: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    soundfile.write("song.wav", np.zeros((3000, 2)), RATE_HZ)
+    for stem in ("drums", "vocals"):
+        Path(f"out/song/{stem}.wav").mkdir(parents=True)
+    monkeypatch.setattr(audio, "stream_song", None)  # not even opened
+    flags = ["--model", str(models), "--output", "out", *more]
+    assert main(["separate", "song.wav", *flags]) == 2
+    assert capsys.readouterr().err == (
+        "stemforge: error: song.wav: out/song/drums.wav: cannot be written, because a folder is "
+        "in its place: move the folder\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["", ".", "{filename}/", "{filename}/{instrument}/."])
+def test_a_format_that_names_no_file(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    soundfile.write("song.wav", np.zeros((3000, 2)), RATE_HZ)
+    flags = ["--model", "none", "--output", "out", "--filename-format", text]
+    assert main(["separate", "song.wav", *flags]) == 2  # before it looks for the models
+    said = capsys.readouterr().err
+    assert said.startswith(f"stemforge: error: --filename-format {text!r}: ")
+    assert "is no name of a file: end the format with one" in said
+    assert not Path("out").exists()
+
+
+def test_a_song_that_fails_leaves_its_place_to_another(
+    in_tmp: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("music").mkdir()
+    Path("music/song.mp3").write_text("no audio")
+    for name in ("song.wav", "song.wave"):
+        soundfile.write(f"music/{name}", np.zeros((3000, 2)), RATE_HZ, format="WAV")
+    flags = ["--model", str(models), "--output", "out", "--json"]
+    assert main(["separate", "music", *flags]) == 2
+    summary = json.loads(capsys.readouterr().out)
+    assert [song["song"] for song in summary["songs"]] == ["music/song.wav"]
+    broken, other = (failure["error"] for failure in summary["failed"])
+    assert broken.startswith("music/song.mp3: not readable as audio")
+    said = "drums of music/song.wave and drums of music/song.wav would both be written there"
+    assert said in other
+    assert soundfile.info("out/song/drums.wav").frames == 3000
+
+
+@pytest.mark.parametrize("names", [["nope1"], ["nope1", "nope2"]])
+def test_names_that_match_nothing(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str], names: list[str]
+) -> None:
+    flags = ["--model", "none", "--output", "out", "--json"]  # no model is needed
+    assert main(["separate", *names, *flags]) == 2
+    printed = capsys.readouterr()
+    failed = [{"song": name, "error": f"{name}: no such file"} for name in names]
+    assert json.loads(printed.out) == {"songs": [], "skipped": [], "failed": failed}
+    lines = [
+        "stemforge: nope1: no such file",
+        "stemforge: nope2: no such file",
+        "stemforge: error: 2 of 2 songs were not separated, the first: nope1: no such file",
+    ]
+    assert printed.err.splitlines() == (
+        lines if len(names) == 2 else ["stemforge: error: nope1: no such file"]
+    )
 
 
 def test_no_song_ends_the_others(
@@ -111,7 +198,10 @@ def test_no_song_ends_the_others(
         for song in summary["failed"]:
             assert failing[song["song"]] in song["error"]
             assert f"stemforge: {song['error']}\n" in printed.err
-        assert f"{len(skipped)} song" in printed.err
+        for song in skipped:
+            folder = f"music/out/{Path(song).stem if song != 'Mr. Blue Sky' else song}"
+            said = f"{song}: its results are in {folder} already: skipped; --overwrite separates it"
+            assert said.encode(errors="backslashreplace").decode() in printed.err
         assert f"stemforge: error: 7 of {7 + len(fine) + 1} songs were not" in printed.err
         skipped += songs
     for name in fine.values():

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 FILENAME_FORMAT = "{filename}/{instrument}.{codec}"
 MWF_WINDOW_FRAMES = 300
+# A song that stands for any in checks of --filename-format.
+EXAMPLE = {"filename": "song", "extension": "wav", "foldername": "folder"}
 
 
 def add_to(commands: Any) -> None:
@@ -155,7 +158,8 @@ def _add_file_options(option: Any) -> None:
     option(
         "--overwrite",
         action="store_true",
-        help="replace existing results (default: skip songs whose results are all there)",
+        help="replace existing results (default: skip songs whose results are all there; an error "
+        "where SONG is one file)",
     )
     option("--json", action="store_true", help="print a summary as JSON")
 
@@ -176,22 +180,22 @@ def separate_songs(arguments: argparse.Namespace) -> None:
         raise UserError(f"--duration {arguments.duration}: must be more than 0")
     if arguments.output.exists() and not arguments.output.is_dir():
         raise UserError(f"--output {arguments.output}: a file, not a folder: choose a folder")
+    _fill_in(arguments, instrument="vocals", **EXAMPLE)
     with ExitStack() as stack:
         stdin = copy_stdin(stack) if STDIN in arguments.songs else None
         songs, failed = find_songs(arguments.songs, stdin=stdin, output=arguments.output)
-        if not songs:
-            raise UserError(failed[0]["error"])
-        separator = _load(arguments)
-        _check_format(separator.stems, arguments)
-        songs = _without_results(songs, separator.stems, arguments)
-        summary = _separate_all(separator, songs, stdin, failed, arguments)
-    count = sum(map(len, summary.values()))
-    if skipped := len(summary["skipped"]):
-        are, them = ("songs are", "them") if skipped > 1 else ("song is", "it")
-        say(f"{skipped} {are} done already: skipped; --overwrite redoes {them}")
+        summary: dict[str, list[Any]] = {"songs": [], "skipped": [], "failed": failed}
+        if len(songs) + len(failed) > 1:  # the error of a single song is the command's
+            for failure in failed:
+                say(f"stemforge: {failure['error']}")
+        if songs:
+            separator = _load(arguments)
+            _check_format(separator.stems, arguments)
+            _separate_all(separator, songs, stdin, summary, arguments)
     if arguments.json:
         print_json(summary)
     if failed:
+        count = sum(map(len, summary.values()))
         text = failed[0]["error"]
         if count > 1:
             text = f"{len(failed)} of {count} songs were not separated, the first: {text}"
@@ -218,40 +222,66 @@ def _separate_all(
     separator: "Separator",
     songs: Sequence[Path],
     stdin: Path | None,
-    failed: list[dict[str, str]],
+    summary: dict[str, list[Any]],
     arguments: argparse.Namespace,
-) -> dict[str, list[Any]]:
-    """Separates the songs whose results are not there; adds to `failed` what cannot be.
+) -> None:
+    """Separates the songs whose results are not there.
 
-    Returns:
-        What --json prints: "songs", "skipped" and "failed".
+    Args:
+        separator: of the models.
+        songs: as `find_songs` returns them.
+        stdin: which of them is the copy of standard input.
+        summary: what --json prints. Each song is added to its "songs", "skipped" or "failed".
+        arguments: of the command.
     """
-    summary: dict[str, list[Any]] = {"songs": [], "skipped": [], "failed": failed}
-    alone = len(songs) + len(failed) == 1  # then its error is the command's
-    for failure in failed:
-        say(f"stemforge: {failure['error']}")
+    alone = len(songs) + len(summary["failed"]) == 1
+    # Who names one file wants it separated; results of that name may be another song's.
+    one_file = alone and not any(Path(name).is_dir() for name in arguments.songs)
+    songs = _without_results(songs, separator.stems, arguments)
     taken = {song.resolve(): f"{song} itself" for song in songs}
     for song in songs:
         try:
             paths = _targets(song, separator.stems, arguments)
-            _claim(paths, song, taken)
-            there = [path for path in paths.values() if path.exists()]
+            places = _places(paths, song, taken)
             # Every standard input has the same name: what is there may be of another song.
-            if len(there) == len(paths) and song != stdin and not arguments.overwrite:
+            skip = not one_file and song != stdin
+            if _are_there(paths, skip=skip, overwrite=arguments.overwrite):
                 files = {stem: str(path) for stem, path in paths.items()}
                 summary["skipped"].append({"song": str(song), "files": files})
-            elif there and not arguments.overwrite:
-                raise UserError(f"{there[0]}: already exists: add --overwrite to replace it")
+                folder = Path(os.path.commonpath([path.parent for path in paths.values()]))
+                say(
+                    f"{song}: its results are in {folder} already: skipped; --overwrite separates "
+                    "it again"
+                )
             else:
-                done = _separate_song(separator, song, paths, arguments)
-                summary["songs"].append(done)
+                summary["songs"].append(_separate_song(separator, song, paths, arguments))
+            taken |= places  # not of a song that fails: one of the same name may be fine
         except (UserError, OSError) as error:
             text = system_error(error) if isinstance(error, OSError) else str(error)
-            text = text if song.name in text else f"{song.name}: {text}"
-            failed.append({"song": str(song), "error": text})
+            text = text if text.startswith(f"{song}: ") else f"{song}: {text}"
+            summary["failed"].append({"song": str(song), "error": text})
             if not alone:
                 say(f"stemforge: {text}")
-    return summary
+
+
+def _are_there(paths: dict[str, Path], *, skip: bool, overwrite: bool) -> bool:
+    """Whether all results of a song are there, so that it is skipped.
+
+    Raises:
+        UserError: a folder is in the place of a result; or some are there that may not be
+            replaced, or all where the song may not be skipped.
+    """
+    for path in paths.values():
+        if path.is_dir():
+            raise UserError(
+                f"{path}: cannot be written, because a folder is in its place: move the folder"
+            )
+    there = [path for path in paths.values() if path.exists()]
+    if overwrite or not there:
+        return False
+    if skip and all(path.is_file() for path in paths.values()):
+        return True
+    raise UserError(f"{there[0]}: already exists: add --overwrite to replace it")
 
 
 def _load(arguments: argparse.Namespace) -> "Separator":
@@ -296,7 +326,7 @@ def _fill_in(arguments: argparse.Namespace, **values: str) -> str:
     """A result's name in OUTPUT, by --filename-format.
 
     Raises:
-        UserError: the format is wrong, or the result would not be in OUTPUT.
+        UserError: the format is wrong, or the result would be no file or not in OUTPUT.
     """
     text: str = arguments.filename_format
     try:
@@ -311,15 +341,19 @@ def _fill_in(arguments: argparse.Namespace, **values: str) -> str:
             f"--filename-format {text}: {name} would not be in --output {arguments.output}: "
             "choose another format"
         )
+    if os.path.basename(name) in ("", "."):
+        raise UserError(
+            f"--filename-format {text!r}: {name!r} is no name of a file: end the format with one, "
+            "such as {instrument}.{codec}"
+        )
     return name
 
 
 def _check_format(stems: Sequence[str], arguments: argparse.Namespace) -> None:
     """Refuses a --filename-format that fits no song, before the first is separated."""
-    song = {"filename": "song", "extension": "wav", "foldername": "folder"}
     names: dict[Path, str] = {}
     for stem in stems:
-        path = arguments.output / _fill_in(arguments, instrument=stem, **song)
+        path = arguments.output / _fill_in(arguments, instrument=stem, **EXAMPLE)
         other = names.setdefault(path, stem)
         if other != stem:
             raise UserError(
@@ -337,8 +371,12 @@ def _targets(song: Path, stems: Sequence[str], arguments: argparse.Namespace) ->
     }
 
 
-def _claim(paths: dict[str, Path], song: Path, taken: dict[Path, str]) -> None:
-    """Refuses results in the place of a song or of another song's results, and notes them."""
+def _places(paths: dict[str, Path], song: Path, taken: dict[Path, str]) -> dict[Path, str]:
+    """The absolute paths of a song's results, and what each is.
+
+    Raises:
+        UserError: one is taken by a song or by another song's results.
+    """
     places = {path.resolve(): f"{stem} of {song}" for stem, path in paths.items()}
     for place, what in places.items():
         if place in taken:
@@ -346,7 +384,7 @@ def _claim(paths: dict[str, Path], song: Path, taken: dict[Path, str]) -> None:
                 f"{place}: {what} and {taken[place]} would both be written there: choose another "
                 "--filename-format, such as '{filename}.{extension}/{instrument}.{codec}'"
             )
-    taken.update(places)
+    return places
 
 
 class _Part:
