@@ -1,10 +1,15 @@
 """Command-line options that several commands have."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from stemforge import storage
 from stemforge.errors import UserError
+
+# How a URL begins that has lost a slash: as a path it would make a folder called "gs:". A scheme
+# has two letters or more: C:/ is a drive.
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 
 def add_export_options(parser: Any) -> None:
@@ -53,9 +58,9 @@ def local_path(text: str) -> Path:
     """The path that an option gives; for options that work only on this machine.
 
     Raises:
-        UserError: it is a URL.
+        UserError: it is a URL, or would be one with a second slash: gs:/bucket.
     """
-    if not storage.is_local(text):
+    if not storage.is_local(text) or SCHEME.match(text):
         raise UserError(
             f"{text}: a URL, where only a path on this machine is supported: use a local folder, "
             "and copy it with the storage's own program"

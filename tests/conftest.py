@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from stemforge.features.audio import ffmpeg
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
@@ -119,6 +120,31 @@ def features(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Fea
     from tests.factories import make_features
 
     return make_features(tiny_corpus, tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two small untrained nets, of vocals and of drums. Read only."""
+    from stemforge.train.model import Model, save_model
+    from stemforge.train.nets.unet import UNet
+
+    root = tmp_path_factory.mktemp("separating") / "models"
+    net = UNet(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
+    for number, stem in enumerate(("vocals", "drums")):
+        (root / stem).mkdir(parents=True)
+        model = net.build([stem], seed=number)
+        save_model(root / stem, Model((stem,), net, 4096, 1024, RATE_HZ, {"step": 3}, model))
+    return root
+
+
+@pytest.fixture
+def tone(tmp_path: Path) -> Path:
+    """One second, stereo, of 300 Hz: source/tone.wav."""
+    path = tmp_path / "source" / "tone.wav"
+    path.parent.mkdir()
+    wave = 0.3 * np.sin(2 * np.pi * 300 * np.arange(RATE_HZ) / RATE_HZ)
+    soundfile.write(path, np.stack([wave, wave], 1), RATE_HZ)
+    return path
 
 
 @pytest.fixture

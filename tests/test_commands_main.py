@@ -3,9 +3,6 @@ from pathlib import Path
 import pytest
 
 from stemforge.pipelines.commands.main import main
-from tests.test_commands_separate import models
-
-assert models  # a fixture
 
 
 def test_info(models: Path, capsys: pytest.CaptureFixture[str]) -> None:

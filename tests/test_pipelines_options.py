@@ -20,6 +20,12 @@ COPY = "gs://bucket/out: a URL, where only a path on this machine is supported"
         (("release", "--name", "a", "--version", "1.0.0", *OUT), COPY),
         (("info", "gs://bucket/out"), COPY),
         (
+            ("separate", "song.wav", "--model", "models", "--output", "gs:/bucket/out"),
+            "gs:/bucket/out: a URL, where only a path on this machine is supported",
+        ),
+        (("info", "S3:/bucket/out"), "S3:/bucket/out: a URL"),
+        (("info", "C:/music"), "C:/music: no such folder"),
+        (
             ("score", "e", "--corpus", "c", "--output", "s", "--oracles", "IRM1,"),
             "--oracles 'IRM1,': an empty name",
         ),

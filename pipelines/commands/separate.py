@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -18,11 +19,15 @@ from stemforge.pipelines.running.songs import STDIN, copy_stdin, find_songs, spl
 
 if TYPE_CHECKING:
     from stemforge.eval.separation.separator import Separator
+    from stemforge.features.audio.ffmpeg import AudioInfo
+    from stemforge.features.signal.stft import Waveform
 
 # Heavy imports wait until the command runs: help answers within a second.
 
 FILENAME_FORMAT = "{filename}/{instrument}.{codec}"
 MWF_WINDOW_FRAMES = 300
+# A song that stands for any in checks of --filename-format.
+EXAMPLE = {"filename": "song", "extension": "wav", "foldername": "folder"}
 
 
 def add_to(commands: Any) -> None:
@@ -153,7 +158,8 @@ def _add_file_options(option: Any) -> None:
     option(
         "--overwrite",
         action="store_true",
-        help="replace existing results (default: skip songs whose results are all there)",
+        help="replace existing results (default: skip songs whose results are all there; an error "
+        "where SONG is one file)",
     )
     option("--json", action="store_true", help="print a summary as JSON")
 
@@ -174,22 +180,22 @@ def separate_songs(arguments: argparse.Namespace) -> None:
         raise UserError(f"--duration {arguments.duration}: must be more than 0")
     if arguments.output.exists() and not arguments.output.is_dir():
         raise UserError(f"--output {arguments.output}: a file, not a folder: choose a folder")
+    _fill_in(arguments, instrument="vocals", **EXAMPLE)
     with ExitStack() as stack:
         stdin = copy_stdin(stack) if STDIN in arguments.songs else None
         songs, failed = find_songs(arguments.songs, stdin=stdin, output=arguments.output)
-        if not songs:
-            raise UserError(failed[0]["error"])
-        separator = _load(arguments)
-        _check_format(separator.stems, arguments)
-        songs = _without_results(songs, separator.stems, arguments)
-        summary = _separate_all(separator, songs, stdin, failed, arguments)
-    count = sum(map(len, summary.values()))
-    if skipped := len(summary["skipped"]):
-        are, them = ("songs are", "them") if skipped > 1 else ("song is", "it")
-        say(f"{skipped} {are} done already: skipped; --overwrite redoes {them}")
+        summary: dict[str, list[Any]] = {"songs": [], "skipped": [], "failed": failed}
+        if len(songs) + len(failed) > 1:  # the error of a single song is the command's
+            for failure in failed:
+                say(f"stemforge: {failure['error']}")
+        if songs:
+            separator = _load(arguments)
+            _check_format(separator.stems, arguments)
+            _separate_all(separator, songs, stdin, summary, arguments)
     if arguments.json:
         print_json(summary)
     if failed:
+        count = sum(map(len, summary.values()))
         text = failed[0]["error"]
         if count > 1:
             text = f"{len(failed)} of {count} songs were not separated, the first: {text}"
@@ -216,40 +222,66 @@ def _separate_all(
     separator: "Separator",
     songs: Sequence[Path],
     stdin: Path | None,
-    failed: list[dict[str, str]],
+    summary: dict[str, list[Any]],
     arguments: argparse.Namespace,
-) -> dict[str, list[Any]]:
-    """Separates the songs whose results are not there; adds to `failed` what cannot be.
+) -> None:
+    """Separates the songs whose results are not there.
 
-    Returns:
-        What --json prints: "songs", "skipped" and "failed".
+    Args:
+        separator: of the models.
+        songs: as `find_songs` returns them.
+        stdin: which of them is the copy of standard input.
+        summary: what --json prints. Each song is added to its "songs", "skipped" or "failed".
+        arguments: of the command.
     """
-    summary: dict[str, list[Any]] = {"songs": [], "skipped": [], "failed": failed}
-    alone = len(songs) + len(failed) == 1  # then its error is the command's
-    for failure in failed:
-        say(f"stemforge: {failure['error']}")
+    alone = len(songs) + len(summary["failed"]) == 1
+    # Who names one file wants it separated; results of that name may be another song's.
+    one_file = alone and not any(Path(name).is_dir() for name in arguments.songs)
+    songs = _without_results(songs, separator.stems, arguments)
     taken = {song.resolve(): f"{song} itself" for song in songs}
     for song in songs:
         try:
             paths = _targets(song, separator.stems, arguments)
-            _claim(paths, song, taken)
-            there = [path for path in paths.values() if path.exists()]
+            places = _places(paths, song, taken)
             # Every standard input has the same name: what is there may be of another song.
-            if len(there) == len(paths) and song != stdin and not arguments.overwrite:
+            skip = not one_file and song != stdin
+            if _are_there(paths, skip=skip, overwrite=arguments.overwrite):
                 files = {stem: str(path) for stem, path in paths.items()}
                 summary["skipped"].append({"song": str(song), "files": files})
-            elif there and not arguments.overwrite:
-                raise UserError(f"{there[0]}: already exists: add --overwrite to replace it")
+                folder = Path(os.path.commonpath([path.parent for path in paths.values()]))
+                say(
+                    f"{song}: its results are in {folder} already: skipped; --overwrite separates "
+                    "it again"
+                )
             else:
-                done = _separate_song(separator, song, paths, arguments)
-                summary["songs"].append(done)
+                summary["songs"].append(_separate_song(separator, song, paths, arguments))
+            taken |= places  # not of a song that fails: one of the same name may be fine
         except (UserError, OSError) as error:
             text = system_error(error) if isinstance(error, OSError) else str(error)
-            text = text if song.name in text else f"{song.name}: {text}"
-            failed.append({"song": str(song), "error": text})
+            text = text if text.startswith(f"{song}: ") else f"{song}: {text}"
+            summary["failed"].append({"song": str(song), "error": text})
             if not alone:
                 say(f"stemforge: {text}")
-    return summary
+
+
+def _are_there(paths: dict[str, Path], *, skip: bool, overwrite: bool) -> bool:
+    """Whether all results of a song are there, so that it is skipped.
+
+    Raises:
+        UserError: a folder is in the place of a result; or some are there that may not be
+            replaced, or all where the song may not be skipped.
+    """
+    for path in paths.values():
+        if path.is_dir():
+            raise UserError(
+                f"{path}: cannot be written, because a folder is in its place: move the folder"
+            )
+    there = [path for path in paths.values() if path.exists()]
+    if overwrite or not there:
+        return False
+    if skip and all(path.is_file() for path in paths.values()):
+        return True
+    raise UserError(f"{there[0]}: already exists: add --overwrite to replace it")
 
 
 def _load(arguments: argparse.Namespace) -> "Separator":
@@ -294,7 +326,7 @@ def _fill_in(arguments: argparse.Namespace, **values: str) -> str:
     """A result's name in OUTPUT, by --filename-format.
 
     Raises:
-        UserError: the format is wrong, or the result would not be in OUTPUT.
+        UserError: the format is wrong, or the result would be no file or not in OUTPUT.
     """
     text: str = arguments.filename_format
     try:
@@ -309,15 +341,19 @@ def _fill_in(arguments: argparse.Namespace, **values: str) -> str:
             f"--filename-format {text}: {name} would not be in --output {arguments.output}: "
             "choose another format"
         )
+    if os.path.basename(name) in ("", "."):
+        raise UserError(
+            f"--filename-format {text!r}: {name!r} is no name of a file: end the format with one, "
+            "such as {instrument}.{codec}"
+        )
     return name
 
 
 def _check_format(stems: Sequence[str], arguments: argparse.Namespace) -> None:
     """Refuses a --filename-format that fits no song, before the first is separated."""
-    song = {"filename": "song", "extension": "wav", "foldername": "folder"}
     names: dict[Path, str] = {}
     for stem in stems:
-        path = arguments.output / _fill_in(arguments, instrument=stem, **song)
+        path = arguments.output / _fill_in(arguments, instrument=stem, **EXAMPLE)
         other = names.setdefault(path, stem)
         if other != stem:
             raise UserError(
@@ -335,8 +371,12 @@ def _targets(song: Path, stems: Sequence[str], arguments: argparse.Namespace) ->
     }
 
 
-def _claim(paths: dict[str, Path], song: Path, taken: dict[Path, str]) -> None:
-    """Refuses results in the place of a song or of another song's results, and notes them."""
+def _places(paths: dict[str, Path], song: Path, taken: dict[Path, str]) -> dict[Path, str]:
+    """The absolute paths of a song's results, and what each is.
+
+    Raises:
+        UserError: one is taken by a song or by another song's results.
+    """
     places = {path.resolve(): f"{stem} of {song}" for stem, path in paths.items()}
     for place, what in places.items():
         if place in taken:
@@ -344,13 +384,70 @@ def _claim(paths: dict[str, Path], song: Path, taken: dict[Path, str]) -> None:
                 f"{place}: {what} and {taken[place]} would both be written there: choose another "
                 "--filename-format, such as '{filename}.{extension}/{instrument}.{codec}'"
             )
-    taken.update(places)
+    return places
+
+
+class _Part:
+    """The part of a song that --offset and --duration choose, as a stream that is counted.
+
+    Args:
+        info: what the song's file states.
+        offset_s: seconds before the part.
+        duration_s: its seconds; None: to the song's end.
+
+    Attributes:
+        read_s: seconds of the song that have been decoded, those before the part included.
+        taken_s: seconds of the part that have been separated.
+    """
+
+    def __init__(self, info: "AudioInfo", *, offset_s: float, duration_s: float | None) -> None:
+        self._info = info
+        self._offset_s = offset_s
+        rate_hz = info.sample_rate_hz
+        self._start = round(offset_s * rate_hz)
+        self._samples = None if duration_s is None else max(1, round(duration_s * rate_hz))
+        self._read_samples = self._taken_samples = 0
+
+    @property
+    def read_s(self) -> float:
+        return self._read_samples / self._info.sample_rate_hz
+
+    @property
+    def taken_s(self) -> float:
+        return self._taken_samples / self._info.sample_rate_hz
+
+    def expected_s(self) -> int | None:
+        """Its length by what the file states, for a progress bar; None where it states none."""
+        stated = self._info.samples
+        lengths = [] if stated is None else [max(0, stated - self._start)]
+        lengths += [] if self._samples is None else [self._samples]
+        return round(min(lengths) / self._info.sample_rate_hz) if lengths else None
+
+    def stream(self, blocks: Iterator["Waveform"], bar: Any) -> Iterator["Waveform"]:
+        """The part of a song's blocks, [samples, channels] each; moves the bar on by seconds.
+
+        Raises:
+            UserError: the song ends before the part, whatever length its file states.
+        """
+        from stemforge.features.audio.files import cut
+
+        for block in cut(self._counted(blocks), start=self._start, samples=self._samples):
+            yield block
+            self._taken_samples += len(block)  # now that the next one is asked for
+            bar.update(round(self.taken_s) - bar.n)
+        if self._read_samples and not self._taken_samples:
+            raise UserError(f"--offset {self._offset_s}: the song has only {self.read_s:.2f} s")
+
+    def _counted(self, blocks: Iterator["Waveform"]) -> Iterator["Waveform"]:
+        for block in blocks:
+            self._read_samples += len(block)
+            yield block
 
 
 def _separate_song(
     separator: "Separator", song: Path, paths: dict[str, Path], arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    from stemforge.features.audio.files import cut, stream_song
+    from stemforge.features.audio.files import stream_song
     from stemforge.pipelines.running.estimates import write_estimates
 
     started = time.perf_counter()
@@ -361,34 +458,11 @@ def _separate_song(
             f"{info.channels} channels: not supported: add --downmix, which mixes them to two"
         )
     rate_hz = info.sample_rate_hz
-    start = round(arguments.offset * rate_hz)
-    wanted = None if arguments.duration is None else max(1, round(arguments.duration * rate_hz))
-    left = math.inf if info.samples is None else max(0, info.samples - start)
-    expected = min(left, math.inf if wanted is None else wanted) / rate_hz
-    total = round(expected) if expected < math.inf else None
-    read = samples = 0
-    with progress(total, label=song.name[:30], unit="audio-s") as bar:
-
-        def counted() -> Iterator[Any]:
-            nonlocal read
-            for block in blocks:
-                read += len(block)
-                yield block
-
-        def watched() -> Iterator[Any]:
-            nonlocal samples
-            for block in cut(counted(), start=start, samples=wanted):
-                yield block
-                samples += len(block)
-                bar.update(round(samples / rate_hz) - bar.n)
-            if read and not samples:
-                raise UserError(
-                    f"--offset {arguments.offset}: the song has only {read / rate_hz:.2f} s"
-                )
-
+    part = _Part(info, offset_s=arguments.offset, duration_s=arguments.duration)
+    with progress(part.expected_s(), label=song.name[:30], unit="audio-s") as bar:
         clipped = write_estimates(
             paths,
-            separator.separate_stream(watched(), sample_rate_hz=rate_hz),
+            separator.separate_stream(part.stream(blocks, bar), sample_rate_hz=rate_hz),
             codec=arguments.codec,
             channels=info.channels,
             sample_rate_hz=rate_hz,
@@ -398,17 +472,14 @@ def _separate_song(
     if not arguments.json:
         say(", ".join(map(str, paths.values())))
     if damage:
-        say(f"{song.name}: {damage[0]}: separated as far as it can be read, {read / rate_hz:.2f} s")
+        say(f"{song}: {damage[0]}: the {part.taken_s:.2f} s that could be decoded were separated")
     loud = {stem: count for stem, count in clipped.items() if count}
     if loud:
         counts = ", ".join(f"{count} of {stem}" for stem, count in loud.items())
-        say(
-            f"{song.name}: values above full scale were clipped ({counts}): "
-            "--subtype FLOAT keeps them"
-        )
+        say(f"{song}: values above full scale were clipped ({counts}): --subtype FLOAT keeps them")
     return {
         "song": str(song),
-        "seconds": samples / rate_hz,
+        "seconds": part.taken_s,
         "sample_rate_hz": rate_hz,
         "channels": info.channels,
         "files": {stem: str(path) for stem, path in paths.items()},

@@ -42,37 +42,43 @@ def find_songs(
     Returns:
         Each song once, in the order of the names, sorted within folders and patterns; and a
         failure ("song" and "error") for each name that matches nothing, each folder without an
-        audio file, and each folder that cannot be read.
+        audio file or that cannot be read, and each pipe, device or link to a file that does not
+        exist.
     """
-    songs: list[Path] = []
+    found: list[Path] = []
     failed: list[dict[str, str]] = []
     for name in names:
         path = Path(name)
         if name == STDIN and stdin is not None:
-            songs.append(stdin)
+            found.append(stdin)
         elif path.is_dir():
             unreadable: list[OSError] = []
-            found = _songs_in(path, output, unreadable)
+            files = _audio_files_in(path, output, unreadable)
             failed += [{"song": str(e.filename), "error": system_error(e)} for e in unreadable]
-            if not found and not unreadable:
+            if not files and not unreadable:
                 failed.append({"song": name, "error": f"{path}: no audio file in it"})
-            songs += found
+            found += files
         elif path.is_file():
-            songs.append(path)
+            found.append(path)
         else:
             matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
-            found = [match for match in matches if match.is_file()]
-            if not found:
+            files = [match for match in matches if not match.is_dir()]
+            if not files:
                 failed.append({"song": name, "error": f"{name}: no such file"})
-            songs += found
-    unique: dict[Path, Path] = {}
-    for song in songs:  # song.wav and folder/../song.wav are one
-        unique.setdefault(song.parent.resolve() / song.name, song)
-    return list(unique.values()), failed
+            found += files
+    songs: dict[Path, Path] = {}
+    for path in found:  # song.wav and folder/../song.wav are one
+        songs.setdefault(path.parent.resolve() / path.name, path)
+    for place, path in list(songs.items()):
+        if not path.is_file():
+            problem = "not a file" if path.exists() else "a link to a file that does not exist"
+            failed.append({"song": str(path), "error": f"{path}: {problem}"})
+            del songs[place]
+    return list(songs.values()), failed
 
 
-def _songs_in(root: Path, output: Path, unreadable: list[OSError]) -> list[Path]:
-    """Audio files at any depth, sorted, without hidden ones and the results of earlier runs."""
+def _audio_files_in(root: Path, output: Path, unreadable: list[OSError]) -> list[Path]:
+    """What has an audio ending, at any depth, sorted, without hidden ones and earlier results."""
     results = output.resolve()
     found: list[Path] = []
     for place, folders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
@@ -89,7 +95,7 @@ def _songs_in(root: Path, output: Path, unreadable: list[OSError]) -> list[Path]
             for name in files
             if Path(name).suffix.lower() in ENDINGS and not storage.is_hidden(name)
         ]
-    return sorted(path for path in found if path.is_file())
+    return sorted(found)
 
 
 def copy_stdin(stack: ExitStack) -> Path:
