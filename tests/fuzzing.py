@@ -7,6 +7,7 @@ anything else, take longer than LIMIT_S, or ask for more than MEMORY_BYTES.
 breaks on stays in FOLDER.case.
 """
 
+import copy
 import faulthandler
 import json
 import random
@@ -85,9 +86,11 @@ def damage_json(data: bytes, draw: random.Random) -> bytes:
         elif kind == 1 and isinstance(node, dict):
             del node[key]
         elif kind == 2 and isinstance(node, dict):
-            node[draw.choice(("", "x", "name", "\ud800", "kind"))] = draw.choice(VALUES)
+            node[draw.choice(("", "x", "name", "\ud800", "kind"))] = copy.deepcopy(
+                draw.choice(VALUES)
+            )
         else:
-            node[key] = draw.choice(VALUES)
+            node[key] = copy.deepcopy(draw.choice(VALUES))
         if not root:
             break
     return json.dumps(root[0]).encode()

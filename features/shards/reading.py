@@ -304,7 +304,7 @@ def _check_info(info: dict[str, Any]) -> None:
     for split, part in info["splits"].items():
         for name in ("shards", "blocks_cut", "blocks_kept"):
             _whole(part, name, 0)
-        for name in part["blocks_rejected"]:
+        for name, _ in part["blocks_rejected"].items():
             _whole(part["blocks_rejected"], name, 0)
         for entry in part["files"].values():
             _whole(entry, "bytes", 0)
