@@ -175,8 +175,7 @@ def test_a_target_that_no_track_has_is_a_dash(
     stems = ("--stems", "vocals,drums,accompaniment", "--nan-policy", "per_source")
     score(Path("mine"), Path("c"), *stems)
     page = capsys.readouterr().out
-    header = "| SDR, dB | vocals (0 tracks, 1 silent) | drums (1 track) | accompaniment (1 track) |"
-    assert header in page
+    assert "| SDR, dB | vocals (0 tracks, 1 without a score) | drums (1 track) | acc" in page
     assert "| mine | - | **20.00** | **20.00** |" in page  # a tenth of the stem is missing
     assert Path("scores/boxplots/vocals.svg").is_file()
 

@@ -43,7 +43,7 @@ def test_page() -> None:
     )
     lines = page.splitlines()
     assert lines[:3] == ["# T", "", "R."]
-    assert lines[4] == "| SDR, dB | vocals (2 tracks) | bass (1 track, 1 silent) |"
+    assert lines[4] == "| SDR, dB | vocals (2 tracks) | bass (1 track, 1 without a score) |"
     assert lines[6:9] == [
         r"| m_1 | 8.50\* | **7.00** |",
         r"| MIX | -0.50\* | 3.00 |",

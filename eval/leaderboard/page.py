@@ -212,9 +212,9 @@ def _counted(table: pd.DataFrame, target: str) -> str:
     rows = table[(table["target"] == target) & (table["test_set"] == "")]
     if not len(rows):
         return target
-    tracks, silent = int(rows["tracks"].min()), int(rows["silent_tracks"].fillna(0).max())
+    tracks, missing = int(rows["tracks"].min()), int(rows["silent_tracks"].fillna(0).max())
     counted = f"{tracks} track{'s' * (tracks != 1)}"
-    return f"{target} ({counted}{f', {silent} silent' if silent else ''})"
+    return f"{target} ({counted}{f', {missing} without a score' if missing else ''})"
 
 
 def _label(table: pd.DataFrame, method: str) -> str:

@@ -191,8 +191,9 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     page = _write_board(table, name, corpus=arguments.corpus, out=out)
     print(page)
     if problems:
+        count = "1 estimate was" if problems == 1 else f"{problems} estimates were"
         raise IncompleteError(
-            f"{problems} estimates were missing or had a problem, listed above and at the end of "
+            f"{count} missing or had a problem, listed above and at the end of "
             "the page; the others are scored"
         )
 
