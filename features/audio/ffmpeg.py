@@ -26,6 +26,7 @@ MAX_SLACK_SAMPLES, MAX_SLACK_RATIO = 4096, 0.005
 Program = Literal["ffmpeg", "ffprobe"]
 PROGRAMS: tuple[Program, ...] = ("ffmpeg", "ffprobe")
 CHUNK_SAMPLES = 2**18  # 6 s: bounds the memory of a decoder
+MAX_MESSAGE_BYTES = 2**20  # of what it says of a damaged file, which may be a line per packet
 MAX_CHUNK_VALUES = 8 * CHUNK_SAMPLES  # a damaged header may speak of 65535 channels
 
 
@@ -219,7 +220,7 @@ def decode_stream(
             process.stdout.close()  # ends ffmpeg where the caller stops reading
             process.wait()
         errors.seek(0)
-        printed = errors.read()
+        printed = errors.read(MAX_MESSAGE_BYTES)
     if not samples and process.returncode:
         raise AudioError(last_line("ffmpeg", printed, process.returncode))
     if damage := _damage(path, printed, samples=samples, info=info):
