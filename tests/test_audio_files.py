@@ -203,6 +203,17 @@ def odd_but_whole(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
+def test_floats_in_w64_are_not_taken_for_integers(tmp_path: Path) -> None:
+    """Not even where it is called WAV: libsndfile would read them so."""
+    path = tmp_path / "a.w64"
+    written(path, "-c:a", "pcm_f32le")
+    theirs = ffmpeg.run_ffmpeg("ffmpeg", "-i", path, "-f", "f32le", "-")
+    waveform, _ = read_song(path.rename(tmp_path / "a.wav"))
+    np.testing.assert_array_equal(waveform.ravel(), np.frombuffer(theirs, "<f4"))
+    with pytest.raises(AudioError, match="W64 with FLOAT: not PCM"):
+        audio.file_info(tmp_path / "a.wav")
+
+
 def test_files_that_are_odd_but_whole(tmp_path: Path) -> None:
     for name, (content, samples) in odd_but_whole(tmp_path).items():
         (tmp_path / name).write_bytes(content)

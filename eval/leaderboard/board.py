@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.eval.leaderboard import page, published, tables
 from stemforge.eval.leaderboard.tables import Aggregation
@@ -56,7 +55,7 @@ class Leaderboard:
             raise UserError(
                 f"baseline={aggregation.baseline}: unknown method; known: {', '.join(methods)}"
             )
-        order = dict.fromkeys((*map(storage.comparable, stems), ACCOMPANIMENT))
+        order = dict.fromkeys((*stems, ACCOMPANIMENT))
         self.targets = [target for target in order if target in set(self.tracks["target"])]
         self.joined = published.is_musdb18(self.tracks["track"])
         fits = how.window_s == how.hop_s == 1.0 and aggregation.frames == "median"

@@ -73,7 +73,7 @@ def _pcm_info(path: Path) -> tuple[PcmInfo, str]:
     """
     with _open_soundfile(path) as file:
         info = PcmInfo(file.frames, file.samplerate, file.channels)
-        if not PCM_SUBTYPES.fullmatch(file.subtype) or file.format == "FLAC":
+        if not PCM_SUBTYPES.fullmatch(file.subtype) or file.format in ("FLAC", "W64"):
             raise AudioError(f"{path}: {file.format} with {file.subtype}: not PCM")
         is_wav, log = file.format.startswith("WAV"), file.extra_info
     if not info.samples and path.stat().st_size > HEADER_BYTES:
@@ -125,10 +125,10 @@ def _open_soundfile(path: Path) -> Iterator[soundfile.SoundFile]:
 
 
 def read_audio(path: Path, *, start: int = 0, samples: int = -1) -> Waveform:
-    """Reads part of a plain file; see `file_info`.
+    """Reads part of a file of PCM; see `file_info`.
 
     Args:
-        path: WAV, AIFF, AU, CAF or FLAC.
+        path: WAV, AIFF, AU or CAF.
         start: first sample.
         samples: number of samples, or -1 for all to the end.
 
