@@ -28,7 +28,8 @@ PURPOSES = {
     "repro": "`dvc repro`",
     "gpu": "`dvc repro` on NVIDIA GPUs, instead of `repro`",
     "ffmpeg": "ffmpeg and ffprobe where the machine has none",
-    "gcp": "gs:// and Dataflow",
+    "gs": "files on gs://",
+    "gcp": "Dataflow, and DVC on gs://",
 }
 
 

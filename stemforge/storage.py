@@ -354,7 +354,7 @@ def _file_system(place: str) -> tuple[Any, str]:
         UserError: there is no such filesystem, or its package is not installed.
     """
     scheme, _, path = place.partition("://")
-    with needs("gcp", what=place):
+    with needs("gs", what=place):
         if scheme in GOOGLE:
             return _google_storage(), path
         from fsspec.core import url_to_fs

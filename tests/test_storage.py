@@ -176,7 +176,7 @@ def test_a_missing_package_names_the_extra(
     with pytest.raises(MissingExtraError) as raised:
         storage.read_bytes(place)
     assert str(raised.value) == (
-        f"{place} needs {package}, which is not installed: pip install 'stemforge[gcp]'"
+        f"{place} needs {package}, which is not installed: pip install 'stemforge[gs]'"
     )
 
 
