@@ -1,25 +1,72 @@
-"""The Java port against golden vectors, on a JVM."""
+"""What a guide tells a phone's programmer: its Python runs, the Java port meets golden vectors."""
 
 import re
 import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from stemforge.eval.exports.parity import KerasNets
+from stemforge.eval.exports import files as export
+from stemforge.eval.exports.parity import KerasNets, compare
 from stemforge.eval.exports.vectors import write_vectors
+from stemforge.eval.separation.separator import Separator
+from stemforge.pipelines.releases.model_card import render
 from tests.conftest import RATE_HZ, ROOT
 from tests.test_exports_files import make
+from tests.test_releases_model_card import PARITY, STEMS, write_release
 
 SOURCES = ROOT / "mobile" / "java"
 # Android's desugaring takes Java 8 everywhere.
 COMPILE = ("javac", "--release", "8", "-Xlint:all,-options", "-Werror", "-d")
-pytestmark = pytest.mark.skipif(
+needs_java = pytest.mark.skipif(
     shutil.which("javac") is None, reason="no JDK on PATH: the Java port is not tried"
 )
+
+
+def python_of(text: str) -> list[str]:
+    """The Python snippets of a page."""
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def run_snippet(code: str, **given: Any) -> dict[str, Any]:
+    """The variables of a page's Python, run in the current folder."""
+    values = dict(given)
+    exec(code, values)
+    return values
+
+
+def test_the_pages_python_separates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random: np.random.Generator
+) -> None:
+    """A release's README.md and docs/mobile.md, word for word, against Keras and NumPy."""
+    joint = make(STEMS)
+    card = render(tmp_path, write_release(tmp_path), {"remark": None}, PARITY)["README.md"]
+    monkeypatch.chdir(tmp_path)
+    export.write_saved_model([joint], Path("exports/saved_model"))
+    export.write_segment_tflite([joint], Path("exports/separate-16.tflite"), frames=16)
+    shutil.copy("exports/separate-16.tflite", "exports/separate-128.tflite")
+    song = random.normal(0, 0.2, (15 * 1024, 2)).astype(np.float32)
+    segment = np.concatenate([np.zeros((4096, 2), np.float32), song])
+    truth = Separator([KerasNets(joint)]).separate(song, sample_rate_hz=RATE_HZ)
+
+    with_tensorflow, with_litert = python_of(card)
+    (guide,) = python_of((ROOT / "docs" / "mobile.md").read_text(encoding="utf-8"))
+    tensors = run_snippet(with_tensorflow, waveform=song)["stems"]
+    stems = run_snippet(with_litert, segment=segment)["separated"]
+    values = run_snippet(guide, segment=segment)
+    assert set(tensors) == set(stems) == set(values["compiled"]) == set(STEMS)
+    # The last 3072 samples get the rest from the next segment.
+    whole = slice(4096, 16 * 1024)
+    for stem in STEMS:
+        np.testing.assert_allclose(tensors[stem].numpy(), truth[stem], atol=1e-5)
+        heard = truth[stem][: 16 * 1024 - 4096]
+        assert compare(stems[stem][whole], heard).relative_difference < 3e-3  # weights in float16
+        np.testing.assert_array_equal(values["compiled"][stem], stems[stem])
+        np.testing.assert_allclose(values["interpreted"][stem], stems[stem], atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +82,7 @@ def check(classes: Path, vectors: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
+@needs_java
 @pytest.mark.parametrize("stems", [("vocals",), ("vocals", "rest", "drums")])
 def test_the_port_computes_the_golden_vectors(
     classes: Path, tmp_path: Path, stems: tuple[str, ...], random: np.random.Generator
@@ -91,6 +139,7 @@ abstract class Snippet {{
 """
 
 
+@needs_java
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mvn") is None, reason="needs mvn for TensorFlow Lite's jar")
 def test_the_guides_snippets_compile(classes: Path, tmp_path: Path) -> None:
