@@ -17,7 +17,7 @@ def add_to(commands: Any) -> None:
         "the folder of params.yaml. `dvc repro` does the same for all models.",
     )
     parser.add_argument(
-        "--stem", required=True, help=f"one of train.models: a stem, or {JOINT} for all stems"
+        "--stem", required=True, help=f"one of models: a stem, or {JOINT} for all stems"
     )
     parser.add_argument(
         "--features",

@@ -17,7 +17,7 @@ def launch_training(
     """Trains one model, or resumes a killed or finished run.
 
     Args:
-        name: one of train.models.
+        name: one of models.
         features: features folder, local or a URL.
         strategy: see strategies.make_cluster; None: STEMFORGE_STRATEGY, else one device.
     """

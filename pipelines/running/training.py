@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import shutil
+import platform
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,13 +16,14 @@ import tensorflow as tf
 import stemforge
 from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
-from stemforge.eval.exports.files import write_saved_model
 from stemforge.features.corpus.sources import JOINT
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.machine import has_bfloat16
+from stemforge.pipelines.code import TRAINING, code_sha256
 from stemforge.pipelines.console import progress, say
 from stemforge.pipelines.params import Params, Train, read_params
 from stemforge.pipelines.paths import MODELS, RUNS
+from stemforge.pipelines.running.extras import versions
 from stemforge.pipelines.running.heartbeat import heart
 from stemforge.pipelines.running.monitor import RunMonitor
 from stemforge.pipelines.running.strategies import make_cluster
@@ -36,7 +37,6 @@ from stemforge.train.model_files import WEIGHTS
 from stemforge.train.nets.protocol import Net
 from stemforge.train.spleeter.configuration import PRESET
 from stemforge.train.trainer import Report, Trainer, history_csv, is_finished
-from stemforge.unfinished import finishing
 
 PUBLISHED = "published"  # file in a work folder: the run's result was published
 
@@ -46,7 +46,7 @@ class Task:
     """What one run trains, and the features for it.
 
     Attributes:
-        name: one of train.models.
+        name: one of models.
         stems: targets.
         params: all of params.yaml.
         features: the opened folder.
@@ -68,7 +68,7 @@ def run(name: str, features_folder: str, *, strategy: str) -> None:
     """Trains one model, or resumes a killed or finished run.
 
     Args:
-        name: one of train.models.
+        name: one of models.
         features_folder: local or a URL.
         strategy: see strategies.make_cluster.
     """
@@ -92,7 +92,7 @@ def prepare(name: str, features_folder: str) -> Task:
     params = read_params()
     features = open_features(features_folder, params)
     stems = stems_of(name, params)
-    net, config = net_and_config(params.train)
+    net, config = net_and_config(params)
     start = starting_weights(params.train, name, net)
     return Task(name, stems, params, features, net, config, start)
 
@@ -128,6 +128,7 @@ def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
         "features": task.features.sha256,
         "corpus.stems": task.params.corpus.stems,
         **{f"train.{key}": value for key, value in task.params.train.model_dump().items()},
+        **{f"monitor.{key}": value for key, value in task.params.monitor.model_dump().items()},
     }
     table = cluster.gather([_fingerprint(part) for part in parts.values()])
     for worker, row in enumerate(table):
@@ -217,25 +218,24 @@ def open_features(folder: str, params: Params) -> FeatureSet:
 
 
 def stems_of(name: str, params: Params) -> tuple[str, ...]:
-    """The stems of one of train.models.
+    """The stems of one of models.
 
     Raises:
-        UserError: the name is not in train.models.
+        UserError: the name is not in models.
     """
-    if name not in params.train.models:
-        raise UserError(f"--stem {name}: must be one of train.models: "
-                        f"{', '.join(params.train.models)}")  # fmt: skip
+    if name not in params.models:
+        raise UserError(f"--stem {name}: must be one of models: {', '.join(params.models)}")
     return tuple(params.corpus.stems) if name == JOINT else (name,)
 
 
-def net_and_config(train: Train) -> tuple[Net, TrainConfig]:
-    """Splits the train section into the net and the run's configuration."""
-    values = train.model_dump()
+def net_and_config(params: Params) -> tuple[Net, TrainConfig]:
+    """The net and the run's configuration, from the sections train and monitor."""
+    values = params.train.model_dump() | params.monitor.model_dump()
 
     def pick(kind: type[Any], **more: Any) -> Any:
         return kind(**{k: values[k] for k in kind.__dataclass_fields__ if k not in more}, **more)
 
-    return train.net, pick(TrainConfig, optimization=pick(Optimization))
+    return params.train.net, pick(TrainConfig, optimization=pick(Optimization))
 
 
 def preset_values(train: Train) -> str:
@@ -271,8 +271,7 @@ def work_identity(params: Params, features: FeatureSet) -> list[Any]:
     run can be continued with more steps.
     """
     values = params.train.model_dump()
-    for name in ("preset", "models", "export_every_steps"):
-        del values[name]
+    del values["preset"]  # its values count
     if params.train.schedule != "cosine":
         del values["steps"]
     if params.train.init_from is not None:
@@ -301,7 +300,7 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
     Returns:
         The share of the time spent waiting for input.
     """
-    name, config, every = task.name, task.config, task.params.train.export_every_steps
+    name, config, every = task.name, task.config, task.params.monitor.export_every_steps
     seconds_a_step = (
         config.batch_size * model.net.frames * model.frame_step_samples / model.sample_rate_hz
     )
@@ -339,8 +338,7 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
             bar.update()
             monitor.report(report)
             if every and state.step % every == 0:
-                with trainer.step.evaluating():
-                    export_moment(model, state.step)
+                monitor.export(model)
 
         previous: dict[int, Any] = {
             number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)
@@ -353,20 +351,15 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
     return waiting
 
 
-def export_moment(model: Model, step: int) -> None:
-    """Writes runs/<model>/saved_model-<step>/."""
-    out = RUNS / model.name / f"saved_model-{step:09d}"
-    shutil.rmtree(out, ignore_errors=True)  # a killed run may have written it
-    with finishing(out) as fresh:
-        write_saved_model([model], fresh)
-
-
 def publish_model(
     trainer: Trainer, model: Model, params: Params, features: FeatureSet, work: Path
 ) -> None:
     """Writes the model directory and renames it into models/."""
     best_loss, best_step = trainer.state.validations.best[0]
     provenance = {
+        "code": {"sha256": code_sha256(TRAINING)},
+        "packages": {"stemforge": stemforge.__version__, **versions("train")},
+        "python": platform.python_version(),
         "features_sha256": features.sha256,
         "train": params.train.model_dump(),
         "step": best_step,

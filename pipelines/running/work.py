@@ -18,9 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stemforge import storage
 from stemforge.errors import UserError
-from stemforge.train.model_files import model_files
 from stemforge.unfinished import finishing, remove_leftovers
 
 WORK = Path(".work")
@@ -73,19 +71,6 @@ def work_folder(stage: str, *identity: Any, keep: bool = False) -> Iterator[Path
         yield folder
         if not keep:  # the result is published, and leftovers would mislead
             shutil.rmtree(folder)
-
-
-def models_identity(folders: list[Path]) -> list[str]:
-    """Hashes of the model directories' files.
-
-    Raises:
-        UserError: a file is missing.
-    """
-    files = [file for folder in folders for file in model_files(folder)]
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"{file}: no such file: run `dvc repro` up to the train stages")
-    return [storage.file_sha256(file) for file in files]
 
 
 def publish(finished: Path, out: Path) -> None:

@@ -31,7 +31,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "corpus": {"stems": ["vocals", "drums"]},
     "features": {"bins": 128, "block_frames": 64},
     "train": {
-        "models": ["vocals", "drums"],
         "net__frames": 32,
         "net__width": 2,
         "net__depth": 4,
@@ -39,8 +38,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "steps": STEPS,
         "log_every_steps": 20,
         "validate_every_steps": 40,
-        "checkpoint_every_steps": 3,
     },
+    "monitor": {"checkpoint_every_steps": 3},
     "export": {"frames": [64, 32]},
 }
 
@@ -57,6 +56,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
     set_params(
         root,
         corpus__root="../corpus",
+        models=["vocals", "drums"],
         **{f"{s}__{key}": value for s, values in SETTINGS.items() for key, value in values.items()},
     )
     run(root, "git", "init", "-q")
