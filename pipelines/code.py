@@ -10,7 +10,7 @@ import functools
 import hashlib
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import stemforge
@@ -36,11 +36,12 @@ DATA = {
 WIDTH = 100  # of a line of dvc.yaml
 
 
-def closure(module: str) -> list[str]:
+def closure(module: str, *, without: Container[str] = WITHOUT_EFFECT) -> list[str]:
     """The modules that a module imports, wherever in it, with itself and what they import.
 
     Args:
         module: its full name.
+        without: modules that are left out, with what only they import.
 
     Returns:
         Full names, sorted, without modules that hold nothing but a docstring.
@@ -49,7 +50,7 @@ def closure(module: str) -> list[str]:
     while wanted:
         parts = wanted.pop().split(".")
         for name in (".".join(parts[: count + 1]) for count in range(len(parts))):
-            if name not in found and name not in WITHOUT_EFFECT and _file(name) is not None:
+            if name not in found and name not in without and _file(name) is not None:
                 found.add(name)
                 wanted += _imports(name)
     return sorted(name for name in found if not _is_docstring(name))

@@ -24,9 +24,7 @@ from stemforge.pipelines.releases.files import PROVENANCE, SUMS, files, sums
 from stemforge.pipelines.running.work import publish, work_folder
 
 
-def write_release(
-    params: Params, out: Path, *, name: str, version: str, allow_dirty: bool
-) -> None:
+def write_release(params: Params, out: Path, *, name: str, version: str, allow_dirty: bool) -> None:
     """Writes a release from the stages' outputs.
 
     Args:

@@ -33,8 +33,8 @@ def make_corpus() -> None:
     params = read_params()
     try:
         head_commit()
-    except UserError as error:  # all stages but the last work without
-        say(f"corpus: stage release will fail: {error}")
+    except UserError as error:  # all stages work without
+        say(f"corpus: `stemforge release` will fail: {error}")
     root = Path(params.corpus.root)
     is_starter = root == STARTER
     if not is_starter and not root.is_dir():
