@@ -70,6 +70,11 @@ def code_sha256(module: str) -> str:
     return digest.hexdigest()
 
 
+def is_module(name: str) -> bool:
+    """Whether there is a module of ours of that full name."""
+    return _file(name) is not None
+
+
 def dependencies(module: str) -> list[str]:
     """A module's closure as paths of the checkout: a folder where all of its modules belong."""
     names = set(closure(module))

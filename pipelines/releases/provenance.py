@@ -98,7 +98,7 @@ def other_origins(models: Sequence[Path], record: Mapping[str, Any]) -> dict[str
             for name, version in sorted(theirs.items())
             if ours.get(name) != version
         ]
-        if made["code"]["sha256"] != record["code"]["train"]:
+        if made["code"] != {"sha256": record["code"]["train"], "began_with": []}:
             found[model.name] = f"{model}: trained by other code than this commit's"
         elif changed:
             found[model.name] = f"{model}: trained with {', '.join(changed)}"

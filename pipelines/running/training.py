@@ -37,7 +37,9 @@ from stemforge.train.model_files import WEIGHTS
 from stemforge.train.nets.protocol import Net
 from stemforge.train.spleeter.configuration import PRESET
 from stemforge.train.trainer import Report, Trainer, history_csv, is_finished
+from stemforge.unfinished import finishing
 
+CODE = "code.json"  # file in a work folder: hashes of the code that has trained the run
 PUBLISHED = "published"  # file in a work folder: the run's result was published
 
 
@@ -158,6 +160,8 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
                 "instructions for it: float32 is many times as fast"
             )
         clear_finished(work, task.config)
+        if note_code(work):
+            say(f"train@{name}: resumes what other code began: its release will be refused")
     trainer = Trainer(
         task.net, task.config, stems=task.stems, work=work, weights=task.start, cluster=cluster
     )
@@ -281,6 +285,20 @@ def work_identity(params: Params, features: FeatureSet) -> list[Any]:
     return [values, features.sha256]
 
 
+def note_code(work: Path) -> list[str]:
+    """Notes the code of this run beside its checkpoints.
+
+    Returns:
+        Hashes of other code that has trained the run so far: it was killed, and the code edited.
+    """
+    place, now = work / CODE, code_sha256(TRAINING)
+    resumes = place.exists() and Checkpoints(work).latest() is not None
+    before: list[str] = json.loads(place.read_text(encoding="utf-8")) if resumes else []
+    with finishing(place) as fresh:
+        fresh.write_text(json.dumps([*before, *({now} - set(before))]), encoding="utf-8")
+    return [code for code in before if code != now]
+
+
 def clear_finished(work: Path, config: TrainConfig) -> None:
     """Removes checkpoints from which a run of this many steps cannot resume.
 
@@ -357,7 +375,7 @@ def publish_model(
     """Writes the model directory and renames it into models/."""
     best_loss, best_step = trainer.state.validations.best[0]
     provenance = {
-        "code": {"sha256": code_sha256(TRAINING)},
+        "code": {"sha256": code_sha256(TRAINING), "began_with": note_code(work)},
         "packages": {"stemforge": stemforge.__version__, **versions("train")},
         "python": platform.python_version(),
         "features_sha256": features.sha256,

@@ -51,17 +51,9 @@ def origin(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
     root.mkdir()
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
         shutil.copy(ROOT / name, root / name)
-    for name in (
-        "comparisons",
-        ".dvc/plots",
-        "stemforge",
-        "features",
-        "train",
-        "eval",
-        "pipelines",
-    ):
-        caches = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=caches)
+    for name in ("comparisons", "stemforge", "features", "train", "eval", "pipelines", ".dvc"):
+        own = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local")
+        shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=own)
     shutil.copytree(tiny_corpus, root.parent / "corpus")
     set_params(
         root,
@@ -70,9 +62,6 @@ def origin(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
         **{f"{s}__{key}": value for s, values in SETTINGS.items() for key, value in values.items()},
     )
     run(root, "git", "init", "-q")
-    run(root, "dvc", "init", "-q")
-    for setting in ("core.analytics", "core.check_update"):
-        run(root, "dvc", "config", setting, "false")
     commit(root, "start")
     return root
 
