@@ -1,6 +1,7 @@
 """What stages and commands share: how work is planned, run and watched.
 
 - work: work in progress, and how it becomes an output
+- workspaces: what temporary workspaces of DVC take from the checkout
 - parallel: tracks in parallel processes
 - beam: running Beam pipelines: options, errors, metrics
 - beam_workers: the end of a Beam job whose worker process died

@@ -308,6 +308,11 @@ def test_another_clone_pulls_the_models_and_separates(finished: Path, tmp_path: 
     for stem in ("vocals", "drums"):
         ours = (other / "stems" / "mixture" / f"{stem}.wav").read_bytes()
         assert ours == (finished / "estimates" / "Song 9" / f"{stem}.wav").read_bytes()
+    someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    run(finished, "git", *someone, "tag", "-a", "models@v1.0.0", "-m", "the first")
+    run(tmp_path, "dvc", "artifacts", "get", str(finished), "models", "--out", "got")
+    got, original = tmp_path / "got", finished / "models"
+    assert sums(got) == sums(original)
 
 
 @pytest.fixture
