@@ -1,8 +1,8 @@
 """Temporary workspaces, in which `dvc exp run --temp` and `--queue` run experiments.
 
-Such a workspace is a copy of the checkout's tracked files; what DVC hashes but does not cache is not
-in it. These stages take it from the checkout, by hard links, where it is exactly what they would
-make again.
+Such a workspace is a copy of the checkout's tracked files; what DVC hashes but does not cache is
+not in it. These stages take it from the checkout, by hard links, where it is exactly what they
+would make again.
 """
 
 import json
