@@ -117,7 +117,7 @@ class Features(Section):
     block_frames: Count
     encoding: Encoding
     mixture_phase: PhaseEncoding | None
-    shards: Count
+    shards: Count | None
     max_failed_tracks_ratio: Annotated[float, Field(ge=0.0, le=1.0)]
     validity: Validity
 

@@ -96,6 +96,7 @@ def make_project(root: Path, corpus: Path) -> Path:
         features__bins=64,
         features__block_frames=32,
         features__mixture_phase="int8",
+        features__shards=4,  # by size, such short songs would share one
         models=list(STEMS),
         train__net__frames=16,
         train__net__width=2,

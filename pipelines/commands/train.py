@@ -21,9 +21,9 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--features",
-        default=str(FEATURES),
         metavar="FOLDER",
-        help="features folder, local or a URL such as gs://bucket/features (default: %(default)s)",
+        help="features folder, local or a URL such as gs://bucket/features (default: what stage "
+        f"features made, in STEMFORGE_FEATURES or {FEATURES})",
     )
     parser.add_argument(
         "--strategy",

@@ -8,6 +8,8 @@
 - corpora: the tracks that params.yaml or --corpus names
 - starter_corpus: the corpus that the checkout comes with
 - feature_job: the feature job, planned, run and summed up
+- feature_places: where features are, and what DVC keeps of them
+- feature_cache: features of a training run, copied to this machine and checked
 - launch: how a training run begins
 - training: one training run, from parameters to a published model
 - strategies: TensorFlow's distribution strategies by name

@@ -4,9 +4,9 @@ import hashlib
 import json
 import platform
 import signal
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import tensorflow as tf
 import stemforge
 from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
-from stemforge.features.corpus.sources import JOINT
+from stemforge.features.corpus.sources import JOINT, MIXTURE, PHASE
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.machine import has_bfloat16
 from stemforge.pipelines.code import TRAINING, code_sha256
@@ -24,6 +24,8 @@ from stemforge.pipelines.console import progress, say
 from stemforge.pipelines.params import Params, Train, read_params
 from stemforge.pipelines.paths import MODELS, RUNS
 from stemforge.pipelines.running.extras import versions
+from stemforge.pipelines.running.feature_cache import local_features
+from stemforge.pipelines.running.feature_places import PLACE, recorded_features
 from stemforge.pipelines.running.heartbeat import heart
 from stemforge.pipelines.running.monitor import RunMonitor
 from stemforge.pipelines.running.strategies import make_cluster
@@ -32,6 +34,7 @@ from stemforge.train.checkpoints import Checkpoints
 from stemforge.train.cluster import Cluster
 from stemforge.train.config import Optimization, Precision, TrainConfig
 from stemforge.train.dataset import Dataset
+from stemforge.train.losses import LOSSES
 from stemforge.train.model import Model, load_model, save_model, weights_of
 from stemforge.train.model_files import WEIGHTS
 from stemforge.train.nets.protocol import Net
@@ -66,17 +69,20 @@ class Task:
     start: dict[str, Any] | None
 
 
-def run(name: str, features_folder: str, *, strategy: str) -> None:
+def run(name: str, features_folder: str | None, *, strategy: str) -> None:
     """Trains one model, or resumes a killed or finished run.
 
     Args:
         name: one of models.
-        features_folder: local or a URL.
+        features_folder: see open_features.
         strategy: see strategies.make_cluster.
     """
     cluster = make_cluster(strategy)
-    with cluster.guarded():
-        task = agree(cluster, lambda: prepare(name, features_folder))
+    with cluster.guarded(), ExitStack() as reading:
+        task = agree(
+            cluster,
+            lambda: reading.enter_context(with_local_features(prepare(name, features_folder))),
+        )
         if cluster.is_chief:
             identity = work_identity(task.params, task.features)
             with work_folder(f"train-{task.name}", *identity, keep=True) as work:
@@ -85,8 +91,8 @@ def run(name: str, features_folder: str, *, strategy: str) -> None:
             train(task, cluster, None)
 
 
-def prepare(name: str, features_folder: str) -> Task:
-    """Reads and checks all inputs of a run.
+def prepare(name: str, features_folder: str | None) -> Task:
+    """Reads and checks all inputs of a run, but not the features' shards.
 
     Raises:
         UserError: an input is missing or does not fit.
@@ -97,6 +103,23 @@ def prepare(name: str, features_folder: str) -> Task:
     net, config = net_and_config(params)
     start = starting_weights(params.train, name, net)
     return Task(name, stems, params, features, net, config, start)
+
+
+@contextmanager
+def with_local_features(task: Task) -> Iterator[Task]:
+    """The task with features on this machine, whose files were checked.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    phases = task.params.monitor.audio or LOSSES[task.config.loss].needs_phases
+    stored = phases and task.features.info["mixture_phase"] is not None  # else refused later
+    sources = (MIXTURE, *task.stems, *((PHASE,) if stored else ()))
+    advice = (
+        f"compute the features again (dvc repro --force features), or set {PLACE} to their place"
+    )
+    with local_features(task.features, sources, advice=advice) as features:
+        yield replace(task, features=features)
 
 
 def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
@@ -198,13 +221,17 @@ def is_emulated(precision: Precision) -> bool:
     return slow and not tf.config.list_physical_devices("GPU")
 
 
-def open_features(folder: str, params: Params) -> FeatureSet:
+def open_features(folder: str | None, params: Params) -> FeatureSet:
     """Opens a features folder and compares it with the parameters.
+
+    Args:
+        folder: local or a URL; None: the features of stage features.
+        params: all of params.yaml.
 
     Raises:
         UserError: it is not a finished features folder, or it was made with other parameters.
     """
-    features = FeatureSet.open(folder)
+    features = FeatureSet.read_info(folder) if folder else recorded_features()
     wanted, info = params.features, features.info
     for what, ours, theirs in (
         ("corpus.stems", params.corpus.stems, info["stems"]),
@@ -215,8 +242,8 @@ def open_features(folder: str, params: Params) -> FeatureSet:
     ):  # fmt: skip
         if ours != theirs:
             raise UserError(
-                f"{folder}: made with {what}={theirs}, but params.yaml has {ours}: compute the "
-                f"features again or set {what}={theirs}"
+                f"{features.root}: made with {what}={theirs}, but params.yaml has {ours}: compute "
+                f"the features again or set {what}={theirs}"
             )
     return features
 
