@@ -13,6 +13,7 @@ from stemforge.features.shards.reading import FeatureSet
 from stemforge.features.shards.records import INFO, REJECTS, is_feature_file
 from stemforge.pipelines.paths import FEATURES
 from stemforge.pipelines.running.work import WORK, publish
+from stemforge.pipelines.running.workspaces import origin
 from stemforge.unfinished import remove, temporary_name
 
 PLACE = "STEMFORGE_FEATURES"
@@ -133,6 +134,17 @@ def record_features(place: str, work: Path) -> None:
     publish(card, FEATURES)
 
 
+def _of_the_checkout(recorded: FeatureSet) -> FeatureSet | None:
+    """In a temporary workspace: the same features in the checkout, whose shards DVC left there."""
+    checkout = origin()
+    if checkout is None or any(FEATURES.glob("*/*.tfrecord")):
+        return None
+    with suppress(UserError):
+        found = FeatureSet.read_info(str(checkout / FEATURES))
+        return found if found.sha256 == recorded.sha256 else None
+    return None
+
+
 def recorded_features() -> FeatureSet:
     """The features that data/features/info.json names, where STEMFORGE_FEATURES says.
 
@@ -142,7 +154,7 @@ def recorded_features() -> FeatureSet:
     recorded = FeatureSet.read_info(str(FEATURES))
     place = features_place()
     if place == str(FEATURES):
-        return recorded
+        return _of_the_checkout(recorded) or recorded
     try:
         found = FeatureSet.read_info(place)
     except UserError as error:
