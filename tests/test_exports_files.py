@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from stemforge.errors import UserError
 from stemforge.eval.exports import files as export
 from stemforge.eval.exports import parity
-from stemforge.eval.exports.bounds import Bounds
+from stemforge.eval.exports.bounds import Bounds, segment_name
 from stemforge.eval.exports.parity import Clip, KerasNets
 from stemforge.eval.runtimes.litert import SIGNATURE, LiteRTNets, read_interface
 from stemforge.eval.separation.separator import Separator, common_interface
@@ -169,7 +169,7 @@ def test_int8_mixed_computes_the_inner_layers_in_int8(converted: bytes) -> None:
 def test_segments_add_up_to_what_separator_makes(
     models: list[Model], tmp_path: Path, random: np.random.Generator, frames: int
 ) -> None:
-    path = tmp_path / export.segment_name(frames)
+    path = tmp_path / segment_name(frames)
     export.write_segment_tflite(models, path, frames=frames)
     assert "CUSTOM" not in operators(path)
     assert "RFFT2D" in operators(path)

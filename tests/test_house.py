@@ -176,7 +176,7 @@ def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
         "stemforge/eval/leaderboard/reference/sisec18.parquet",
         "stemforge/eval/leaderboard/reference/published.csv",
         "stemforge/eval/scoring/museval.schema.json",
-        "stemforge/pipelines/releases/templates/MODEL_CARD.md.jinja",
+        "stemforge/pipelines/releases/templates/README.md.jinja",
     } <= set(contents)  # fmt: skip
     packages = {name.split("/")[0] for name in contents}
     assert {name for name in packages if "." not in name} == {"stemforge"}

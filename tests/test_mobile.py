@@ -101,7 +101,7 @@ def test_the_guides_snippets_compile(classes: Path, tmp_path: Path) -> None:
         subprocess.run([*command, f"-DoutputDirectory={tmp_path}"], check=True, timeout=300)
         with zipfile.ZipFile(tmp_path / f"{name}-2.16.1.aar") as archive:
             path.append(archive.extract("classes.jar", tmp_path / name))
-    card = ROOT / "pipelines" / "templates" / "MODEL_CARD.md.jinja"
+    card = ROOT / "pipelines" / "releases" / "templates" / "README.md.jinja"
     for guide, around in ((card, IN_CARD), (ROOT / "mobile" / "README.md", IN_README)):
         text = guide.read_text(encoding="utf-8")
         (snippet,) = re.findall(r"```java\n(.*?)```", text, re.DOTALL)

@@ -19,3 +19,24 @@ def test_hidden_files_are_no_part_of_a_release(tmp_path: Path) -> None:
     assert models(tmp_path) == [model.parent]
     (tmp_path / "models" / "extra").touch()
     assert list(wrong_sums(tmp_path, listed(tmp_path))) == [f"models/extra: not in {SUMS}"]
+
+
+def test_only_signatures_may_come_after_the_sums(tmp_path: Path) -> None:
+    (tmp_path / "LICENSE").write_text("free")
+    (tmp_path / SUMS).write_text(sums(tmp_path))
+    signatures = ("model.sig", "SHA256SUMS.asc", "SHA256SUMS.sig")
+    others = ("LICENSE.sig", "model.sig.txt", "models/model.sig", "signature")
+    (tmp_path / "models").mkdir()
+    for name in (*signatures, *others):
+        (tmp_path / name).write_text("signed")
+    assert list(wrong_sums(tmp_path, listed(tmp_path))) == [f"{n}: not in {SUMS}" for n in others]
+    # Sums that are written again list no signature of the old ones.
+    for name in others:
+        (tmp_path / name).unlink()
+    before = (tmp_path / SUMS).read_text()
+    assert sums(tmp_path) == before
+    # A signed file is still checked.
+    (tmp_path / "LICENSE").write_text("mine")
+    assert list(wrong_sums(tmp_path, listed(tmp_path))) == [
+        f"LICENSE: its sha256 is not that of {SUMS}"
+    ]

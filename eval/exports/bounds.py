@@ -1,4 +1,4 @@
-"""How far an export may differ from the trained nets; this module loads no library."""
+"""How far an export may differ from the trained nets, and names; this module loads no library."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from stemforge.eval.exports.parity import Parity
 
 PARITY = "parity.json"  # among exports: what was measured, by file and stem
+
+
+def segment_name(frames: int) -> str:
+    """Name of the TFLite file from waveform to waveforms."""
+    return f"separate-{frames}.tflite"
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,6 @@ def formats_of(model: Model) -> list[TFLiteFormat]:
     return [kind for kind in TFLITE_FORMATS if mixed or kind != "int8_mixed"]
 
 
-def segment_name(frames: int) -> str:
-    """Name of the TFLite file from waveform to waveforms."""
-    return f"separate-{frames}.tflite"
-
-
 def write_saved_model(models: Sequence[Model], path: Path) -> None:
     """Writes all models' nets as one SavedModel, which TensorFlow runs without our code.
 

@@ -4,6 +4,7 @@
 - git: the commit of the checkout
 - writing: from the stages' outputs to a release
 - provenance: code, data, parameters and packages that made it
-- model_card: its model card, licence and citation; the texts are in templates/
+- model_card: its README.md (the model card), licence and citation; the texts are in templates/
+- front_matter: what model hubs read at the top of README.md
 - verification: checks of its files, models, exports and scores
 """

@@ -10,11 +10,14 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of a release: it becomes a folder's name
 VERSION = r"\d+\.\d+\.\d+([.-][A-Za-z0-9.-]+)?"  # semantic
 SUMS = "SHA256SUMS"
 PROVENANCE = "provenance.json"
+# Signatures beside SUMS are made after it, so that it cannot list them: OpenSSF Model Signing's and
+# Sigstore's, GPG's in text, GPG's in binary.
+SIGNATURES = ("model.sig", f"{SUMS}.asc", f"{SUMS}.sig")
 
 
 def files(folder: Path) -> list[str]:
-    """All files of a release but the list of sums and hidden ones, sorted."""
-    return [name for name in storage.list_files(str(folder)) if name != SUMS]
+    """All files of a release but the list of sums, signatures and hidden ones, sorted."""
+    return [name for name in storage.list_files(str(folder)) if name not in (SUMS, *SIGNATURES)]
 
 
 def models(folder: Path) -> list[Path]:
@@ -45,7 +48,10 @@ def listed(folder: Path) -> dict[str, str]:
 
 
 def wrong_sums(folder: Path, names: Mapping[str, str]) -> Iterator[str]:
-    """A line for each file that differs from SHA256SUMS; `names` is from `listed`."""
+    """A line for each file that differs from SHA256SUMS; `names` is from `listed`.
+
+    A signature may be there or not. What it signs is checked by the tool that made it.
+    """
     there = set(files(folder))
     for name in sorted(there | set(names)):
         if name not in names:

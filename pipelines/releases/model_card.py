@@ -1,4 +1,7 @@
-"""A release's model card, licence and citation. Every figure comes from a measured file."""
+"""A release's README.md, which is its model card, licence and citation.
+
+Every figure comes from a measured file.
+"""
 
 import json
 import math
@@ -9,9 +12,10 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from stemforge.eval.config import MODEL
-from stemforge.eval.leaderboard.tables import is_reference
+from stemforge.eval.config import MODEL, ORACLES
+from stemforge.eval.exports.bounds import segment_name
 from stemforge.pipelines.releases.files import models
+from stemforge.pipelines.releases.front_matter import corpus_name, front_matter, to_yaml
 from stemforge.train.model_files import model_name, read_card
 
 # SPDX identifiers that a release's weights may have, with name and address of their text.
@@ -27,7 +31,7 @@ LICENCES = {
     ),
     "MIT": ("MIT License", "https://spdx.org/licenses/MIT.html"),
 }
-TEMPLATES = ("MODEL_CARD.md", "LICENSE", "CITATION.cff")
+TEMPLATES = ("README.md", "LICENSE", "CITATION.cff")
 
 
 def render(
@@ -47,12 +51,6 @@ def render(
     Returns:
         By file name.
     """
-    cards = [read_card(path) for path in models(folder)]
-    table = pd.read_parquet(folder / "leaderboard" / "leaderboard.parquet")
-    stems = record["corpus"]["stems"]
-    rate_hz, net = cards[0]["sample_rate_hz"], cards[0]["net"]
-    config = record["parameters"]["release"]
-    licence, address = LICENCES[config["license"]]
     environment = Environment(
         loader=PackageLoader("stemforge.pipelines.releases"),
         undefined=StrictUndefined,
@@ -60,30 +58,60 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["json"] = json.dumps
+    environment.filters["yaml"] = to_yaml
+    config = record["parameters"]["release"]
+    licence, address = LICENCES[config["license"]]
+    scores = json.loads((folder / "leaderboard" / "metrics.json").read_text(encoding="utf-8"))
     values = {
         "record": record,
         "release": config,
         "licence": licence,
         "licence_address": address,
+        "front_matter": front_matter(record, scores.get(MODEL, {})),
         "corpus": corpus,
-        "stems": stems,
+        "corpus_name": corpus_name(record),
+        "accepted": record.get("code", {}).get("accepted", []),
+        **_of_models(folder, record),
+        **_of_scores(folder, record),
+        "exports": _exports(folder, parity),
+    }
+    return {name: environment.get_template(f"{name}.jinja").render(values) for name in TEMPLATES}
+
+
+def _of_models(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the README says of nets, training and segments."""
+    cards = [read_card(path) for path in models(folder)]
+    card, net = cards[0], cards[0]["net"]
+    hop_samples, rate_hz = card["frame_step_samples"], card["sample_rate_hz"]
+    frames = min(record["parameters"]["export"]["frames"])
+    segment = {
+        "file": segment_name(frames),
+        "samples": (frames - 1) * hop_samples + card["frame_length_samples"],
+        "step": frames * hop_samples,
+    }
+    return {
+        "card": card,
         "net": net,
-        "card": cards[0],
         "models": [path.name for path in models(folder)],
         "steps": {model_name(card["stems"]): card["provenance"]["step"] for card in cards},
         "train": record["parameters"]["train"],
-        "top_hz": net.bins * rate_hz / cards[0]["frame_length_samples"],
-        "segment_s": net.frames * cards[0]["frame_step_samples"] / rate_hz,
+        "top_hz": net.bins * rate_hz / card["frame_length_samples"],
+        "segment_s": net.frames * hop_samples / rate_hz,
+        "segment": segment if (folder / "exports" / segment["file"]).exists() else None,
+    }
+
+
+def _of_scores(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the README says of tracks and scores."""
+    table = pd.read_parquet(folder / "leaderboard" / "leaderboard.parquet")
+    stems = record["corpus"]["stems"]
+    counts = {f"{split}_tracks": _count(record, split) for split in ("train", "valid", "test")}
+    return counts | {
+        "leaderboard": record["parameters"]["leaderboard"],
+        "stems": stems,
         "rows": _rows(table, stems),
         "worst": _worst_tracks(folder, stems),
-        "exports": _exports(folder, parity),
-        "frames": record["parameters"]["export"]["frames"],
-        "train_tracks": _count(record, "train"),
-        "valid_tracks": _count(record, "valid"),
-        "test_tracks": _count(record, "test"),
     }
-    return {name: environment.get_template(f"{name}.jinja").render(values) for name in TEMPLATES}
 
 
 def _count(record: Mapping[str, Any], split: str) -> dict[str, Any]:
@@ -92,7 +120,10 @@ def _count(record: Mapping[str, Any], split: str) -> dict[str, Any]:
 
 
 def _rows(table: pd.DataFrame, stems: list[str]) -> list[dict[str, Any]]:
-    """SDR with its interval, where there is one, of ours and of mixture and oracles."""
+    """SDR with its interval, where there is one, of ours and of mixture and oracles.
+
+    SiSEC 2018's have a longer name: they are of another test set, and not here.
+    """
     cells = {(row["method"], row["target"]): row for row in table.to_dict("records")}
 
     def cell(method: str, stem: str) -> str:
@@ -100,11 +131,17 @@ def _rows(table: pd.DataFrame, stems: list[str]) -> list[dict[str, Any]]:
         sdr, low, high = (float(row.get(f"SDR{x}", math.nan)) for x in ("", "_low", "_high"))
         if math.isnan(sdr):
             return "-"
-        interval = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
-        return f"{sdr:.2f}{interval}"
+        interval = "" if math.isnan(low) else f" ({_decibels(low)} to {_decibels(high)})"
+        return f"{_decibels(sdr)}{interval}"
 
-    methods = [MODEL, *sorted(m for m in set(table["method"]) if is_reference(m))]
+    there = set(table["method"])
+    methods = [MODEL, *(name for name in ORACLES if name in there)]
     return [{"method": m, "cells": [cell(m, stem) for stem in stems]} for m in methods]
+
+
+def _decibels(value: float) -> str:
+    """Two decimals; plus zero, because a rounded zero has no sign."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _worst_tracks(folder: Path, stems: list[str]) -> list[dict[str, Any]]:
@@ -116,24 +153,35 @@ def _worst_tracks(folder: Path, stems: list[str]) -> list[dict[str, Any]]:
         rows = ours[ours["target"] == stem].sort_values(["SDR", "track"])
         if len(rows):
             found.append({"stem": stem, "track": rows.iloc[0]["track"],
-                          "SDR": float(rows.iloc[0]["SDR"])})  # fmt: skip
+                          "SDR": _decibels(float(rows.iloc[0]["SDR"]))})  # fmt: skip
     return found
 
 
 def _exports(folder: Path, parity: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each exported file with its size and its worst stem's parity."""
-    found = []
+    """Each kind of exported file: its largest size, and the parity of its worst file and stem."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
     for name, stems in sorted(parity.items()):
         path = folder / "exports" / name.split(",")[0]
         if not path.exists():
             continue  # refused, and left out
+        model = Path(name).parent.name
+        kind = f"MODEL/{Path(name).name.replace(model, 'MODEL', 1)}" if model else name
         size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) or path.stat().st_size
         changes = [v["sdr_change_db"] for v in stems.values() if v["sdr_change_db"] is not None]
-        found.append({
-            "name": name,
+        kinds.setdefault(kind, []).append({
             "megabytes": size / 1e6,
             "difference": max(v["relative_difference"] for v in stems.values()),
-            # Plus zero: a loss of nothing has no sign.
-            "sdr_change_db": round(min(changes), 3) + 0.0 if changes else None,
+            "change_db": min(changes, default=None),
         })  # fmt: skip
-    return found
+    return [_worst_file(kind, files) for kind, files in kinds.items()]
+
+
+def _worst_file(kind: str, files: list[dict[str, Any]]) -> dict[str, Any]:
+    changes = [file["change_db"] for file in files if file["change_db"] is not None]
+    return {
+        "name": kind if len(files) == 1 else f"{kind}, {len(files)} files",
+        "megabytes": max(file["megabytes"] for file in files),
+        "difference": max(file["difference"] for file in files),
+        # Plus zero: a loss of nothing has no sign.
+        "sdr_change_db": round(min(changes), 3) + 0.0 if changes else None,
+    }

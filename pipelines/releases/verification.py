@@ -12,7 +12,7 @@ import pandas as pd
 from stemforge.errors import UserError
 from stemforge.eval.config import MODEL
 from stemforge.eval.exports import files, parity, proof
-from stemforge.eval.exports.bounds import PARITY, Bounds
+from stemforge.eval.exports.bounds import PARITY, Bounds, segment_name
 from stemforge.eval.exports.parity import Clip
 from stemforge.eval.exports.vectors import VECTORS
 from stemforge.eval.leaderboard import tables as leaderboard
@@ -116,7 +116,7 @@ def _wrong_outputs(folder: Path, record: dict[str, Any]) -> Iterator[str]:
                 yield from _differences(f"tflite_{kind}", measured, bounds)
             bar.update()
         for count in frames:
-            path = exports / files.segment_name(count)
+            path = exports / segment_name(count)
             if path.exists():
                 measured = proof.measure_segment(path, release.nets(count), [release.clip])
                 yield from _differences("segment", measured, bounds)

@@ -9,7 +9,7 @@ from typing import Any
 
 from stemforge.errors import UserError
 from stemforge.eval.exports import files, proof
-from stemforge.eval.exports.bounds import PARITY, Bounds
+from stemforge.eval.exports.bounds import PARITY, Bounds, segment_name
 from stemforge.eval.exports.parity import Clip, KerasNets
 from stemforge.eval.exports.vectors import VECTORS, write_vectors
 from stemforge.eval.runtimes.tensorflow import load_nets
@@ -120,7 +120,7 @@ class _Work:
                 (self.out / name).unlink()
 
     def segments(self, frames: int) -> None:
-        path = self.out / files.segment_name(frames)
+        path = self.out / segment_name(frames)
         with quiet_stderr():
             files.write_segment_tflite(self.models, path, frames=frames)
         nets = [load_nets(folder, frames=frames) for folder in self.folders]

@@ -326,7 +326,7 @@ def seal(release: Path) -> None:
 
 
 def test_the_card_says_what_was_measured(released: Path) -> None:
-    card = (released / "MODEL_CARD.md").read_text()
+    card = (released / "README.md").read_text()
     metrics = json.loads((released / "leaderboard" / "metrics.json").read_text())["stemforge"]
     (row,) = (line for line in card.splitlines() if line.startswith("| stemforge |"))
     cells = [cell.strip() for cell in row.split("|")[2:-1]]

@@ -120,7 +120,7 @@ def test_the_release_verifies_and_its_card_describes_the_net(
     assert (
         "release: complete, and its models, exports and scores check out" in capsys.readouterr().out
     )
-    card = (project / "release" / "MODEL_CARD.md").read_text()
+    card = (project / "release" / "README.md").read_text()
     assert "four layers, 32 channels, elu: one net for each stem." in card
     assert command(["info", str(project / "models" / "vocals")]) == 0
     assert "  net         four layers, 32 channels, elu\n" in capsys.readouterr().out
