@@ -20,6 +20,7 @@ endif
 repro: setup
 	@python -m stemforge.pipelines.params
 	@dvc repro
+	@stemforge release --output release --overwrite --allow-dirty
 	@cat leaderboard/leaderboard.md
 	@echo "Models, exports, model card, provenance: $(CURDIR)/release/"
 
@@ -48,6 +49,8 @@ flink: setup
 release-check: check
 	@python -m pytest -m "" tests/test_house.py
 	@dvc repro --quiet
+	@test -z "$$(dvc status --quiet || echo changed)"
+	@stemforge release --output release --overwrite
 	@stemforge verify release
 
 check: setup-dev

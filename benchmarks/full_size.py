@@ -56,11 +56,11 @@ def training_config() -> TrainConfig:
     """How `train.preset: spleeter` trains, without validations and checkpoints in between."""
     from stemforge.pipelines.running.training import net_and_config
 
-    params = read_params(ROOT / "params.yaml").train
-    train = params.model_validate({**params.model_dump(), "preset": "spleeter"})
+    params = read_params(ROOT / "params.yaml")
+    train = params.train.model_validate({**params.train.model_dump(), "preset": "spleeter"})
     far = 10**6
     return dataclasses.replace(
-        net_and_config(train)[1],
+        net_and_config(params.model_copy(update={"train": train}))[1],
         steps=far,
         validate_every_steps=far,
         checkpoint_every_steps=far,

@@ -28,7 +28,6 @@ TRAIN = {
     "steps": STEPS,
     "validate_every_steps": STEPS,
     "validation_windows": 1,
-    "checkpoint_every_steps": STEPS,
     "log_every_steps": 1,
 }
 
@@ -43,8 +42,13 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         net = {"frames": arguments.frames, "width": arguments.width, "norm": "affine"}
-        train = TRAIN | {"models": stems, "net": net}
-        common.write_params(root, arguments.corpus, {"corpus": {"stems": stems}, "train": train})
+        values = {
+            "corpus": {"stems": stems},
+            "models": stems,
+            "train": TRAIN | {"net": net},
+            "monitor": {"checkpoint_every_steps": STEPS},
+        }
+        common.write_params(root, arguments.corpus, values)
         wall_s = {"decode": common.stage(root, "decode")}
         wall_s["features"] = common.stage(root, "features")
         for stem in stems:

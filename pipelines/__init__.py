@@ -4,6 +4,7 @@
 - commands: a module for each `stemforge` command
 - running: what stages and commands share
 - scoring: tracks to scores, side by side and resumable
+- code: the code that decides a stage's output, as dvc.yaml lists it
 - releases: writing and checking a release
 - params: the reader of params.yaml
 - paths: where the stages' outputs are

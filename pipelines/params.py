@@ -117,7 +117,7 @@ class Features(Section):
     block_frames: Count
     encoding: Encoding
     mixture_phase: PhaseEncoding | None
-    shards: Count
+    shards: Count | None
     max_failed_tracks_ratio: Annotated[float, Field(ge=0.0, le=1.0)]
     validity: Validity
 
@@ -134,7 +134,6 @@ class Train(Section):
     """The nets and the training run."""
 
     preset: Literal["spleeter"] | None
-    models: Annotated[list[str], Field(min_length=1)]
     net: AnyNet
     sampling: Sampling
     batch_size: Count
@@ -158,9 +157,6 @@ class Train(Section):
     log_every_steps: Count
     validate_every_steps: Count
     validation_windows: Count
-    checkpoint_every_steps: Count
-    keep_best: Count
-    export_every_steps: Count | None
 
     @model_validator(mode="before")
     @classmethod
@@ -202,39 +198,13 @@ class Train(Section):
             raise ValueError(f"warmup_steps={self.warmup_steps}: must be below steps={self.steps}")
         return self
 
-    def check_models(self, stems: list[str]) -> None:
-        """Refuses models that do not fit the net and the corpus' stems.
-
-        Raises:
-            ValueError: they do not fit.
-        """
-        if self.models == [JOINT]:
-            if self.stem_weights and self.stem_weights.keys() != set(stems):
-                raise ValueError(
-                    f"train.stem_weights: names {', '.join(self.stem_weights)}: must name all of "
-                    f"corpus.stems: {', '.join(stems)}"
-                )
-            return
-        if self.stem_weights:
-            raise ValueError(
-                f"train.stem_weights with train.models={self.models}: they weight the stems of a "
-                f"joint model: set train.models=[{JOINT}] or train.stem_weights=null"
-            )
-        if self.net.needs_joint:
-            raise ValueError(
-                f"train.models={self.models}: with this train.net the stems depend on each "
-                f"other, so they must be one model: [{JOINT}]"
-            )
-        if self.models != stems:
-            raise ValueError(
-                f"train.models={self.models}: must be one model per stem of corpus.stems, "
-                f"[{', '.join(stems)}], or one model of all stems, [{JOINT}]"
-            )
-
 
 class Monitor(Section):
-    """What is written during training."""
+    """What is written during training, apart from the model."""
 
+    checkpoint_every_steps: Count
+    keep_best: Count
+    export_every_steps: Count | None
     tensorboard: bool
     histograms: bool
     images: bool
@@ -313,6 +283,7 @@ class Params(Section):
     starter: Starter
     decode: Decode
     features: Features
+    models: Annotated[list[str], Field(min_length=1)]
     train: Train
     monitor: Monitor
     separate: Separate
@@ -341,13 +312,43 @@ class Params(Section):
                 self.train.net.resized(frames=frames)
         except UserError as error:
             raise ValueError(f"export.{error}") from None
-        self.train.check_models(self.corpus.stems)
+        self.check_models()
         if self.monitor.audio and self.features.mixture_phase is None:
             raise ValueError(
                 "monitor.audio=true with features.mixture_phase=null: audio needs phases: set "
                 "features.mixture_phase=int8"
             )
         return self
+
+    def check_models(self) -> None:
+        """Refuses models that do not fit the net and the corpus' stems.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        stems, weights = self.corpus.stems, self.train.stem_weights
+        if self.models == [JOINT]:
+            if weights and weights.keys() != set(stems):
+                raise ValueError(
+                    f"train.stem_weights: names {', '.join(weights)}: must name all of "
+                    f"corpus.stems: {', '.join(stems)}"
+                )
+            return
+        if weights:
+            raise ValueError(
+                f"train.stem_weights with models={self.models}: they weight the stems of a "
+                f"joint model: set models=[{JOINT}] or train.stem_weights=null"
+            )
+        if self.train.net.needs_joint:
+            raise ValueError(
+                f"models={self.models}: with this train.net the stems depend on each "
+                f"other, so they must be one model: [{JOINT}]"
+            )
+        if self.models != [stem for stem in stems if stem in self.models]:
+            raise ValueError(
+                f"models={self.models}: must be stems of corpus.stems, each once and in their "
+                f"order: [{', '.join(stems)}]; or one model of all stems, [{JOINT}]"
+            )
 
 
 def read_params(path: Path = PARAMS) -> Params:

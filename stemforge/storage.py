@@ -199,9 +199,39 @@ def local_copy(place: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="stemforge-") as folder:
         copy = Path(folder) / name(place)
-        with _remote(place) as (file_system, path):
-            file_system.get_file(path, str(copy))
+        download(place, copy)
         yield copy
+
+
+def download(place: str, path: Path) -> None:
+    """Copies the file at a URL to a local file; after an error, a part of it may be there.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: the filesystem cannot be reached or read.
+    """
+    with _remote(place) as (file_system, source):
+        file_system.get_file(source, str(path))
+
+
+def stamp(place: str) -> str | None:
+    """A text that changes when the file at a place does, told without reading it.
+
+    Returns:
+        Size and time of a local file; for a URL what the filesystem states, such as a checksum.
+        None where there is no such file.
+
+    Raises:
+        UserError: the filesystem cannot be reached or read.
+    """
+    if is_local(place):
+        with suppress(FileNotFoundError):
+            status = Path(place).stat()
+            return f"{status.st_size} {status.st_mtime_ns}"
+    else:
+        with suppress(FileNotFoundError), _remote(place) as (file_system, path):
+            return str(file_system.ukey(path))
+    return None
 
 
 def size(place: str) -> int | None:

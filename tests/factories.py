@@ -96,7 +96,8 @@ def make_project(root: Path, corpus: Path) -> Path:
         features__bins=64,
         features__block_frames=32,
         features__mixture_phase="int8",
-        train__models=list(STEMS),
+        features__shards=4,  # by size, such short songs would share one
+        models=list(STEMS),
         train__net__frames=16,
         train__net__width=2,
         train__net__depth=2,

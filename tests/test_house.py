@@ -15,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stemforge.features.corpus.manifest import BlockReason, TrackReason
+from stemforge.pipelines.code import DATA, WITHOUT_EFFECT, closure, dependencies, is_code
 from tests.conftest import ROOT
 
 # What all packages may import: what lies in stemforge/ itself.
@@ -38,6 +39,7 @@ ALLOWED = {
     "eval": {"eval", "features", *TRAINED, *COMMON},
     "pipelines": {"pipelines", "eval", "train", "features", *COMMON},
 }
+STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 ROOMS = [
     path.parent
     for package in ("features", "train", "eval", "pipelines")
@@ -92,12 +94,38 @@ def test_a_rooms_map_names_exactly_what_is_in_it(room: Path) -> None:
 
 
 def test_a_stage_is_called_as_its_module() -> None:
-    stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    for name, stage in stages.items():
+    for name, stage in STAGES.items():
         command = f"exec python -m stemforge.pipelines.stages.{name}"
         assert stage["cmd"].split(" --")[0] == command
     modules = {path.stem for path in (ROOT / "pipelines" / "stages").glob("*.py")} - {"__init__"}
-    assert modules == set(stages)
+    assert modules == set(STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_code_that_it_imports(stage: str) -> None:
+    module = f"stemforge.pipelines.stages.{stage}"
+    listed = [path for path in STAGES[stage]["deps"] if is_code(path)]
+    assert listed == dependencies(module), "run `python -m stemforge.pipelines.code`"
+    # What Python has loaded after the import is there, or left out for a reason.
+    script = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
+    ours = {name for name in loaded if is_in(name, {"stemforge"})}
+    left_out = {name for cut in WITHOUT_EFFECT for name in closure(cut, without=())}
+    packages = {name for name in ours if not closure(name, without=()).count(name)}
+    assert ours <= {*closure(module), *left_out, *packages}
+
+
+def test_what_modules_read_beside_them_is_a_dependency_too() -> None:
+    beside = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("features", "train", "eval", "pipelines")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in {".py", ".pyc"} and "templates" not in path.parts
+    }
+    for path in beside:  # templates are the release's, which is no stage
+        assert any(path == place or path.startswith(f"{place}/") for place in DATA.values()), path
 
 
 def test_numpy_modules_do_not_import_tensorflow_or_beam() -> None:

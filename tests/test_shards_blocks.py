@@ -3,7 +3,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemforge.features.shards.blocks import assign_shards, cut_blocks
+from stemforge.features.shards.blocks import BySize, assign_shards, cut_blocks
 
 
 @given(st.integers(0, 5000), st.integers(1, 700))
@@ -37,3 +37,11 @@ def test_the_listing_order_does_not_matter() -> None:
     frames = {"x": 5, "y": 9, "z": 2}
     backwards = dict(reversed(frames.items()))
     assert assign_shards(frames, shards=2) == assign_shards(backwards, shards=2)
+
+
+def test_shards_by_size() -> None:
+    # A uint8 frame of 1024 bins in stereo is 2048 bytes; five sources: 10 240. 256 MB are 25 000.
+    rule = BySize(frame_bytes=10_240)
+    assert [rule.count(frames) for frames in (0, 1, 25_000, 25_001, 50_000, 837_000)] == [
+        1, 1, 1, 2, 2, 34,
+    ]  # fmt: skip

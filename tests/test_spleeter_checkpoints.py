@@ -208,13 +208,14 @@ def test_a_configuration_becomes_params(tmp_path: Path, capsys: pytest.CaptureFi
     assert "n_chunks_per_song=1: windows are drawn from whole songs" in remarks
     params = read_params(out)
     assert (params.corpus.root, params.corpus.train_csv) == ("audio", "../lists/train.csv")
-    assert params.corpus.stems == params.train.models == ["a", "b"]
+    assert params.corpus.stems == params.models == ["a", "b"]
     assert (params.features.bins, params.features.encoding) == (1536, "uint8")
     train = params.train
     assert train.net == UNet(512, 1536, 16, 6, "affine", 0.0, "elu", "relu", "sigmoid")
     assert (train.steps, train.batch_size, train.learning_rate) == (70000, 6, 2e-4)
     assert (train.sampling, train.optimizer, train.loss) == ("songs", "adam", "l1")
-    assert (train.checkpoint_every_steps, train.log_every_steps, train.seed) == (300, 5, 3)
+    assert params.monitor.checkpoint_every_steps == 300
+    assert (train.log_every_steps, train.seed) == (5, 3)
     assert "# The nets. Spleeter: frames 512" in out.read_text()  # comments stay
     assert cli.main(command) == 2
     assert "already exists" in capsys.readouterr().err

@@ -156,7 +156,7 @@ def test_one_file_of_another_format_has_all_decoded(setup: Setup) -> None:
         corpus__validation_csv="validation.csv",
         corpus__test_csv="test.csv",
         corpus__stems=["vocals", "drums"],
-        train__models=["vocals", "drums"],
+        models=["vocals", "drums"],
     )
     assert run_main(decode.main) == 0
     manifest = read_manifest(Path("data/tracks.parquet"))

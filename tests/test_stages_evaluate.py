@@ -23,7 +23,7 @@ def project(in_tmp: Path) -> Path:
     """A decoded corpus of noise, and perfect estimates but for one track's drums."""
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     shutil.copytree(ROOT / "comparisons", "comparisons")
-    set_params(in_tmp, corpus__root="hq", corpus__stems=list(STEMS), train__models=list(STEMS))
+    set_params(in_tmp, corpus__root="hq", corpus__stems=list(STEMS), models=list(STEMS))
     random = np.random.default_rng(1)
     for split, names in (("train", ("Other",)), ("test", TRACKS)):
         for name in names:

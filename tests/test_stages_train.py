@@ -25,7 +25,7 @@ SHORT = {
     "train__steps": 12,
     "train__log_every_steps": 2,
     "train__validate_every_steps": 4,
-    "train__checkpoint_every_steps": 4,
+    "monitor__checkpoint_every_steps": 4,
 }
 
 
@@ -77,7 +77,8 @@ def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_what_is_written_while_it_runs(project: Path, train: Stage) -> None:
-    set_params(project, monitor__histograms=True, monitor__audio=True, train__export_every_steps=6)
+    written = {"histograms": True, "audio": True, "export_every_steps": 6}
+    set_params(project, **{f"monitor__{name}": value for name, value in written.items()})
     done = train(project)
     assert "waited for input" in done
     assert "audio-s/s, waiting" in done
@@ -127,7 +128,7 @@ def test_monitors_change_nothing(project: Path, train: Stage) -> None:
 def test_sigterm_saves_and_the_next_run_ends_as_an_uninterrupted_one(
     project: Path, train: Stage
 ) -> None:
-    set_params(project, train__steps=2000, train__checkpoint_every_steps=5000,
+    set_params(project, train__steps=2000, monitor__checkpoint_every_steps=5000,
                train__validate_every_steps=5000, monitor__dvclive=False)  # fmt: skip
     command = [*CLI, "train", "--stem", "vocals"]
     with subprocess.Popen(
@@ -209,17 +210,17 @@ def test_fine_tuning_starts_from_another_model(project: Path, train: Stage) -> N
 
 
 def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> None:
-    set_params(project, train__net__head="softmax", train__models=["joint"], monitor__audio=True)
+    set_params(project, train__net__head="softmax", models=["joint"], monitor__audio=True)
     train(project, "joint")
     card = read_card(project / "models" / "joint")
     assert card["stems"] == list(STEMS)
     assert len(history(project, "joint")) == 6
     shutil.rmtree(project / "models")
     alone = train.error(project)
-    assert "--stem vocals: must be one of train.models: joint" in alone
-    set_params(project, train__models=list(STEMS))
+    assert "--stem vocals: must be one of models: joint" in alone
+    set_params(project, models=list(STEMS))
     text = train.error(project)
-    assert "train.models=['vocals', 'drums']: with this train.net the stems depend" in text
+    assert "models=['vocals', 'drums']: with this train.net the stems depend" in text
     assert "so they must be one model: [joint]" in text
 
 
@@ -232,12 +233,13 @@ def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> Non
             "made with features.frame_step_samples=1024, but params.yaml has 512",
         ),
         (
-            {"corpus__stems": ["vocals", "bass"], "train__models": ["vocals", "bass"]},
+            {"corpus__stems": ["vocals", "bass"], "models": ["vocals", "bass"]},
             "made with corpus.stems=['vocals', 'drums'], but params.yaml has ['vocals', 'bass']",
         ),
         (
-            {"train__models": ["vocals"]},
-            "train.models=['vocals']: must be one model per stem of corpus.stems, [vocals, drums]",
+            {"models": ["drums", "vocals"]},
+            "models=['drums', 'vocals']: must be stems of corpus.stems, each once and in their "
+            "order: [vocals, drums]",
         ),
         ({"train__net__frames": 4096}, "train.net.frames=4096: the longest run"),
         ({"monitor__audio": True, "features__mixture_phase": None}, "set features.mixture_phase"),
@@ -293,7 +295,7 @@ def test_a_joint_sigmoid_model_is_the_separate_ones(project: Path, train: Stage)
     set_params(project, train__net__norm="affine", train__optimizer="sgd", train__learning_rate=0.1)
     for stem in ("vocals", "drums"):
         train(project, stem)
-    set_params(project, train__models=["joint"])
+    set_params(project, models=["joint"])
     train(project, "joint")
     together = weights(project, "joint")
     for stem in ("vocals", "drums"):

@@ -34,9 +34,9 @@ def golden() -> Mapping[str, np.ndarray]:
 
 def preset() -> tuple[UNet, TrainConfig]:
     """What `train.preset: spleeter` means, at the golden file's size."""
-    params = read_params(ROOT / "params.yaml").train
-    train = params.model_validate({**params.model_dump(), "preset": "spleeter"})
-    net, config = net_and_config(train)
+    params = read_params(ROOT / "params.yaml")
+    train = params.train.model_validate({**params.train.model_dump(), "preset": "spleeter"})
+    net, config = net_and_config(params.model_copy(update={"train": train}))
     assert isinstance(net, UNet)
     return dataclasses.replace(net, frames=rules.FRAMES, bins=rules.BINS), config
 

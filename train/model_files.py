@@ -104,6 +104,19 @@ def model_files(model: Path) -> list[Path]:
     return [model / CARD, model / WEIGHTS] if model.suffix != ".tflite" else [model]
 
 
+def model_hashes(folders: Sequence[Path]) -> list[str]:
+    """sha256 of each model's files, in their order.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    files = [file for folder in folders for file in model_files(folder)]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: no such file: run `dvc repro` up to the train stages")
+    return [storage.file_sha256(file) for file in files]
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """Reads model.json.
 

@@ -22,7 +22,7 @@ from stemforge.features.corpus.corpora import CorpusTrack
 from stemforge.features.corpus.decoding import decode_track
 from stemforge.features.corpus.manifest import Reject, Split, Track, rejects_table
 from stemforge.features.corpus.track_audio import TrackAudio
-from stemforge.features.shards.blocks import assign_shards
+from stemforge.features.shards.blocks import BySize, assign_shards
 from stemforge.features.shards.records import FEATURES_VERSION, INFO, REJECTS
 from stemforge.features.shards.validity import Thresholds, reject_track
 from stemforge.features.shards.writing import FeatureConfig, Shard, ShardReport, write_shard
@@ -48,7 +48,11 @@ class Plan:
 
 
 def plan_shards(
-    tracks: Iterable[Track | Reject], thresholds: Thresholds, framing: Framing, *, shards: int
+    tracks: Iterable[Track | Reject],
+    thresholds: Thresholds,
+    framing: Framing,
+    *,
+    shards: int | BySize,
 ) -> Plan:
     """Assigns the valid tracks of both splits to shards.
 
@@ -56,7 +60,7 @@ def plan_shards(
         tracks: the measured corpus and its rejects, in any order.
         thresholds: limits of validity.
         framing: of the features, to weigh tracks by their frames.
-        shards: number per split; at most one a track is made.
+        shards: number per split, or the rule for it; at most one a track is made.
 
     Raises:
         UserError: a split has no track, or no valid one.
@@ -87,7 +91,8 @@ def plan_shards(
                 f"rejects: {dict(reasons) or 'none'}): at least one is needed"
             )
         frames = {name: framing.count(track.samples) for name, track in good.items()}
-        dealt = assign_shards(frames, shards=shards)
+        count = shards if isinstance(shards, int) else shards.count(sum(frames.values()))
+        dealt = assign_shards(frames, shards=count)
         planned += [
             Shard(split, number, len(dealt), tuple(good[name] for name in names))
             for number, names in enumerate(dealt)
@@ -162,7 +167,7 @@ class WriteFeatures(beam.PTransform):  # type: ignore[misc]
         audio: where the tracks' audio is.
         config: what features are.
         root: folder to write, local or a URL; info.json comes last.
-        shards: number of shards per split.
+        shards: number of shards per split, or the rule for it.
         progress: where finished tracks are noted.
     """
 
@@ -172,7 +177,7 @@ class WriteFeatures(beam.PTransform):  # type: ignore[misc]
         config: FeatureConfig,
         root: str,
         *,
-        shards: int,
+        shards: int | BySize,
         progress: Progress,
     ) -> None:
         super().__init__()

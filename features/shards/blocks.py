@@ -5,6 +5,9 @@ import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# Ten minutes of music, with four stems in uint8: seconds of work, and a short upload.
+SHARD_BYTES = 256 * 10**6
+
 
 @dataclass(frozen=True)
 class Block:
@@ -32,6 +35,21 @@ def cut_blocks(frames: int, *, block_frames: int) -> list[Block]:
 def name_hash(name: str) -> str:
     """sha256 of a song's name in hex: an order that does not depend on folder listings."""
     return hashlib.sha256(name.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class BySize:
+    """How many shards a split gets where no number is set: one for each SHARD_BYTES.
+
+    Attributes:
+        frame_bytes: stored bytes of one frame of all sources together.
+    """
+
+    frame_bytes: int
+
+    def count(self, frames: int) -> int:
+        """The number of shards of a split with this many frames; at least 1."""
+        return max(1, -(-frames * self.frame_bytes // SHARD_BYTES))
 
 
 def assign_shards(frames_by_track: Mapping[str, int], *, shards: int) -> list[list[str]]:

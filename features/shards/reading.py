@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -68,22 +68,46 @@ class FeatureSet:
     Attributes:
         root: the folder, local or a URL.
         info: contents of info.json.
+        text: the same as the file's bytes.
     """
 
     root: str
     info: dict[str, Any]
+    text: bytes = field(repr=False)
 
     @classmethod
     def open(cls, root: str) -> "FeatureSet":
         """Reads info.json and checks version and file sizes.
 
         Raises:
-            UserError: the folder is unfinished, of another version, or a file has
+            UserError: the folder is unfinished, of another version, or a file is missing or has
                 changed its size.
+        """
+        features = cls.read_info(root)
+        for split in features.info["splits"].values():
+            for name, entry in split["files"].items():
+                file = storage.join(root, name)
+                size = storage.size(file)
+                if size != entry["bytes"]:
+                    found = (
+                        f"no such file, but {INFO} names it"
+                        if size is None
+                        else f"{size} bytes instead of {entry['bytes']}: damaged"
+                    )
+                    raise UserError(f"{file}: {found}; compute the features again")
+        return features
+
+    @classmethod
+    def read_info(cls, root: str) -> "FeatureSet":
+        """Reads info.json and checks its version; the other files may be missing.
+
+        Raises:
+            UserError: the folder is unfinished or of another version.
         """
         path = storage.join(root, INFO)
         try:
-            info: dict[str, Any] = parse_json(storage.read_bytes(path))
+            text = storage.read_bytes(path)
+            info: dict[str, Any] = parse_json(text)
         except FileNotFoundError:
             raise UserError(
                 f"{root}: no {INFO} in it: not a finished features folder: compute the features"
@@ -100,16 +124,7 @@ class FeatureSet:
             _check_info(info)
         except (KeyError, TypeError, AttributeError, ValueError, UserError) as error:
             raise UserError(f"{path}: damaged: {error}: compute the features again") from None
-        for split in info["splits"].values():
-            for name, entry in split["files"].items():
-                file = storage.join(root, name)
-                size = storage.size(file)
-                if size != entry["bytes"]:
-                    raise UserError(
-                        f"{file}: {size} bytes instead of {entry['bytes']}: damaged; "
-                        "compute the features again"
-                    )
-        return cls(root, info)
+        return cls(root, info, text)
 
     @property
     def framing(self) -> Framing:
@@ -129,7 +144,17 @@ class FeatureSet:
     @cached_property
     def sha256(self) -> str:
         """sha256 of info.json, which holds every file's: the identity of the whole folder."""
-        return hashlib.sha256(storage.read_bytes(storage.join(self.root, INFO))).hexdigest()
+        return hashlib.sha256(self.text).hexdigest()
+
+    def files(self, sources: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The files that hold some sources, with their indexes: bytes and sha256 by name."""
+        found: dict[str, dict[str, Any]] = {}
+        for split, part in self.info["splits"].items():
+            for shard in range(part["shards"]):
+                names = [shard_name(split, source, shard, part["shards"]) for source in sources]
+                for name in (*names, index_name(split, shard, part["shards"])):
+                    found[name] = part["files"][name]
+        return found
 
     def reader(self, split: Split) -> "SplitReader":
         """Opens one split for reading by offset."""

@@ -6,6 +6,7 @@ track, block, start_frame, frames, values and, for uint8, scale (see encoding.py
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from stemforge.features.corpus.manifest import Split
 from stemforge.features.shards.examples import frame_record
-from stemforge.unfinished import finishing, temporary_name
+from stemforge.unfinished import finishing, is_temporary, temporary_name
 
 FEATURES_VERSION = 2
 INFO = "info.json"
@@ -41,6 +42,12 @@ def shard_name(split: Split, source: str, shard: int, shards: int) -> str:
 def index_name(split: Split, shard: int, shards: int) -> str:
     """Index of one shard, relative to the features' folder."""
     return f"{split}/index-{shard:05d}-of-{shards:05d}.parquet"
+
+
+def is_feature_file(name: str) -> bool:
+    """Whether a features folder may hold a file of this name, finished or not."""
+    shard = re.fullmatch(r"(train|valid)/[^/]+-\d{5}-of-\d{5}\.(tfrecord|parquet)", name)
+    return shard is not None or name in (INFO, REJECTS) or is_temporary(name)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from stemforge.features.shards.blocks import Block, cut_blocks
 from stemforge.features.shards.encoding import (
     Encoding,
     PhaseEncoding,
+    bytes_per_frame,
     encode,
     encode_phase,
     to_bytes,
@@ -60,6 +61,12 @@ class FeatureConfig:
         """Sources that have a file of their own in each shard."""
         phase = (PHASE,) if self.mixture_phase else ()
         return (MIXTURE, *self.stems, *phase)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Stored bytes of one frame of all files together, without scales and names."""
+        magnitudes = bytes_per_frame(self.encoding, bins=self.bins) * (1 + len(self.stems))
+        return magnitudes + (2 * self.bins if self.mixture_phase else 0)
 
 
 @dataclass(frozen=True)

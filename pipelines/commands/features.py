@@ -29,7 +29,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--output",
         metavar="FOLDER",
-        help=f"features folder to write, local or a URL (default: {FEATURES})",
+        help="features folder to write, local or a URL (default: STEMFORGE_FEATURES, whose "
+        f"info.json is then copied to {FEATURES}, or {FEATURES} itself)",
     )
     parser.set_defaults(run=compute, extra="features", takes_flags=True)
 

@@ -17,13 +17,13 @@ def add_to(commands: Any) -> None:
         "the folder of params.yaml. `dvc repro` does the same for all models.",
     )
     parser.add_argument(
-        "--stem", required=True, help=f"one of train.models: a stem, or {JOINT} for all stems"
+        "--stem", required=True, help=f"one of models: a stem, or {JOINT} for all stems"
     )
     parser.add_argument(
         "--features",
-        default=str(FEATURES),
         metavar="FOLDER",
-        help="features folder, local or a URL such as gs://bucket/features (default: %(default)s)",
+        help="features folder, local or a URL such as gs://bucket/features (default: what stage "
+        f"features made, in STEMFORGE_FEATURES or {FEATURES})",
     )
     parser.add_argument(
         "--strategy",

@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from ruamel.yaml import YAML
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Manifest
 from stemforge.machine import cpu_flags
+from stemforge.pipelines.code import TRAINING, code_sha256
 from stemforge.pipelines.params import Params
 from stemforge.pipelines.releases.git import git_state
 from stemforge.pipelines.running.extras import REPRO, versions
+from stemforge.train.model_files import read_card
 
 LOCK = Path("dvc.lock")
 # CPU flags that decide which kernels run, and so how sums round.
@@ -43,6 +45,7 @@ def collect(
     """
     return {
         "git": git_state(),
+        "code": {"train": code_sha256(TRAINING)},
         "dvc.lock": lock_hashes(),
         "parameters": params.model_dump(),
         "seeds": _seeds(params.model_dump()),
@@ -76,11 +79,34 @@ def lock_hashes() -> dict[str, dict[str, str]]:
     }
 
 
-def stale_stages(*, but: str) -> list[str]:
-    """Stages whose outputs are not those of dvc.lock, or whose inputs have changed.
+def other_origins(models: Sequence[Path], record: Mapping[str, Any]) -> dict[str, str]:
+    """Models that other code, Python or packages have trained than this record names.
 
-    Args:
-        but: a stage that does not count.
+    Returns:
+        What differs, in a sentence, by the model's name.
+    """
+    ours = {"python": record["python"], **record["packages"]}
+    found = {}
+    for model in models:
+        made = read_card(model)["provenance"]
+        if "code" not in made:
+            found[model.name] = f"{model}: does not say which code trained it"
+            continue
+        theirs = {"python": made["python"], **made["packages"]}
+        changed = [
+            f"{name} {version} (now {ours.get(name, 'none')})"
+            for name, version in sorted(theirs.items())
+            if ours.get(name) != version
+        ]
+        if made["code"] != {"sha256": record["code"]["train"], "began_with": []}:
+            found[model.name] = f"{model}: trained by other code than this commit's"
+        elif changed:
+            found[model.name] = f"{model}: trained with {', '.join(changed)}"
+    return found
+
+
+def stale_stages() -> list[str]:
+    """Stages whose outputs are not those of dvc.lock, or whose inputs or code have changed.
 
     Raises:
         UserError: DVC cannot tell.
@@ -96,7 +122,7 @@ def stale_stages(*, but: str) -> list[str]:
         return any(how != "not in cache" for places in change.values() for how in places.values())
 
     changes = json.loads(done.stdout)
-    return [stage for stage in changes if stage != but and any(map(differs, changes[stage]))]
+    return [stage for stage in changes if any(map(differs, changes[stage]))]
 
 
 def _seeds(values: Mapping[str, Any]) -> dict[str, int]:

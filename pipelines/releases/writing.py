@@ -24,9 +24,7 @@ from stemforge.pipelines.releases.files import PROVENANCE, SUMS, files, sums
 from stemforge.pipelines.running.work import publish, work_folder
 
 
-def write_release(
-    params: Params, out: Path, *, name: str, version: str, allow_dirty: bool, by_dvc: bool = False
-) -> None:
+def write_release(params: Params, out: Path, *, name: str, version: str, allow_dirty: bool) -> None:
     """Writes a release from the stages' outputs.
 
     Args:
@@ -34,12 +32,12 @@ def write_release(
         out: folder; replaced.
         name: of the release.
         version: semantic.
-        allow_dirty: whether the tree may have changes, which are written down.
-        by_dvc: called by `dvc repro`, which has brought all stages up to date.
+        allow_dirty: whether the tree may have changes, and models may come from other code or
+            packages; both are written down.
 
     Raises:
-        UserError: changes, a stage's output that is missing
-            or out of date, a model without a score, or an export without parity.
+        UserError: changes, a stage's output that is missing or out of date, a model of other code
+            or packages, one without a score, or an export without parity.
     """
     for place in (CORPUS_CARD, TRACKS, MODELS, EXPORTS, SCORES, LEADERBOARD):
         if not place.exists():
@@ -48,16 +46,23 @@ def write_release(
     if not record["git"]["clean"] and not allow_dirty:
         changed = ", ".join(record["git"]["changed"])
         raise UserError(f"uncommitted changes ({changed}): commit them, or add --allow-dirty")
+    others = provenance.other_origins([MODELS / model for model in params.models], record)
+    if others and not allow_dirty:
+        raise UserError(
+            f"{next(iter(others.values()))}: train again (`dvc repro --force train`), or add "
+            "--allow-dirty, which writes it down"
+        )
+    record["code"]["accepted"] = sorted(others)
     metrics = _read_json(LEADERBOARD / "metrics.json")
     parity = _read_json(EXPORTS / PARITY)
     check_complete(read_manifest(TRACKS).split("test"), params.corpus.stems, metrics, parity)
-    if not by_dvc and (stale := provenance.stale_stages(but="release")):
+    if stale := provenance.stale_stages():
         raise UserError(f"out of date: {', '.join(stale)}: run `dvc repro` first")
     with work_folder("release", str(out)) as work:
         fresh = work / "release"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        for model in params.train.models:
+        for model in params.models:
             shutil.copytree(MODELS / model, fresh / "models" / model, ignore=_hidden)
         shutil.copytree(EXPORTS, fresh / "exports", ignore=_hidden)
         shutil.copytree(LEADERBOARD, fresh / "leaderboard", ignore=_hidden)

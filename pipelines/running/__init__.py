@@ -1,12 +1,15 @@
 """What stages and commands share: how work is planned, run and watched.
 
 - work: work in progress, and how it becomes an output
+- workspaces: what temporary workspaces of DVC take from the checkout
 - parallel: tracks in parallel processes
 - beam: running Beam pipelines: options, errors, metrics
 - beam_workers: the end of a Beam job whose worker process died
 - corpora: the tracks that params.yaml or --corpus names
 - starter_corpus: the corpus that the checkout comes with
 - feature_job: the feature job, planned, run and summed up
+- feature_places: where features are, and what DVC keeps of them
+- feature_cache: features of a training run, copied to this machine and checked
 - launch: how a training run begins
 - training: one training run, from parameters to a published model
 - strategies: TensorFlow's distribution strategies by name

@@ -1,7 +1,6 @@
 """The feature job: planned, run on Beam, and summed up in a table of tracks and blocks."""
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any
 import apache_beam as beam
 
 from stemforge import storage
-from stemforge.errors import UserError
 from stemforge.features.corpus.corpora import CorpusTrack
 from stemforge.features.corpus.manifest import Manifest, Reject, Track, read_manifest, read_rejects
 from stemforge.features.corpus.track_audio import CorpusAudio, DecodedAudio, TrackAudio
@@ -22,7 +20,7 @@ from stemforge.features.shards.beam import (
     WriteFeatures,
     plan_shards,
 )
-from stemforge.features.shards.encoding import bytes_per_frame
+from stemforge.features.shards.blocks import BySize
 from stemforge.features.shards.examples import FRAME_OVERHEAD_BYTES
 from stemforge.features.shards.records import INFO
 from stemforge.features.shards.validity import Thresholds
@@ -33,7 +31,14 @@ from stemforge.pipelines.params import Corpus, Features, Params, read_params
 from stemforge.pipelines.paths import FEATURES, TRACK_REJECTS, TRACKS
 from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
 from stemforge.pipelines.running.corpora import list_corpus
-from stemforge.pipelines.running.work import check_free_space, publish, work_folder
+from stemforge.pipelines.running.feature_places import (
+    PLACE,
+    claim_output,
+    features_place,
+    new_features,
+    record_features,
+)
+from stemforge.pipelines.running.work import check_free_space, work_folder
 
 WATCH_S = 0.5
 
@@ -48,7 +53,7 @@ class Job:
         root: of that corpus.
         audio: where tracks' audio is.
         config: what features are.
-        shards: per split.
+        shards: per split, or the rule for it.
     """
 
     measured: tuple[Track | Reject, ...] | None
@@ -56,7 +61,7 @@ class Job:
     root: str
     audio: TrackAudio
     config: FeatureConfig
-    shards: int
+    shards: int | BySize
 
     def build(self, options: Any, out: str, notes: Progress) -> beam.Pipeline:
         """Wires the pipeline; running it writes `out`."""
@@ -89,10 +94,14 @@ def compute_features(
     Args:
         corpus: root of a corpus that the job decodes itself; None: what stage decode wrote.
         audio: where a copy of the manifest's audio lies; None: where the manifest says.
-        output: features folder to write, local or a URL; None: the stage's.
+        output: features folder to write, local or a URL; None: where STEMFORGE_FEATURES says, or
+            data/features. Of a place that STEMFORGE_FEATURES names, data/features/ gets info.json
+            and rejects.parquet.
         beam_flags: Beam's.
     """
     params = read_params()
+    place = output or features_place()
+    is_recorded = output is None and place != str(FEATURES)
     if corpus is None:
         job = decoded_job(params.features, audio_root=audio)
         seconds = sum(t.duration_s for t in job.measured or () if isinstance(t, Track))
@@ -100,52 +109,36 @@ def compute_features(
         job = corpus_job(params, corpus)
         seconds = float("inf")  # unknown before it is measured; not small
     options = pipeline_options(beam_flags, audio_s=seconds)
-    if output is not None:
-        claim_output(output)
     known = storage.file_sha256(TRACKS) if corpus is None else None
-    identity = (params.features.model_dump(), [corpus, audio, output, known])
+    identity = (params.features.model_dump(), [corpus, audio, place, known])
     with work_folder("features", *identity) as work:
+        if output is not None or is_recorded:
+            option = PLACE if is_recorded else "--output"
+            label = f"{option}{'=' if is_recorded else ' '}{place}"
+            claim_output(place, label=label, is_shared=is_recorded)
         notes = work / "progress"
         notes.unlink(missing_ok=True)
-        if output is not None and not storage.is_local(output):
-            run(job, options, output, notes)
-            return
-        folder = Path(output or FEATURES)
-        needed = feature_bytes(job)
-        check_free_space(folder, needed, what="computing features")
-        out = work / "features"
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir()
-        run(job, options, str(out.resolve()), notes)
-        publish(out, folder)
-
-
-def claim_output(place: str) -> None:
-    """Refuses to replace anything but features, and removes the info.json of old ones.
-
-    Raises:
-        UserError: there is something else in the folder.
-    """
-    info = storage.join(place, INFO)
-    if storage.size(info) is None and storage.list_files(place, hidden=True):
-        raise UserError(
-            f"--output {place}: holds other files but no {INFO}, so it is not a features folder "
-            "and is not replaced: choose an empty folder"
-        )
-    if not storage.is_local(place):
-        storage.remove(info)  # shards are replaced one by one there, so the old one would be wrong
+        if storage.is_local(place):
+            check_free_space(Path(place), feature_bytes(job), what="computing features")
+            with new_features(Path(place), work) as out:
+                run(job, options, str(out.resolve()), notes)
+        else:
+            run(job, options, place, notes)
+        if is_recorded:
+            record_features(place, work)
 
 
 def decoded_job(features: Features, *, audio_root: str | None) -> Job:
     """The job on what stage decode wrote; its plan is tried before anything starts."""
     manifest: Manifest = read_manifest(TRACKS)
     config = feature_config(features, manifest.stems)
+    shards = features.shards or BySize(config.frame_bytes)
     measured: tuple[Track | Reject, ...] = (*manifest.tracks, *read_rejects(TRACK_REJECTS))
-    plan_shards(measured, config.thresholds, config.framing, shards=features.shards)
+    plan_shards(measured, config.thresholds, config.framing, shards=shards)
     audio = DecodedAudio(audio_root or manifest.audio_root.as_posix())
     if storage.is_local(audio.root):
         audio = DecodedAudio(str(Path(audio.root).resolve()))
-    return Job(measured, (), audio.root, audio, config, features.shards)
+    return Job(measured, (), audio.root, audio, config, shards)
 
 
 def corpus_job(params: Params, root: str) -> Job:
@@ -154,7 +147,8 @@ def corpus_job(params: Params, root: str) -> Job:
     tracks = [track for track in list_corpus(corpus) if track.split in FEATURE_SPLITS]
     audio = CorpusAudio({track.name: track for track in tracks}, params.decode.subtype)
     config = feature_config(params.features, tuple(corpus.stems))
-    return Job(None, tuple(tracks), corpus.root, audio, config, params.features.shards)
+    shards = params.features.shards or BySize(config.frame_bytes)
+    return Job(None, tuple(tracks), corpus.root, audio, config, shards)
 
 
 def feature_config(features: Features, stems: tuple[str, ...]) -> FeatureConfig:
@@ -179,10 +173,7 @@ def feature_bytes(job: Job) -> int:
         for track in job.measured or ()
         if isinstance(track, Track) and track.split in FEATURE_SPLITS
     )
-    per_frame = bytes_per_frame(config.encoding, bins=config.bins)
-    total = frames * per_frame * (1 + len(config.stems))
-    if config.mixture_phase:
-        total += frames * 2 * config.bins
+    total = frames * config.frame_bytes
     # Names, checksums and, for uint8, a scale per bin of each block, about 1 %.
     return total + total // 50 + FRAME_OVERHEAD_BYTES
 
@@ -192,7 +183,8 @@ def run(job: Job, options: Any, out: str, notes: Path) -> None:
     tracks = [t for t in (job.measured or job.corpus) if t.split in FEATURE_SPLITS]
     tracks = [t for t in tracks if not isinstance(t, Reject)]
     sources = 1 + len(job.config.stems)
-    say(f"features: {len(tracks)} tracks of {sources} sources to {job.shards} shards a split")
+    shards = f"{job.shards} shards a split" if isinstance(job.shards, int) else "shards by size"
+    say(f"features: {len(tracks)} tracks of {sources} sources to {shards}")
     with show_tracks(len(tracks), notes) as watch:
         run_pipeline(job.build(options, out, Progress(notes.resolve())), watch=watch)
     print_account(json.loads(storage.read_bytes(storage.join(out, INFO))))

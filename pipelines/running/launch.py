@@ -4,21 +4,18 @@ import os
 
 from stemforge import tensorflow
 from stemforge.pipelines.console import count_of
-from stemforge.pipelines.paths import FEATURES
 from stemforge.pipelines.running.heartbeat import heart
 from stemforge.train.config import STRATEGY, TF_CONFIG
 
 LOGICAL_CPUS = "STEMFORGE_LOGICAL_CPUS"
 
 
-def launch_training(
-    name: str, *, features: str = str(FEATURES), strategy: str | None = None
-) -> None:
+def launch_training(name: str, *, features: str | None = None, strategy: str | None = None) -> None:
     """Trains one model, or resumes a killed or finished run.
 
     Args:
-        name: one of train.models.
-        features: features folder, local or a URL.
+        name: one of models.
+        features: features folder, local or a URL; None: what stage features made.
         strategy: see strategies.make_cluster; None: STEMFORGE_STRATEGY, else one device.
     """
     heart.start()

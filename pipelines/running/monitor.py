@@ -17,12 +17,15 @@ import tensorflow as tf
 from dvclive.live import Live
 
 from stemforge.errors import UserError
+from stemforge.eval.exports.files import write_saved_model
 from stemforge.pipelines.params import Monitor
 from stemforge.pipelines.running import pictures
 from stemforge.quiet import quiet_stderr
 from stemforge.train.batch import Batch
 from stemforge.train.dataset import Dataset
+from stemforge.train.model import Model
 from stemforge.train.trainer import Report, Row, Trainer
+from stemforge.unfinished import finishing
 
 PICTURE_ROWS = 256
 WAVEFORM_ROWS = 101
@@ -89,6 +92,13 @@ class RunMonitor:
                 tf.summary.scalar("loss/validation", row["valid_loss"])
                 self._write_validation()
         self._writer.flush()
+
+    def export(self, model: Model) -> None:
+        """Writes the current weights as saved_model-<step>/."""
+        out = self._folder / f"saved_model-{self._trainer.state.step:09d}"
+        shutil.rmtree(out, ignore_errors=True)  # a killed run may have written it
+        with self._trainer.step.evaluating(), finishing(out) as fresh:
+            write_saved_model([model], fresh)
 
     def _log_live(self, row: Row) -> None:
         assert self._live is not None

@@ -53,8 +53,7 @@ def import_config(config: Path, output: Path, *, data: str, base: Path) -> list[
     params = yaml.load(decode_text(base.read_bytes()))
     for name in params["train"]["net"].keys() - sections["train"]["net"].keys():
         del params["train"]["net"][name]  # of another kind of net
-    for section, values in sections.items():
-        _set(params[section], values)
+    _set(params, sections)
     with finishing(output) as temporary:
         with temporary.open("w", encoding="utf-8") as file:
             yaml.dump(params, file)

@@ -16,7 +16,8 @@ from stemforge.pipelines.params import Starter, read_params
 from stemforge.pipelines.paths import CORPUS_CARD, STARTER
 from stemforge.pipelines.releases.git import head_commit
 from stemforge.pipelines.running.parallel import map_tracks
-from stemforge.pipelines.running.work import explain_empty, publish, work_folder
+from stemforge.pipelines.running.work import explain_empty, work_folder
+from stemforge.pipelines.running.workspaces import link_published, link_root, publish_all
 
 SMOKE_REMARK = (
     "**A smoke corpus, not a benchmark**: a dozen generated songs of a few seconds and one real "
@@ -33,23 +34,27 @@ def make_corpus() -> None:
     params = read_params()
     try:
         head_commit()
-    except UserError as error:  # all stages but the last work without
-        say(f"corpus: stage release will fail: {error}")
+    except UserError as error:  # all stages work without
+        say(f"corpus: `stemforge release` will fail: {error}")
     root = Path(params.corpus.root)
     is_starter = root == STARTER
+    if not is_starter:
+        link_root(params.corpus.root)
     if not is_starter and not root.is_dir():
         raise UserError(f"corpus.root={root}: no such folder")
-    with work_folder("corpus", params.starter.model_dump(), is_starter) as work:
+    with work_folder("corpus", params.starter.model_dump(), params.corpus.root) as work:
+        outs = (STARTER, CORPUS_CARD)
+        if link_published(work, outs):
+            return
         folder = work / "starter"
         folder.mkdir(exist_ok=True)
         if is_starter:
             write_starter(folder, params.starter)
         else:
             explain_empty(folder, f"corpus.root={root}: the starter corpus is not made.")
-        publish(folder, STARTER)
         card = {"root": params.corpus.root, "remark": SMOKE_REMARK if is_starter else ""}
         (work / CORPUS_CARD.name).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-        publish(work / CORPUS_CARD.name, CORPUS_CARD)
+        publish_all(work, outs)
 
 
 def write_starter(folder: Path, config: Starter) -> None:

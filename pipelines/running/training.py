@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import shutil
+import platform
 import signal
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ import tensorflow as tf
 import stemforge
 from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
-from stemforge.eval.exports.files import write_saved_model
-from stemforge.features.corpus.sources import JOINT
+from stemforge.features.corpus.sources import JOINT, MIXTURE, PHASE
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.machine import has_bfloat16
+from stemforge.pipelines.code import TRAINING, code_sha256
 from stemforge.pipelines.console import progress, say
 from stemforge.pipelines.params import Params, Train, read_params
 from stemforge.pipelines.paths import MODELS, RUNS
+from stemforge.pipelines.running.extras import versions
+from stemforge.pipelines.running.feature_cache import local_features
+from stemforge.pipelines.running.feature_places import PLACE, recorded_features
 from stemforge.pipelines.running.heartbeat import heart
 from stemforge.pipelines.running.monitor import RunMonitor
 from stemforge.pipelines.running.strategies import make_cluster
@@ -31,6 +34,7 @@ from stemforge.train.checkpoints import Checkpoints
 from stemforge.train.cluster import Cluster
 from stemforge.train.config import Optimization, Precision, TrainConfig
 from stemforge.train.dataset import Dataset
+from stemforge.train.losses import LOSSES
 from stemforge.train.model import Model, load_model, save_model, weights_of
 from stemforge.train.model_files import WEIGHTS
 from stemforge.train.nets.protocol import Net
@@ -38,6 +42,7 @@ from stemforge.train.spleeter.configuration import PRESET
 from stemforge.train.trainer import Report, Trainer, history_csv, is_finished
 from stemforge.unfinished import finishing
 
+CODE = "code.json"  # file in a work folder: hashes of the code that has trained the run
 PUBLISHED = "published"  # file in a work folder: the run's result was published
 
 
@@ -46,7 +51,7 @@ class Task:
     """What one run trains, and the features for it.
 
     Attributes:
-        name: one of train.models.
+        name: one of models.
         stems: targets.
         params: all of params.yaml.
         features: the opened folder.
@@ -64,17 +69,20 @@ class Task:
     start: dict[str, Any] | None
 
 
-def run(name: str, features_folder: str, *, strategy: str) -> None:
+def run(name: str, features_folder: str | None, *, strategy: str) -> None:
     """Trains one model, or resumes a killed or finished run.
 
     Args:
-        name: one of train.models.
-        features_folder: local or a URL.
+        name: one of models.
+        features_folder: see open_features.
         strategy: see strategies.make_cluster.
     """
     cluster = make_cluster(strategy)
-    with cluster.guarded():
-        task = agree(cluster, lambda: prepare(name, features_folder))
+    with cluster.guarded(), ExitStack() as reading:
+        task = agree(
+            cluster,
+            lambda: reading.enter_context(with_local_features(prepare(name, features_folder))),
+        )
         if cluster.is_chief:
             identity = work_identity(task.params, task.features)
             with work_folder(f"train-{task.name}", *identity, keep=True) as work:
@@ -83,8 +91,8 @@ def run(name: str, features_folder: str, *, strategy: str) -> None:
             train(task, cluster, None)
 
 
-def prepare(name: str, features_folder: str) -> Task:
-    """Reads and checks all inputs of a run.
+def prepare(name: str, features_folder: str | None) -> Task:
+    """Reads and checks all inputs of a run, but not the features' shards.
 
     Raises:
         UserError: an input is missing or does not fit.
@@ -92,9 +100,26 @@ def prepare(name: str, features_folder: str) -> Task:
     params = read_params()
     features = open_features(features_folder, params)
     stems = stems_of(name, params)
-    net, config = net_and_config(params.train)
+    net, config = net_and_config(params)
     start = starting_weights(params.train, name, net)
     return Task(name, stems, params, features, net, config, start)
+
+
+@contextmanager
+def with_local_features(task: Task) -> Iterator[Task]:
+    """The task with features on this machine, whose files were checked.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    phases = task.params.monitor.audio or LOSSES[task.config.loss].needs_phases
+    stored = phases and task.features.info["mixture_phase"] is not None  # else refused later
+    sources = (MIXTURE, *task.stems, *((PHASE,) if stored else ()))
+    advice = (
+        f"compute the features again (dvc repro --force features), or set {PLACE} to their place"
+    )
+    with local_features(task.features, sources, advice=advice) as features:
+        yield replace(task, features=features)
 
 
 def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
@@ -128,6 +153,7 @@ def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
         "features": task.features.sha256,
         "corpus.stems": task.params.corpus.stems,
         **{f"train.{key}": value for key, value in task.params.train.model_dump().items()},
+        **{f"monitor.{key}": value for key, value in task.params.monitor.model_dump().items()},
     }
     table = cluster.gather([_fingerprint(part) for part in parts.values()])
     for worker, row in enumerate(table):
@@ -157,6 +183,8 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
                 "instructions for it: float32 is many times as fast"
             )
         clear_finished(work, task.config)
+        if note_code(work):
+            say(f"train@{name}: resumes what other code began: its release will be refused")
     trainer = Trainer(
         task.net, task.config, stems=task.stems, work=work, weights=task.start, cluster=cluster
     )
@@ -193,13 +221,17 @@ def is_emulated(precision: Precision) -> bool:
     return slow and not tf.config.list_physical_devices("GPU")
 
 
-def open_features(folder: str, params: Params) -> FeatureSet:
+def open_features(folder: str | None, params: Params) -> FeatureSet:
     """Opens a features folder and compares it with the parameters.
+
+    Args:
+        folder: local or a URL; None: the features of stage features.
+        params: all of params.yaml.
 
     Raises:
         UserError: it is not a finished features folder, or it was made with other parameters.
     """
-    features = FeatureSet.open(folder)
+    features = FeatureSet.read_info(folder) if folder else recorded_features()
     wanted, info = params.features, features.info
     for what, ours, theirs in (
         ("corpus.stems", params.corpus.stems, info["stems"]),
@@ -210,32 +242,31 @@ def open_features(folder: str, params: Params) -> FeatureSet:
     ):  # fmt: skip
         if ours != theirs:
             raise UserError(
-                f"{folder}: made with {what}={theirs}, but params.yaml has {ours}: compute the "
-                f"features again or set {what}={theirs}"
+                f"{features.root}: made with {what}={theirs}, but params.yaml has {ours}: compute "
+                f"the features again or set {what}={theirs}"
             )
     return features
 
 
 def stems_of(name: str, params: Params) -> tuple[str, ...]:
-    """The stems of one of train.models.
+    """The stems of one of models.
 
     Raises:
-        UserError: the name is not in train.models.
+        UserError: the name is not in models.
     """
-    if name not in params.train.models:
-        raise UserError(f"--stem {name}: must be one of train.models: "
-                        f"{', '.join(params.train.models)}")  # fmt: skip
+    if name not in params.models:
+        raise UserError(f"--stem {name}: must be one of models: {', '.join(params.models)}")
     return tuple(params.corpus.stems) if name == JOINT else (name,)
 
 
-def net_and_config(train: Train) -> tuple[Net, TrainConfig]:
-    """Splits the train section into the net and the run's configuration."""
-    values = train.model_dump()
+def net_and_config(params: Params) -> tuple[Net, TrainConfig]:
+    """The net and the run's configuration, from the sections train and monitor."""
+    values = params.train.model_dump() | params.monitor.model_dump()
 
     def pick(kind: type[Any], **more: Any) -> Any:
         return kind(**{k: values[k] for k in kind.__dataclass_fields__ if k not in more}, **more)
 
-    return train.net, pick(TrainConfig, optimization=pick(Optimization))
+    return params.train.net, pick(TrainConfig, optimization=pick(Optimization))
 
 
 def preset_values(train: Train) -> str:
@@ -271,8 +302,7 @@ def work_identity(params: Params, features: FeatureSet) -> list[Any]:
     run can be continued with more steps.
     """
     values = params.train.model_dump()
-    for name in ("preset", "models", "export_every_steps"):
-        del values[name]
+    del values["preset"]  # its values count
     if params.train.schedule != "cosine":
         del values["steps"]
     if params.train.init_from is not None:
@@ -280,6 +310,20 @@ def work_identity(params: Params, features: FeatureSet) -> list[Any]:
         weights = storage.visible(start.glob(f"*/{WEIGHTS}"), start)
         values["init_from"] = [storage.file_sha256(path) for path in weights]
     return [values, features.sha256]
+
+
+def note_code(work: Path) -> list[str]:
+    """Notes the code of this run beside its checkpoints.
+
+    Returns:
+        Hashes of other code that has trained the run so far: it was killed, and the code edited.
+    """
+    place, now = work / CODE, code_sha256(TRAINING)
+    resumes = place.exists() and Checkpoints(work).latest() is not None
+    before: list[str] = json.loads(place.read_text(encoding="utf-8")) if resumes else []
+    with finishing(place) as fresh:
+        fresh.write_text(json.dumps([*before, *({now} - set(before))]), encoding="utf-8")
+    return [code for code in before if code != now]
 
 
 def clear_finished(work: Path, config: TrainConfig) -> None:
@@ -301,7 +345,7 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
     Returns:
         The share of the time spent waiting for input.
     """
-    name, config, every = task.name, task.config, task.params.train.export_every_steps
+    name, config, every = task.name, task.config, task.params.monitor.export_every_steps
     seconds_a_step = (
         config.batch_size * model.net.frames * model.frame_step_samples / model.sample_rate_hz
     )
@@ -339,8 +383,7 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
             bar.update()
             monitor.report(report)
             if every and state.step % every == 0:
-                with trainer.step.evaluating():
-                    export_moment(model, state.step)
+                monitor.export(model)
 
         previous: dict[int, Any] = {
             number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)
@@ -353,20 +396,15 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
     return waiting
 
 
-def export_moment(model: Model, step: int) -> None:
-    """Writes runs/<model>/saved_model-<step>/."""
-    out = RUNS / model.name / f"saved_model-{step:09d}"
-    shutil.rmtree(out, ignore_errors=True)  # a killed run may have written it
-    with finishing(out) as fresh:
-        write_saved_model([model], fresh)
-
-
 def publish_model(
     trainer: Trainer, model: Model, params: Params, features: FeatureSet, work: Path
 ) -> None:
     """Writes the model directory and renames it into models/."""
     best_loss, best_step = trainer.state.validations.best[0]
     provenance = {
+        "code": {"sha256": code_sha256(TRAINING), "began_with": note_code(work)},
+        "packages": {"stemforge": stemforge.__version__, **versions("train")},
+        "python": platform.python_version(),
         "features_sha256": features.sha256,
         "train": params.train.model_dump(),
         "step": best_step,

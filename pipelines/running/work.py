@@ -18,9 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stemforge import storage
 from stemforge.errors import UserError
-from stemforge.train.model_files import model_files
+from stemforge.pipelines.code import STAGES, code_sha256, is_module
 from stemforge.unfinished import finishing, remove_leftovers
 
 WORK = Path(".work")
@@ -38,7 +37,8 @@ def work_folder(stage: str, *identity: Any, keep: bool = False) -> Iterator[Path
 
     Args:
         stage: name of the stage.
-        identity: everything that the result depends on, as JSON values.
+        identity: everything that the result depends on, as JSON values. For a stage of dvc.yaml
+            its code is added; train, which can do without that, is none under its own name.
         keep: whether the folder stays when the work is done.
 
     Yields:
@@ -47,7 +47,9 @@ def work_folder(stage: str, *identity: Any, keep: bool = False) -> Iterator[Path
     Raises:
         UserError: another process is running this stage.
     """
-    text = json.dumps(identity, sort_keys=True, default=str)
+    module = f"{STAGES}.{stage}"
+    code = [code_sha256(module)] if is_module(module) else []
+    text = json.dumps([*identity, *code], sort_keys=True, default=str)
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     root = WORK / stage
     root.mkdir(parents=True, exist_ok=True)
@@ -73,19 +75,6 @@ def work_folder(stage: str, *identity: Any, keep: bool = False) -> Iterator[Path
         yield folder
         if not keep:  # the result is published, and leftovers would mislead
             shutil.rmtree(folder)
-
-
-def models_identity(folders: list[Path]) -> list[str]:
-    """Hashes of the model directories' files.
-
-    Raises:
-        UserError: a file is missing.
-    """
-    files = [file for folder in folders for file in model_files(folder)]
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"{file}: no such file: run `dvc repro` up to the train stages")
-    return [storage.file_sha256(file) for file in files]
 
 
 def publish(finished: Path, out: Path) -> None:

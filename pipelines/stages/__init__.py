@@ -11,5 +11,4 @@ its place in pipelines.paths. Only `dvc repro` calls them; people use the comman
 - evaluate: estimates to scores
 - leaderboard: scores to tables and plots
 - export: models to SavedModel and TFLite
-- release: all of it in one folder
 """

@@ -27,7 +27,8 @@ from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
 from stemforge.pipelines.running.corpora import list_corpus
 from stemforge.pipelines.running.parallel import map_tracks
-from stemforge.pipelines.running.work import check_free_space, explain_empty, publish, work_folder
+from stemforge.pipelines.running.work import check_free_space, explain_empty, work_folder
+from stemforge.pipelines.running.workspaces import link_published, publish_all
 from stemforge.unfinished import finishing
 
 
@@ -42,6 +43,9 @@ def main() -> None:
         ffmpeg.find_program("ffmpeg")  # before the work starts
     identity = (params.corpus.model_dump(), params.decode.model_dump(), _stamps(tracks))
     with work_folder("decode", *identity) as work:
+        outs = (DECODED, TRACK_REJECTS, TRACKS)
+        if link_published(work, outs):
+            return
         wavs = work / "decoded"
         wavs.mkdir(exist_ok=True)
         if decode:
@@ -60,9 +64,7 @@ def main() -> None:
         manifest = Manifest(audio_root, tuple(params.corpus.stems), tuple(good))
         write_manifest(work / TRACKS.name, manifest)
         write_rejects(work / TRACK_REJECTS.name, rejects)
-        publish(wavs, DECODED)
-        publish(work / TRACK_REJECTS.name, TRACK_REJECTS)
-        publish(work / TRACKS.name, TRACKS)
+        publish_all(work, outs)
 
 
 def _check_kind(tracks: Sequence[CorpusTrack], root: str) -> None:

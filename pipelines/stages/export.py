@@ -10,7 +10,8 @@ from stemforge.features.corpus.sources import MIXTURE
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import EXPORTS, MODELS, TRACKS
-from stemforge.pipelines.running.work import models_identity, publish, work_folder
+from stemforge.pipelines.running.work import publish, work_folder
+from stemforge.train.model_files import model_hashes
 
 
 def main() -> None:
@@ -23,8 +24,8 @@ def main() -> None:
     tracks = manifest.split("test")
     if not tracks:
         raise UserError(f"{TRACKS}: no test track: put some into the corpus' test/ folder")
-    folders = [MODELS / name for name in params.train.models]
-    identity = (params.export.model_dump(), models_identity(folders), storage.file_sha256(TRACKS))
+    folders = [MODELS / name for name in params.models]
+    identity = (params.export.model_dump(), model_hashes(folders), storage.file_sha256(TRACKS))
     with work_folder("export", *identity) as work:
         out = work / "exports"
         shutil.rmtree(out, ignore_errors=True)

@@ -10,12 +10,8 @@ from stemforge.pipelines.console import progress, run_main
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import ESTIMATES, MODELS, TRACKS
 from stemforge.pipelines.running.estimates import write_estimates
-from stemforge.pipelines.running.work import (
-    check_free_space,
-    models_identity,
-    publish,
-    work_folder,
-)
+from stemforge.pipelines.running.work import check_free_space, publish, work_folder
+from stemforge.train.model_files import model_hashes
 
 
 def main() -> None:
@@ -26,8 +22,8 @@ def main() -> None:
     if not tracks:
         raise UserError(f"{TRACKS}: no test track: put some into the corpus' test/ folder")
     subtype = params.separate.subtype
-    folders = [MODELS / name for name in params.train.models]
-    identity = (params.separate.model_dump(), storage.file_sha256(TRACKS), models_identity(folders))
+    folders = [MODELS / name for name in params.models]
+    identity = (params.separate.model_dump(), storage.file_sha256(TRACKS), model_hashes(folders))
     with work_folder("separate", *identity) as work:
         values = sum(track.samples * 2 for track in tracks) * len(manifest.stems)
         check_free_space(ESTIMATES, values * audio.BYTES_PER_SAMPLE[subtype], what="separation")

@@ -1,6 +1,6 @@
 """Stage train@<model>: data/features -> models/<model>/ (weights, model.json, history, metrics).
 
-A model is a stem's, or, with train.models=[joint], that of all stems.
+A model is a stem's, or, with models=[joint], that of all stems.
 """
 
 import argparse

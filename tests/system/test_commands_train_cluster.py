@@ -35,7 +35,7 @@ def original(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         train__steps=STEPS,
         train__log_every_steps=2,
         train__validate_every_steps=10,
-        train__checkpoint_every_steps=5,
+        monitor__checkpoint_every_steps=5,
         train__ema_momentum=0.9,
         train__net__dropout=0.2,
         train__net__norm="batch",
@@ -304,7 +304,7 @@ def test_a_worker_without_features_is_refused(project: Path, other: Path) -> Non
         (["--workers", "2", "--", "--features", "x"], "no --stem: give it after --"),
         (
             ["--workers", "2", "--", "--stem", "horn"],
-            "worker 0: --stem horn: must be one of train.models:",
+            "worker 0: --stem horn: must be one of models:",
         ),
         (["--workers", "3", *TRAIN], "worker 0: train.batch_size=4: 3 replicas cannot share"),
     ],

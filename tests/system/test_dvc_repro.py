@@ -31,7 +31,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "corpus": {"stems": ["vocals", "drums"]},
     "features": {"bins": 128, "block_frames": 64},
     "train": {
-        "models": ["vocals", "drums"],
         "net__frames": 32,
         "net__width": 2,
         "net__depth": 4,
@@ -39,8 +38,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "steps": STEPS,
         "log_every_steps": 20,
         "validate_every_steps": 40,
-        "checkpoint_every_steps": 3,
     },
+    "monitor": {"checkpoint_every_steps": 3},
     "export": {"frames": [64, 32]},
 }
 
@@ -52,17 +51,17 @@ def origin(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
     root.mkdir()
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
         shutil.copy(ROOT / name, root / name)
-    shutil.copytree(ROOT / "comparisons", root / "comparisons")
+    for name in ("comparisons", "stemforge", "features", "train", "eval", "pipelines", ".dvc"):
+        own = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local")
+        shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=own)
     shutil.copytree(tiny_corpus, root.parent / "corpus")
     set_params(
         root,
         corpus__root="../corpus",
+        models=["vocals", "drums"],
         **{f"{s}__{key}": value for s, values in SETTINGS.items() for key, value in values.items()},
     )
     run(root, "git", "init", "-q")
-    run(root, "dvc", "init", "-q")
-    for setting in ("core.analytics", "core.check_update"):
-        run(root, "dvc", "config", setting, "false")
     commit(root, "start")
     return root
 
@@ -179,7 +178,7 @@ def finished(origin: Path) -> Path:
     assert "Running stage 'decode'" not in text
     assert not (project / kept).exists()  # renamed into scores/
     commit(project, "what came out")
-    finish(project)  # the release names the commit
+    release(project)  # it names the commit
     return project
 
 
@@ -208,23 +207,69 @@ def test_the_outputs_of_a_killed_and_finished_run(finished: Path) -> None:
     assert (project / "exports" / "saved_model" / "saved_model.pb").is_file()
 
 
-def test_a_second_run_has_nothing_to_do_but_the_release(finished: Path) -> None:
+def test_a_second_run_has_nothing_to_do(finished: Path) -> None:
     project = finished
-    again = finish(project)
-    assert [line for line in again.splitlines() if line.startswith("Running stage")] == [
-        "Running stage 'release':"
-    ]
+    assert "Running stage" not in finish(project)
+    assert changed_stages(project) == set()
     show = subprocess.run(
         ["dvc", "metrics", "show", "--json"],
         cwd=project, env=environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "SDR" in show.stdout
     shown = {name: entry.get("data") for name, entry in json.loads(show.stdout)[""]["data"].items()}
-    live = shown["runs/vocals/dvclive/metrics.json"]
-    assert live["step"] == STEPS
     best = shown["models/vocals/metrics.json"]
     assert best["best_step"] in (40, 80, 120)
+    live = json.loads((project / "runs/vocals/dvclive/metrics.json").read_text())
+    assert live["step"] == STEPS
     assert best["best_valid_loss"] <= live["valid_loss"]
+
+
+def changed_stages(root: Path) -> set[str]:
+    return set(json.loads(run(root, "dvc", "status", "--json").stdout))
+
+
+def test_stages_depend_on_no_more_than_what_they_use(finished: Path) -> None:
+    """Adding a stem trains that stem; what is only written during training changes nothing."""
+    project = clone(finished, "edited")
+    take_outputs(finished, project)
+    assert changed_stages(project) == set()
+    set_params(project, monitor__checkpoint_every_steps=50, monitor__dvclive=False)
+    assert changed_stages(project) == set()
+    set_params(project, models=["vocals"])  # as it was before drums were added
+    assert changed_stages(project) == {"separate", "export"}
+    run(project, "git", "checkout", "-q", "params.yaml")
+    place = project / "train" / "losses.py"
+    place.write_text(place.read_text() + "# a remark\n")
+    assert changed_stages(project) == {"train@vocals", "train@drums"}
+
+
+def test_a_release_names_the_code_that_trained(finished: Path) -> None:
+    project = clone(finished, "other-code")
+    take_outputs(finished, project)
+    place = project / "train" / "losses.py"
+    place.write_text(place.read_text() + "# a remark\n")
+    commit(project, "a remark")
+    done = release(project, code=2)
+    assert "out of date: train@vocals, train@drums: run `dvc repro` first" in done.stderr
+    run(project, "dvc", "commit", "--force", "--quiet")  # says that the edit was harmless
+    commit(project, "the models stay")
+    done = release(project, code=2)
+    assert "models/vocals: trained by other code than this commit's: train again" in done.stderr
+    release(project, "--allow-dirty")
+    record = json.loads((project / "release" / "provenance.json").read_text())
+    assert record["code"]["accepted"] == ["drums", "vocals"]
+    card = json.loads((project / "models" / "vocals" / "model.json").read_text())
+    assert card["provenance"]["code"]["sha256"] != record["code"]["train"]
+    assert card["provenance"]["packages"].items() <= record["packages"].items()
+
+
+def take_outputs(project: Path, other: Path) -> None:
+    for name in ("data", "models", "estimates", "exports", "scores", "leaderboard"):
+        shutil.copytree(project / name, other / name, dirs_exist_ok=True)
+
+
+def release(root: Path, *flags: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    return stemforge(root, "release", "--output", "release", "--overwrite", *flags, code=code)
 
 
 def stemforge(root: Path, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
@@ -236,6 +281,7 @@ def stemforge(root: Path, *arguments: str, code: int = 0) -> "subprocess.Complet
 def test_another_clone_makes_the_same_release_byte_for_byte(finished: Path) -> None:
     other = clone(finished, "other")
     finish(other)
+    release(other)
     for root in (finished, other):
         assert run(root, "git", "status", "--porcelain").stdout == ""
     sums = [(root / "release" / "SHA256SUMS").read_text() for root in (finished, other)]
@@ -262,6 +308,11 @@ def test_another_clone_pulls_the_models_and_separates(finished: Path, tmp_path: 
     for stem in ("vocals", "drums"):
         ours = (other / "stems" / "mixture" / f"{stem}.wav").read_bytes()
         assert ours == (finished / "estimates" / "Song 9" / f"{stem}.wav").read_bytes()
+    someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    run(finished, "git", *someone, "tag", "-a", "models@v1.0.0", "-m", "the first")
+    run(tmp_path, "dvc", "artifacts", "get", str(finished), "models", "--out", "got")
+    got, original = tmp_path / "got", finished / "models"
+    assert sums(got) == sums(original)
 
 
 @pytest.fixture
@@ -293,7 +344,8 @@ def test_the_card_says_what_was_measured(released: Path) -> None:
     assert record["packages"] == versions
     assert versions.keys() >= {"apache-beam", "dvc", "keras", "stemforge"}
     assert any(name.startswith("tensorflow") for name in versions)
-    assert set(record["dvc.lock"]["train@vocals"]) == {"models/vocals"}
+    files = {"history.csv", "metrics.json", "model.json", "weights.npz"}
+    assert set(record["dvc.lock"]["train@vocals"]) == {f"models/vocals/{name}" for name in files}
 
 
 def test_an_edited_release_is_named(released: Path) -> None:
@@ -372,8 +424,7 @@ def test_weights_but_for_rounding_are_close(released: Path) -> None:
 
 def test_a_release_by_name(finished: Path) -> None:
     project = clone(finished, "released")
-    for name in ("data", "models", "estimates", "exports", "scores", "leaderboard"):
-        shutil.copytree(finished / name, project / name, dirs_exist_ok=True)
+    take_outputs(finished, project)
     release = ("release", "--name", "tiny", "--version", "1.0.0-rc.1")
     notes = project / "notes"
     notes.touch()

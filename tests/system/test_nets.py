@@ -16,7 +16,7 @@ from stemforge.eval.runtimes.tensorflow import load_nets
 from stemforge.pipelines.commands.main import main as command
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params
-from stemforge.pipelines.stages import evaluate, export, leaderboard, release, separate
+from stemforge.pipelines.stages import evaluate, export, leaderboard, separate
 from stemforge.pipelines.stages import train as train_stage
 from stemforge.train.model import load_model
 from stemforge.train.model_files import read_card
@@ -47,14 +47,16 @@ def finished(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
     for git in (("init", "-q"), ("add", "-A"), (*someone, "commit", "-q", "-m", "start")):
         subprocess.run(["git", *git], cwd=root, check=True)
+    subprocess.run(["dvc", "init", "-q"], cwd=root, check=True)
     with in_the_table(), contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
         if not Path("data/corpus.json").exists():
             Path("data/corpus.json").write_text('{"root": "corpus", "remark": ""}')
         for stem in STEMS:
             patch.setattr(sys, "argv", ["train", "--stem", stem])
             assert run_main(train_stage.main) == 0
-        for stage in (separate, evaluate, leaderboard, export, release):
+        for stage in (separate, evaluate, leaderboard, export):
             assert run_main(stage.main) == 0, stage.__name__
+        assert command(["release", "--allow-dirty", "--output", "release"]) == 0
     return root
 
 

@@ -107,7 +107,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, tiny_project: Path) -> Pa
         train__steps=12,
         train__log_every_steps=1,
         train__validate_every_steps=2,
-        train__checkpoint_every_steps=2,
+        monitor__checkpoint_every_steps=2,
         train__net__norm="batch",
         train__net__dropout=0.0,
         train__optimizer="sgd",

@@ -187,14 +187,14 @@ def parse_configuration(data: Mapping[str, Any]) -> Configuration:
     return Configuration(tuple(stems), net, framing.length_samples, framing.step_samples)
 
 
-def training_parameters(data: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def training_parameters(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Our parameters for a configuration.
 
     Args:
         data: the configuration.
 
     Returns:
-        Values by section and name of params.yaml, and a remark for each key that has no effect
+        Values of params.yaml by section and name, and a remark for each key that has no effect
         here.
 
     Raises:
@@ -223,7 +223,6 @@ def training_parameters(data: Mapping[str, Any]) -> tuple[dict[str, dict[str, An
     }
     train = {
         "net": net,
-        "models": [JOINT] if configuration.net.needs_joint else list(configuration.stems),
         "sampling": "songs",
         "batch_size": _take(data, "batch_size", int, 8),
         "steps": _take(data, "train_max_steps", int),
@@ -233,9 +232,15 @@ def training_parameters(data: Mapping[str, Any]) -> tuple[dict[str, dict[str, An
         "seed": _take(data, "random_seed", int),
         "log_every_steps": _take(data, "save_summary_steps", int),
         "validate_every_steps": every,
-        "checkpoint_every_steps": every,
     }
-    return {"corpus": corpus, "features": features, "train": train}, remarks
+    sections = {
+        "corpus": corpus,
+        "features": features,
+        "models": [JOINT] if configuration.net.needs_joint else list(configuration.stems),
+        "train": train,
+        "monitor": {"checkpoint_every_steps": every},
+    }
+    return sections, remarks
 
 
 def _take(data: Mapping[str, Any], key: str, kind: type, default: object = None) -> Any:
