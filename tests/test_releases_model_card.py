@@ -179,5 +179,5 @@ def test_the_card_in_a_readers_eyes(tmp_path: Path) -> None:
     record["code"] = {"train": "0" * 64, "accepted": ["no", "vocals"]}
     text = render(tmp_path, record, {"remark": "A **smoke** corpus."}, PARITY)["README.md"]
     assert "commit 0123456 with uncommitted changes," in text
-    assert "Other code than that commit's trained no, vocals.\n" in text
+    assert "\nOther code or packages than these trained no, vocals.\n" in text
     assert "\nA **smoke** corpus.\n" in text

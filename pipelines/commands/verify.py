@@ -40,13 +40,15 @@ def verify_folder(arguments: argparse.Namespace) -> None:
 def verify_release(folder: Path, other: str | None) -> None:
     """`stemforge verify RELEASE`."""
     tensorflow.start()
-    from stemforge.pipelines.releases.verification import compare, find_problems
+    from stemforge.pipelines.releases.verification import compare, find_problems, find_remarks
 
     problems = list(find_problems(folder))
     for problem in problems:
         print(problem)
     if problems:
         raise IncompleteError(f"{folder}: {len(problems)} problems")
+    for remark in find_remarks(folder):
+        print(remark)
     print(f"{folder}: complete, and its models, exports and scores check out")
     if other is not None:
         lines, close = compare(folder, Path(other))

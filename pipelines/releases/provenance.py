@@ -86,6 +86,7 @@ def other_origins(models: Sequence[Path], record: Mapping[str, Any]) -> dict[str
         What differs, in a sentence, by the model's name.
     """
     ours = {"python": record["python"], **record["packages"]}
+    commit = record["git"]["commit"][:7]
     found = {}
     for model in models:
         made = read_card(model)["provenance"]
@@ -99,7 +100,7 @@ def other_origins(models: Sequence[Path], record: Mapping[str, Any]) -> dict[str
             if ours.get(name) != version
         ]
         if made["code"] != {"sha256": record["code"]["train"], "began_with": []}:
-            found[model.name] = f"{model}: trained by other code than this commit's"
+            found[model.name] = f"{model}: trained by other code than commit {commit}"
         elif changed:
             found[model.name] = f"{model}: trained with {', '.join(changed)}"
     return found

@@ -1,4 +1,4 @@
-"""Checks of a release: checksums, golden vectors, parity, scores."""
+"""Checks of a release: checksums, the models' origin, golden vectors, parity, scores."""
 
 import json
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ from stemforge.eval.scoring.track_metrics import utterance_sdr
 from stemforge.eval.separation.separator import Nets
 from stemforge.pipelines.console import progress
 from stemforge.pipelines.releases.files import PROVENANCE, listed, models, wrong_sums
+from stemforge.pipelines.releases.provenance import other_origins
 
 MODEL_BOUND = 1e-4  # of golden vectors, relative to their rms: CPUs add in different orders
 CLOSE_DB = 60.0  # SDR of one release's sound against another's that makes them close
@@ -43,8 +44,33 @@ def find_problems(folder: Path) -> Iterator[str]:
     if found:
         return  # nothing that was changed is run
     record = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    yield from _origins(folder, record, accepted=False)
     yield from _wrong_scores(folder, record)
     yield from _wrong_outputs(folder, record)
+
+
+def find_remarks(folder: Path) -> list[str]:
+    """What is no problem of a release, but what its users should know: one line each.
+
+    Args:
+        folder: of a release without problems.
+    """
+    record = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    if "code" not in record:
+        return [f"{PROVENANCE}: does not say which code trained the models: an older release"]
+    return [
+        f"{line} (accepted when the release was written)"
+        for line in _origins(folder, record, accepted=True)
+    ]
+
+
+def _origins(folder: Path, record: dict[str, Any], *, accepted: bool) -> Iterator[str]:
+    """Models that other code or packages trained than the record names, accepted or not."""
+    if "code" not in record:
+        return
+    for name, line in other_origins(models(folder), record).items():
+        if (name in record["code"]["accepted"]) == accepted:
+            yield line.removeprefix(f"{folder}/")
 
 
 def _wrong_scores(folder: Path, record: dict[str, Any]) -> Iterator[str]:
@@ -212,8 +238,8 @@ def _other_origins(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str
     known = [
         {
             f"{place}.{key}": value
-            for place in ("git", "parameters", "corpus", "packages", "machine")
-            for key, value in _flat(record[place])
+            for place in ("git", "code", "parameters", "corpus", "packages", "machine")
+            for key, value in _flat(record.get(place, {}))  # older releases have no code
             if key != "changed"
         }
         | {"python": record["python"]}
