@@ -1,6 +1,7 @@
 """A release's README.md and CITATION.cff, as hubs, readers and their programs take them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,8 @@ def test_the_card_in_a_readers_eyes(tmp_path: Path) -> None:
         assert line in lines
     text = "\n".join(lines)
     assert "SiSEC" not in text  # of another test set
+    assert "SDR in dB of 2 test tracks (BSSEval v4; median of a track's frames, mean of" in text
+    assert "with 95 % intervals" in text
     assert "Other code" not in text
     record["git"]["clean"] = False
     record["code"] = {"train": "0" * 64, "accepted": ["no", "vocals"]}
@@ -181,3 +184,14 @@ def test_the_card_in_a_readers_eyes(tmp_path: Path) -> None:
     assert "commit 0123456 with uncommitted changes," in text
     assert "\nOther code or packages than these trained no, vocals.\n" in text
     assert "\nA **smoke** corpus.\n" in text
+
+
+def test_one_test_track_has_no_interval(tmp_path: Path) -> None:
+    record = write_release(tmp_path)
+    record["corpus"]["splits"]["test"]["tracks"] = ["A"]
+    place = tmp_path / "leaderboard" / "leaderboard.parquet"
+    pd.read_parquet(place).assign(SDR_low=math.nan, SDR_high=math.nan).to_parquet(place)
+    text = render(tmp_path, record, {"remark": None}, PARITY)["README.md"]
+    assert "SDR in dB of 1 test track (BSSEval v4; " in text
+    assert "| stemforge | 6.11 | -0.03 | - |" in text
+    assert "interval" not in text

@@ -110,6 +110,7 @@ def _of_scores(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         "leaderboard": record["parameters"]["leaderboard"],
         "stems": stems,
         "rows": _rows(table, stems),
+        "has_intervals": bool(table["SDR_low"].notna().any()),
         "worst": _worst_tracks(folder, stems),
     }
 

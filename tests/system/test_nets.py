@@ -43,7 +43,7 @@ def finished(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     (root / "comparisons").mkdir()
     set_params(root, train__net=dict(FIELDS), export__frames=[16], leaderboard__resamples=9)
     (root / "dvc.lock").write_text("stages: {}\n")
-    (root / ".gitignore").write_text("/*\n!/params.yaml\n")
+    (root / ".gitignore").write_text("/*\n!/params.yaml\n!/.dvc\n")
     someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
     for git in (("init", "-q"), ("add", "-A"), (*someone, "commit", "-q", "-m", "start")):
         subprocess.run(["git", *git], cwd=root, check=True)
