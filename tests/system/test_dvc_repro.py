@@ -254,6 +254,19 @@ def test_stages_depend_on_no_more_than_what_they_use(finished: Path) -> None:
     assert changed_stages(project) == {"train@vocals", "train@drums"}
 
 
+def test_an_experiment_in_a_temporary_workspace_decodes_nothing_again(finished: Path) -> None:
+    """Its corpus.root is relative, and neither WAV files nor shards are in DVC's cache."""
+    name = ("--name", "longer", "--set-param", f"train.steps={STEPS + 20}")
+    done = run(finished, "dvc", "exp", "run", "--temp", *name, "train@vocals")
+    text = done.stdout + done.stderr
+    assert "Running stage 'train@vocals'" in text
+    assert "decode: " not in text  # its files are linked
+    assert "Stage 'features' didn't change, skipping" in text
+    names = run(finished, "dvc", "exp", "list", "--name-only").stdout.split()
+    assert names == ["longer"]
+    assert changed_stages(finished) == set()  # the checkout is as it was
+
+
 def test_a_release_names_the_code_that_trained(finished: Path) -> None:
     project = clone(finished, "other-code")
     take_outputs(finished, project)
