@@ -225,7 +225,18 @@ def test_a_second_run_has_nothing_to_do(finished: Path) -> None:
 
 
 def changed_stages(root: Path) -> set[str]:
-    return set(json.loads(run(root, "dvc", "status", "--json").stdout))
+    """Stages whose files differ from dvc.lock; what another clone has cached does not count."""
+    stages = json.loads(run(root, "dvc", "status", "--json").stdout)
+    lines = {
+        f"{stage}: {how} {place}"
+        for stage, changes in stages.items()
+        for change in changes
+        for places in change.values()
+        for place, how in places.items()
+        if how != "not in cache"
+    }
+    print(*sorted(lines)[:50], sep="\n")
+    return {line.split(":")[0] for line in lines}
 
 
 def test_stages_depend_on_no_more_than_what_they_use(finished: Path) -> None:
@@ -241,6 +252,19 @@ def test_stages_depend_on_no_more_than_what_they_use(finished: Path) -> None:
     place = project / "train" / "losses.py"
     place.write_text(place.read_text() + "# a remark\n")
     assert changed_stages(project) == {"train@vocals", "train@drums"}
+
+
+def test_an_experiment_in_a_temporary_workspace_decodes_nothing_again(finished: Path) -> None:
+    """Its corpus.root is relative, and neither WAV files nor shards are in DVC's cache."""
+    name = ("--name", "longer", "--set-param", f"train.steps={STEPS + 20}")
+    done = run(finished, "dvc", "exp", "run", "--temp", *name, "train@vocals")
+    text = done.stdout + done.stderr
+    assert "Running stage 'train@vocals'" in text
+    assert "decode: " not in text  # its files are linked
+    assert "Stage 'features' didn't change, skipping" in text
+    names = run(finished, "dvc", "exp", "list", "--name-only").stdout.split()
+    assert names == ["longer"]
+    assert changed_stages(finished) == set()  # the checkout is as it was
 
 
 def test_a_release_names_the_code_that_trained(finished: Path) -> None:
