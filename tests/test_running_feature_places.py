@@ -84,7 +84,7 @@ def test_other_features_at_the_place_are_refused(
     assert str(caught.value) == (
         f"STEMFORGE_FEATURES={place}: its info.json is not data/features/info.json, so it holds "
         "other features: name the place of these, or compute them again (dvc repro --force "
-        "features)"
+        "--single-item features)"
     )
     storage.remove(f"{place}/info.json")
     with pytest.raises(UserError, match=rf"STEMFORGE_FEATURES: {place}: no info.json in it"):

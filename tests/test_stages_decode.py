@@ -1,5 +1,6 @@
 """Stages run one by one in an empty folder, with what users get wrong."""
 
+import contextlib
 import importlib.metadata
 import shutil
 import subprocess
@@ -13,10 +14,12 @@ import pytest
 import soundfile
 from ruamel.yaml import YAML
 
+from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import read_manifest, read_rejects
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.running import work
+from stemforge.pipelines.running.feature_job import compute_features
 from stemforge.pipelines.stages import corpus, decode
 from tests.conftest import RATE_HZ, ROOT
 
@@ -47,10 +50,13 @@ def error(main: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def test_no_such_folder(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_such_folder(setup: Setup, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     setup(corpus__root="nowhere")
-    assert "corpus.root=nowhere: no such folder" in error(corpus.main, capsys)
+    line = error(corpus.main, capsys)
+    assert f"corpus.root=nowhere: no such folder: a relative path, which starts at {in_tmp}" in line
     assert "corpus.root=nowhere: no such folder" in error(decode.main, capsys)
+    setup(corpus__root="file:///nowhere")
+    assert error(corpus.main, capsys).endswith("corpus.root=file:///nowhere: no such folder")
 
 
 def test_no_tracks(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,6 +147,66 @@ def test_hq_corpora_are_not_copied(setup: Setup) -> None:
     assert manifest.audio_root == Path("hq")
     assert manifest.path(manifest.tracks[0], "bass").is_file()
     assert [path.name for path in Path("data/decoded").iterdir()] == ["README.txt"]
+
+
+def remote_and_local(setup: Setup, songs: Path, **params: object) -> None:
+    """Decodes a corpus by its path and by a URL, and makes features of both."""
+    for folder, root in (("local", str(songs)), ("remote", f"{songs.as_uri()}/")):
+        Path(folder).mkdir()
+        with contextlib.chdir(folder):
+            setup(corpus__root=root, features__bins=64, features__shards=2, **params)
+            assert run_main(corpus.main) == 0
+            assert run_main(decode.main) == 0
+            assert run_main(compute_features) == 0
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {name: storage.read_bytes(f"{folder}/{name}") for name in storage.list_files(folder)}
+
+
+def test_of_a_remote_corpus_only_the_test_split_is_decoded(
+    setup: Setup, tiny_corpus: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    songs = Path(shutil.copytree(tiny_corpus, in_tmp / "songs"))
+    remote_and_local(setup, songs)
+    wavs = contents("local/data/decoded")
+    found = contents("remote/data/decoded")
+    assert b"file://" in found.pop("README.txt")
+    assert found == {name: wav for name, wav in wavs.items() if name.startswith("test/")}
+    assert len(found) == 5
+    manifest = read_manifest(Path("remote/data/tracks.parquet"))
+    assert manifest.corpus == songs.as_uri()
+    assert {t.source("bass").path for t in manifest.tracks} == {
+        "test/Song 9/bass.wav", *(f"train/Song {n}.stem.mp4" for n in range(3)),
+    }  # fmt: skip
+    assert contents("remote/data/features") == contents("local/data/features")
+    # A file that has changed since is no longer what was measured.
+    song = songs / "train" / f"{manifest.split('valid')[0].name}.stem.mp4"
+    song.write_bytes(song.read_bytes() + b"\0")
+    with contextlib.chdir("remote"):
+        assert run_main(compute_features) == 2
+    assert "changed since stage decode: dvc repro decode" in capsys.readouterr().err
+
+
+def test_of_a_remote_corpus_of_wav_files_only_the_test_split_is_copied(
+    setup: Setup, in_tmp: Path, random: np.random.Generator
+) -> None:
+    for number, split in enumerate(("train", "train", "test")):
+        folder = in_tmp / "hq" / split / f"Song {number}"
+        folder.mkdir(parents=True)
+        stems = 0.1 * random.standard_normal((2, 2 * RATE_HZ, 2))
+        for name, waveform in zip(("vocals", "drums"), stems, strict=True):
+            soundfile.write(folder / f"{name}.wav", waveform, RATE_HZ)
+        soundfile.write(folder / "mixture.wav", stems.sum(axis=0), RATE_HZ)
+    two = ["vocals", "drums"]
+    remote_and_local(setup, in_tmp / "hq", corpus__stems=two, train__models=two)
+    assert contents("remote/data/features") == contents("local/data/features")
+    found = contents("remote/data/decoded")
+    del found["README.txt"]
+    assert found == {f"test/{name}": wav for name, wav in contents("hq/test").items()}
+    manifest = read_manifest(Path("remote/data/tracks.parquet"))
+    with contextlib.chdir("remote"):
+        assert manifest.path(manifest.split("test")[0], "drums").is_file()
 
 
 def test_one_file_of_another_format_has_all_decoded(setup: Setup) -> None:

@@ -1,9 +1,10 @@
 """Decoding one track of a corpus into WAV files, and measuring it for the manifest."""
 
 import hashlib
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,39 @@ def decode_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) 
         return Reject(track.name, track.split, None, unfit.reason, unfit.value, str(unfit))
     except AudioError as error:
         return Reject(track.name, track.split, None, "decode_error", None, str(error))
+
+
+def fetch_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) -> Track | Reject:
+    """As decode_track, of a corpus at a URL: only a test track's WAV files are kept.
+
+    Args:
+        track: where its sources are.
+        out: folder for WAV files; a test track's are copied there where they are not decoded.
+        root: folder of the corpus.
+        subtype: of decoded WAV files.
+
+    Returns:
+        The manifest's row, or a reject, as decode_track. A test track's paths start at `out`, and
+        the others' at `root`: those of the corpus' own files.
+    """
+    if track.split != "test":
+        with tempfile.TemporaryDirectory(prefix="stemforge-") as scratch:
+            found = decode_track(track, Path(scratch), root=root, subtype=subtype)
+        if isinstance(found, Reject):
+            return found
+        places = {name: storage.relative(place, root) for name, place in track.files.items()}
+        sources = (replace(source, path=places[source.name]) for source in found.sources)
+        return replace(found, sources=tuple(sources))
+    if track.is_decoded:
+        return decode_track(track, out, root=root, subtype=subtype)
+    copies = dict(track.files)
+    for name, place in track.files.items():
+        if storage.size(place) is not None:  # else decode_track names it
+            wav = out / track.split / track.name / f"{name}.wav"
+            wav.parent.mkdir(parents=True, exist_ok=True)
+            storage.download(place, wav)
+            copies[name] = str(wav)
+    return decode_track(replace(track, files=copies), out, root=str(out), subtype=subtype)
 
 
 def decode_sources(track: CorpusTrack, out: Path, subtype: Subtype) -> dict[str, _Wav]:

@@ -36,7 +36,8 @@ class Source:
 
     Attributes:
         name: "mixture" or a stem's name.
-        path: WAV file, relative to the manifest's audio root, POSIX.
+        path: WAV file, relative to the manifest's audio root, POSIX; of a track whose audio stayed
+            in a remote corpus, the corpus' own file, relative to the corpus.
         subtype: soundfile's name of the sample format.
         peak: largest absolute sample, full scale at 1.
         rms: root mean square over samples and channels, full scale at 1.
@@ -115,18 +116,21 @@ class Manifest:
         audio_root: folder that the sources' paths are relative to.
         stems: names of the stems, in the order of params.yaml.
         tracks: sorted by split and name.
+        corpus: URL of the corpus that holds the audio of the train and valid splits; empty where
+            the audio root does.
     """
 
     audio_root: Path
     stems: tuple[str, ...]
     tracks: tuple[Track, ...]
+    corpus: str = ""
 
     def split(self, split: Split) -> list[Track]:
         """The tracks of one split, in order."""
         return [track for track in self.tracks if track.split == split]
 
     def path(self, track: Track, source: str) -> Path:
-        """The path of a source's WAV file."""
+        """The path of a source's WAV file; in a remote corpus only the test split has them."""
         return self.audio_root / track.source(source).path
 
 
@@ -173,6 +177,8 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         "stemforge.audio_root": manifest.audio_root.as_posix(),
         "stemforge.stems": ",".join(manifest.stems),
     }
+    if manifest.corpus:
+        metadata["stemforge.corpus"] = manifest.corpus
     rows = [dataclasses.asdict(track) for track in manifest.tracks]
     pq.write_table(pa.Table.from_pylist(rows, _MANIFEST.with_metadata(metadata)), path)
 
@@ -203,7 +209,8 @@ def read_manifest(path: Path) -> Manifest:
         if names != (MIXTURE, *stems) or track.samples < 0 or track.sample_rate_hz < 1:
             raise UserError(f"{path}: damaged at track {track.name!r}: decode the corpus again")
         tracks.append(track)
-    return Manifest(Path(metadata.get("stemforge.audio_root", "")), stems, tuple(tracks))
+    root = Path(metadata.get("stemforge.audio_root", ""))
+    return Manifest(root, stems, tuple(tracks), metadata.get("stemforge.corpus", ""))
 
 
 def rejects_table(rejects: Iterable[Reject]) -> Any:

@@ -3,15 +3,17 @@
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from stemforge import storage
+from stemforge.features.audio.ffmpeg import AudioError
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.corpus.corpora import CorpusTrack
 from stemforge.features.corpus.decoding import decode_sources
 from stemforge.features.corpus.manifest import Track
+from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS, STEM_SUFFIX
 
 Files = dict[str, Path]
 
@@ -59,6 +61,42 @@ class CorpusAudio:
         """Files by source, in a temporary folder."""
         with open_corpus_track(self.tracks[track.name], self.subtype) as files:
             yield files
+
+
+@dataclass(frozen=True)
+class MeasuredAudio:
+    """The files of a remote corpus as stage decode measured them, decoded where they are needed.
+
+    Attributes:
+        root: folder that the manifest's paths are relative to: the corpus, or a copy of it.
+    """
+
+    root: str
+
+    @contextmanager
+    def open(self, track: Track) -> Iterator[Files]:
+        """Files by source, in a temporary folder.
+
+        Raises:
+            AudioError: a file is not the one that was measured.
+        """
+        places = {source.name: storage.join(self.root, source.path) for source in track.sources}
+        is_stem_file = places[MIXTURE].lower().endswith(STEM_SUFFIX)
+        streams = {name: MUSDB_STREAMS[name] for name in places} if is_stem_file else {}
+        decoded = bool(track.ffmpeg)  # whether ffmpeg is part of how the samples came about
+        found = CorpusTrack(track.name, track.split, places, streams, True, is_decoded=decoded)
+        subtype = cast("Subtype", track.sources[0].subtype)
+        with ExitStack() as stack:
+            copies = {
+                place: stack.enter_context(storage.local_copy(place))
+                for place in {*places.values()}
+            }
+            for source in track.sources:
+                place = places[source.name]
+                if storage.file_sha256(copies[place]) != source.file_sha256:
+                    raise AudioError(f"{place}: changed since stage decode: dvc repro decode")
+            files = {name: str(copies[place]) for name, place in places.items()}
+            yield stack.enter_context(open_corpus_track(replace(found, files=files), subtype))
 
 
 @contextmanager

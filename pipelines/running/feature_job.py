@@ -12,7 +12,12 @@ import apache_beam as beam
 from stemforge import storage
 from stemforge.features.corpus.corpora import CorpusTrack
 from stemforge.features.corpus.manifest import Manifest, Reject, Track, read_manifest, read_rejects
-from stemforge.features.corpus.track_audio import CorpusAudio, DecodedAudio, TrackAudio
+from stemforge.features.corpus.track_audio import (
+    CorpusAudio,
+    DecodedAudio,
+    MeasuredAudio,
+    TrackAudio,
+)
 from stemforge.features.shards.beam import (
     FEATURE_SPLITS,
     MeasureTrack,
@@ -135,10 +140,9 @@ def decoded_job(features: Features, *, audio_root: str | None) -> Job:
     shards = features.shards or BySize(config.frame_bytes)
     measured: tuple[Track | Reject, ...] = (*manifest.tracks, *read_rejects(TRACK_REJECTS))
     plan_shards(measured, config.thresholds, config.framing, shards=shards)
-    audio = DecodedAudio(audio_root or manifest.audio_root.as_posix())
-    if storage.is_local(audio.root):
-        audio = DecodedAudio(str(Path(audio.root).resolve()))
-    return Job(measured, (), audio.root, audio, config, shards)
+    root = storage.absolute(audio_root or manifest.corpus or manifest.audio_root.as_posix())
+    audio = MeasuredAudio(root) if manifest.corpus else DecodedAudio(root)
+    return Job(measured, (), root, audio, config, shards)
 
 
 def corpus_job(params: Params, root: str) -> Job:

@@ -158,10 +158,11 @@ def recorded_features() -> FeatureSet:
     try:
         found = FeatureSet.read_info(place)
     except UserError as error:
-        raise UserError(f"{PLACE}: {error} (dvc repro --force features)") from None
+        raise UserError(f"{PLACE}: {error} (dvc repro --force --single-item features)") from None
     if found.sha256 != recorded.sha256:
         raise UserError(
             f"{PLACE}={place}: its {INFO} is not {FEATURES / INFO}, so it holds other features: "
-            "name the place of these, or compute them again (dvc repro --force features)"
+            "name the place of these, or compute them again (dvc repro --force --single-item "
+            "features)"
         )
     return found

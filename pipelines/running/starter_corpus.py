@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.audio import ffmpeg
 from stemforge.features.corpus import starter
@@ -15,6 +16,7 @@ from stemforge.pipelines.console import say
 from stemforge.pipelines.params import Starter, read_params
 from stemforge.pipelines.paths import CORPUS_CARD, STARTER
 from stemforge.pipelines.releases.git import head_commit
+from stemforge.pipelines.running.corpora import check_corpus_root
 from stemforge.pipelines.running.parallel import map_tracks
 from stemforge.pipelines.running.work import explain_empty, work_folder
 from stemforge.pipelines.running.workspaces import link_published, link_root, publish_all
@@ -36,13 +38,12 @@ def make_corpus() -> None:
         head_commit()
     except UserError as error:  # all stages work without
         say(f"corpus: `stemforge release` will fail: {error}")
-    root = Path(params.corpus.root)
-    is_starter = root == STARTER
+    root = params.corpus.root
+    is_starter = storage.is_local(root) and Path(root) == STARTER
     if not is_starter:
-        link_root(params.corpus.root)
-    if not is_starter and not root.is_dir():
-        raise UserError(f"corpus.root={root}: no such folder")
-    with work_folder("corpus", params.starter.model_dump(), params.corpus.root) as work:
+        link_root(root)
+        check_corpus_root(root)
+    with work_folder("corpus", params.starter.model_dump(), root) as work:
         outs = (STARTER, CORPUS_CARD)
         if link_published(work, outs):
             return

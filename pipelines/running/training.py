@@ -116,7 +116,8 @@ def with_local_features(task: Task) -> Iterator[Task]:
     stored = phases and task.features.info["mixture_phase"] is not None  # else refused later
     sources = (MIXTURE, *task.stems, *((PHASE,) if stored else ()))
     advice = (
-        f"compute the features again (dvc repro --force features), or set {PLACE} to their place"
+        "compute the features again (dvc repro --force --single-item features), or set "
+        f"{PLACE} to where they are"
     )
     with local_features(task.features, sources, advice=advice) as features:
         yield replace(task, features=features)

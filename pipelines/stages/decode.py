@@ -1,19 +1,24 @@
-"""Stage decode: corpus -> data/decoded/ (WAV), data/tracks.parquet, data/track_rejects.parquet."""
+"""Stage decode: corpus -> data/decoded/ (WAV), data/tracks.parquet, data/track_rejects.parquet.
+
+Of a corpus at a URL only the test split is decoded; the feature job decodes the others.
+"""
 
 import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.audio import ffmpeg
 from stemforge.features.audio import files as audio
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.corpus.corpora import CorpusTrack
-from stemforge.features.corpus.decoding import decode_track
+from stemforge.features.corpus.decoding import decode_track, fetch_track
 from stemforge.features.corpus.manifest import (
     Manifest,
     Reject,
@@ -31,6 +36,8 @@ from stemforge.pipelines.running.work import check_free_space, explain_empty, wo
 from stemforge.pipelines.running.workspaces import link_published, publish_all
 from stemforge.unfinished import finishing
 
+REQUESTS = 8  # at a time, to a bucket
+
 
 def main() -> None:
     """Decodes every track that is not decoded yet, then writes the manifest."""
@@ -39,6 +46,7 @@ def main() -> None:
     tracks = list_corpus(params.corpus)
     _check_kind(tracks, root)
     decode = any(track.is_decoded for track in tracks)
+    is_remote = not storage.is_local(root)
     if decode:
         ffmpeg.find_program("ffmpeg")  # before the work starts
     identity = (params.corpus.model_dump(), params.decode.model_dump(), _stamps(tracks))
@@ -48,7 +56,9 @@ def main() -> None:
             return
         wavs = work / "decoded"
         wavs.mkdir(exist_ok=True)
-        if decode:
+        if is_remote:  # the lengths of its songs, and so the needed space, are not known before
+            explain_empty(wavs, f"Only the test split is here. {root} holds the others.")
+        elif decode:
             check_free_space(DECODED, wav_bytes(tracks, params.decode.subtype), what="decoding")
         else:
             explain_empty(wavs, f"{root} holds WAV files, which are not copied.")
@@ -57,12 +67,14 @@ def main() -> None:
             for number, track in enumerate(tracks)
         ]
         results = map_tracks(_decode_once, jobs, label="decode")
-        good = [result for result in results if isinstance(result, Track)]
         rejects = [result for result in results if isinstance(result, Reject)]
         report_rejects(rejects, len(tracks), strict=params.decode.strict)
-        audio_root = DECODED if decode else Path(root)
-        manifest = Manifest(audio_root, tuple(params.corpus.stems), tuple(good))
-        write_manifest(work / TRACKS.name, manifest)
+        write_manifest(work / TRACKS.name, Manifest(
+            DECODED if decode or is_remote else Path(root),
+            tuple(params.corpus.stems),
+            tuple(result for result in results if isinstance(result, Track)),
+            corpus=root.rstrip("/") if is_remote else "",
+        ))  # fmt: skip
         write_rejects(work / TRACK_REJECTS.name, rejects)
         publish_all(work, outs)
 
@@ -74,14 +86,12 @@ def _check_kind(tracks: Sequence[CorpusTrack], root: str) -> None:
         )
 
 
-def _stamps(tracks: Sequence[CorpusTrack]) -> list[tuple[str, str, int, int]]:
-    """Size and time of each file: they show a change without reading the file."""
-    files = {(track.split, Path(p)) for track in tracks for p in track.files.values()}
-    return [
-        (split, str(path), path.stat().st_size, path.stat().st_mtime_ns)
-        for split, path in sorted(files)
-        if path.exists()
-    ]
+def _stamps(tracks: Sequence[CorpusTrack]) -> list[tuple[str, str, str | None]]:
+    """A stamp of each file, which shows a change without reading the file."""
+    files = sorted({(track.split, place) for track in tracks for place in track.files.values()})
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        stamps = pool.map(storage.stamp, [place for _, place in files])
+    return [(*file, stamp) for file, stamp in zip(files, stamps, strict=True)]
 
 
 def wav_bytes(tracks: Sequence[CorpusTrack], subtype: Subtype) -> int:
@@ -101,7 +111,8 @@ def _decode_once(
     """Decodes a track unless an earlier run did; its result is kept in `done`."""
     if done.exists():
         return _from_json(json.loads(done.read_text(encoding="utf-8")))
-    result = decode_track(track, wavs, root=root, subtype=subtype)
+    work = decode_track if storage.is_local(root) else fetch_track
+    result = work(track, wavs, root=root, subtype=subtype)
     with finishing(done) as temporary:
         temporary.write_text(json.dumps(dataclasses.asdict(result)), encoding="utf-8")
     return result
