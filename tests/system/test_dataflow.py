@@ -6,6 +6,8 @@ staged, as the workers would.
 """
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from typing import Any
 
 import grpc
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
 from apache_beam.portability import python_urns
 from apache_beam.portability.api import (
     beam_job_api_pb2,
@@ -31,7 +33,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from google.cloud.dataflow import JobState as DataflowState
 
 from stemforge import storage
-from stemforge.pipelines.commands.main import main
+from stemforge.errors import UserError
+from stemforge.pipelines.commands.main import build_parser, main
+from stemforge.pipelines.running.beam import pipeline_options
 from stemforge.pipelines.running.dataflow import PROBE
 from tests.conftest import ROOT
 from tests.processes import CLI, LIMIT_S, environment, free_port, google_storage, server
@@ -347,8 +351,29 @@ def test_a_portable_job_is_cancelled_and_its_late_failure_has_a_cause(
     assert ": no valid track in the train split (of 2; rejects: " in news(done.stderr)[-1]
 
 
-def test_flags_that_dataflow_needs(capsys: pytest.CaptureFixture[str], bucket: None) -> None:
-    assert main(["features", "--corpus", "gs://bucket/corpus", "--runner=DataflowRunner"]) == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert "Missing required option: project." in line
-    assert "Missing GCS path option: temp_location." in line
+def test_flags_that_dataflow_needs(in_tmp: Path) -> None:
+    with pytest.raises(UserError, match=r"option: project\.") as caught:
+        pipeline_options(["--runner=DataflowRunner"])
+    assert "Missing GCS path option: temp_location." in str(caught.value)
+
+
+def test_beam_knows_the_flags_of_the_page() -> None:
+    page = (ROOT / "docs" / "dataflow.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    variables = {"PROJECT": "project", "REGION": "europe-west4", "BUCKET": "gs://bucket"}
+    for name, value in variables.items():
+        page = page.replace(f"${name}", value)
+    commands = [
+        shlex.split(line) for line in page.splitlines() if line.startswith("    stemforge ")
+    ]
+    jobs = [words[1:] for words in commands if "--runner=DataflowRunner" in words]
+    assert len(jobs) == 2
+    shown = set()
+    for words in jobs:
+        _, flags = build_parser().parse_known_args(words)
+        shown |= {flag.partition("=")[0] for flag in flags}
+        options = pipeline_options(flags)  # refuses what Beam does not know
+        assert options.view_as(WorkerOptions).sdk_container_image == "$IMAGE"
+        assert options.get_all_options(drop_default=True).keys() >= {"region", "project"}
+    # Flags in the text are those of the commands, or Beam's as well.
+    told = set(re.findall(r"`(--[a-z_]+)", page)) - shown
+    pipeline_options([*(f"{name}=a:1" for name in told - {"--runner"}), *flags])
