@@ -73,6 +73,9 @@ def follow(job: RemoteJob, *, watch: Callable[[dict[str, int]], object]) -> None
             f"job {job.name} goes on, but cannot be watched from here: {one_line(str(error))}: "
             f"see {job.page}; to cancel it: {job.by_hand}"
         ) from error
+    except Exception:  # a defect of ours or of Beam must not leave a job that nobody knows of
+        say(f"beam: job {job.name} goes on, and costs: to cancel it: {job.by_hand}")
+        raise
     if state == PipelineState.FAILED:
         raise UserError(f"job {job.name} failed: {cause(errors)}: see {job.page}")
     if state != PipelineState.DONE:

@@ -57,6 +57,15 @@ WORKER_ERROR = (
 ATTEMPTS = "The job failed because a work item has failed 4 times. The work item was attempted on:"
 
 
+def counter(name: str, value: int) -> list[dict[str, Any]]:
+    """A counter as the service lists it: with and without the work that is not committed."""
+    context = {"step": "s1", "namespace": "stemforge"}
+    return [
+        {"scalar": value, "name": {"origin": "user", "name": name, "context": context | more}}
+        for more in ({}, {"tentative": "true"})
+    ]
+
+
 @dataclass
 class Service:
     """What the fake plays.
@@ -67,6 +76,7 @@ class Service:
         messages: of the job: importance and text.
         refusal: status and message of the answer to the job's creation.
         silent: how often there are no messages yet.
+        metrics: of the job.
         may_cancel: whether the job's state may be set.
         job: what was submitted.
         requested: states that were asked for.
@@ -78,6 +88,9 @@ class Service:
     messages: list[tuple[str, str]] = field(default_factory=list)
     refusal: tuple[int, str] | None = None
     silent: int = 0
+    metrics: list[dict[str, Any]] = field(
+        default_factory=lambda: [*counter("tracks", 2), *counter("audio_s", 8)]
+    )
     may_cancel: bool = True
     job: dict[str, Any] = field(default_factory=dict)
     requested: list[str] = field(default_factory=list)
@@ -107,7 +120,7 @@ class Service:
                 self.silent -= 1
                 return 200, {"jobMessages": [] if self.silent >= 0 else self.listed()}
             case ("GET", "/metrics"):
-                return 200, {"metrics": [*counter("tracks", 2), *counter("audio_s", 8)]}
+                return 200, {"metrics": self.metrics}
         return refusal(404, f"{method} {path}")
 
     def listed(self) -> list[dict[str, str]]:
@@ -134,15 +147,6 @@ class Service:
 
 def refusal(status: int, message: str) -> tuple[int, dict[str, Any]]:
     return status, {"error": {"code": status, "message": message}}
-
-
-def counter(name: str, value: int) -> list[dict[str, Any]]:
-    """A counter as the service lists it: with and without the work that is not committed."""
-    context = {"step": "s1", "namespace": "stemforge"}
-    return [
-        {"scalar": value, "name": {"origin": "user", "name": name, "context": context | more}}
-        for more in ({}, {"tentative": "true"})
-    ]
 
 
 @contextmanager
@@ -268,13 +272,28 @@ def test_a_job_that_cannot_be_watched_goes_on(
     assert line.endswith(f": no: see {LINK}; to cancel it: {BY_HAND}")
 
 
-def test_what_the_service_refuses(bucket: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_defect_leaves_a_job_unseen(bucket: None, capsys: pytest.CaptureFixture[str]) -> None:
+    # Beam cannot read a counter of which it sees only one half.
+    service = Service(["JOB_STATE_RUNNING"], metrics=counter("tracks", 2)[:1])
+    with serving(service), pytest.raises(KeyError):
+        main(command(service, *IMAGE))
+    last = f"beam: job {JOB} goes on, and costs: to cancel it: {BY_HAND}"
+    assert news(capsys.readouterr().err)[-1] == last
+
+
+def test_what_is_refused(
+    bucket: None, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     disabled = "Dataflow API has not been used in project 1 before or it is disabled."
     with serving(Service([], refusal=(403, disabled))) as service:
         line = refused(service, capsys, *IMAGE)
         assert line.startswith("Dataflow: refused with 403: ")
         advice = "enable the APIs and give this account the roles of docs/dataflow.md"
         assert line.endswith(f": {disabled}: {advice}")
+        # Beam would log the same once more.
+        assert [one for one in caplog.records if one.name.startswith("apache_beam")] == []
+        line = refused(service, capsys, *IMAGE, "--dry_run=True")
+        assert line == "--dry_run: would run nothing: remove it"
         line = refused(service, capsys, *IMAGE, "--staging_location=gs://nobody/staging")
     assert line.startswith("gs://nobody/staging: refused with 404: ")
     assert line.endswith(": correct --project, --region and the bucket")
@@ -349,6 +368,14 @@ def test_a_portable_job_is_cancelled_and_its_late_failure_has_a_cause(
         )  # fmt: skip
     assert done.returncode == 2
     assert ": no valid track in the train split (of 2; rejects: " in news(done.stderr)[-1]
+
+
+def test_a_job_service_that_is_not_there(bucket: None, capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    assert main(portable(port, "--job_server_timeout=1")) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    why = "start it, or correct the flag"
+    assert line == f"stemforge: error: --job_endpoint: no answer from localhost:{port}: {why}"
 
 
 def test_flags_that_dataflow_needs(in_tmp: Path) -> None:
