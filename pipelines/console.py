@@ -218,8 +218,8 @@ def watched(look: Callable[[], object], *, every_s: float) -> Iterator[None]:
 def quiet_libraries() -> None:
     """Silences messages that do not help a user: TensorFlow's start-up log, Beam's log."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Beam logs each error of a worker with its traceback, and then raises it as well.
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    # Beam logs each error of a worker, or of a service, and then raises it as well.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL + 1)
     logging.getLogger().addFilter(_is_news)
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # likewise
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

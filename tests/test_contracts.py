@@ -13,7 +13,7 @@ import ai_edge_quantizer.algorithm_manager
 import keras
 import numpy as np
 import pytest
-from apache_beam.runners.portability import local_job_service
+from apache_beam.runners.portability import local_job_service, portable_runner
 from apache_beam.runners.worker import data_plane
 from packaging.requirements import Requirement
 from tensorflow.core.protobuf import fingerprint_pb2
@@ -37,7 +37,13 @@ class Touched:
     module: str
 
 
+def portable_result() -> Any:
+    return portable_runner.PipelineResult(None, "id", None, None)
+
+
 TOUCHED = {
+    "_job_id": Touched("apache-beam", portable_result, "pipelines/running/beam_portable.py"),
+    "_job_service": Touched("apache-beam", portable_result, "pipelines/running/beam_portable.py"),
     "_all_reduce_sum_gradients": Touched("keras", adam, "train/optimization.py"),  # replaced there
     "_get_variable_index": Touched("keras", adam, "train/optimization.py"),
     "_momentums": Touched("keras", adam, "train/optimization.py"),

@@ -3,7 +3,10 @@
 - work: work in progress, and how it becomes an output
 - workspaces: what temporary workspaces of DVC take from the checkout
 - parallel: tracks in parallel processes
-- beam: running Beam pipelines: options, errors, metrics
+- beam: running Beam pipelines: options, what workers install, where a job runs
+- beam_jobs: a Beam job that runs elsewhere: its messages, its end, its cancellation
+- beam_portable: a job of Beam's portable job service
+- dataflow: a job on Dataflow
 - beam_workers: the end of a Beam job whose worker process died
 - corpora: the tracks that params.yaml or --corpus names
 - starter_corpus: the corpus that the checkout comes with

@@ -1,39 +1,39 @@
-"""Runs Beam jobs: Beam's options and their defaults, its errors, its metrics."""
+"""Runs Beam jobs: Beam's options and their defaults, what workers install, where a job runs."""
 
 import argparse
-import importlib.metadata
+import atexit
 import os
-import re
 import shlex
+import shutil
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics import MetricsFilter
+import grpc
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     DirectOptions,
     PipelineOptions,
+    PortableOptions,
     SetupOptions,
     StandardOptions,
+    WorkerOptions,
 )
+from apache_beam.runners.portability import portable_runner
 from apache_beam.runners.runner import PipelineState
 
-from stemforge.errors import UserError
-from stemforge.pipelines.running.beam_workers import SAID_BY_JOB, WORKER_DIED, end_with_workers
-from stemforge.pipelines.running.extras import requirements
+from stemforge.errors import UserError, needs
+from stemforge.pipelines.running.beam_jobs import follow, known_cause
+from stemforge.pipelines.running.beam_portable import portable_job
+from stemforge.pipelines.running.beam_workers import end_with_workers
+from stemforge.pipelines.running.extras import closure
 from stemforge.pipelines.running.parallel import BEAM_ARGS
 
 # It starts at once, in this process; DirectRunner would first try to download another runner.
 LOCAL_RUNNER = "FnApiRunner"
 # Starting worker processes takes five seconds, which pays off from an hour of music on.
 PARALLEL_FROM_S = 3600.0
-METRICS_POLL_S = 10.0
-# Beam wraps an error of a worker in text: "module.Class: message [while running 'Step']".
-_USER_ERROR = re.compile(r"(?:UserError|AudioError): (.*?)(?: \[while running|$)", re.MULTILINE)
-_SYSTEM_ERROR = re.compile(r"OSError: (\[Errno \d+\].*?)(?: \[while running|$)", re.MULTILINE)
 
 
 def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> PipelineOptions:
@@ -46,11 +46,12 @@ def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> Pipel
 
     Returns:
         Options. Remote runners get what their workers need: this checkout's package and the
-        packages of its `features`, `ffmpeg` and `gcp` extras.
+        packages of its `features`, `ffmpeg` and `gs` extras; with --sdk_container_image, which
+        holds all that, nothing.
 
     Raises:
         UserError: an unknown flag, a runner that loses data, or a remote runner outside a
-            checkout.
+            checkout or without a flag that it needs.
     """
     flags = [*shlex.split(os.environ.get(BEAM_ARGS, "")), *arguments]
     if any("DaskRunner" in flag for flag in flags):
@@ -63,7 +64,7 @@ def pipeline_options(arguments: Sequence[str], *, audio_s: float = 0.0) -> Pipel
             options.view_as(DirectOptions).direct_running_mode = "multi_processing"
             options.view_as(DirectOptions).direct_num_workers = os.cpu_count() or 1
     if is_remote(options):
-        _stage_package(options.view_as(SetupOptions))
+        _prepare_remote(options)
     return options
 
 
@@ -88,35 +89,43 @@ def is_remote(options: PipelineOptions) -> bool:
     return "Dataflow" in str(options.view_as(StandardOptions).runner)
 
 
+def _prepare_remote(options: PipelineOptions) -> None:
+    with needs("gcp", what="--runner=DataflowRunner"):
+        from stemforge.pipelines.running.dataflow import check_flags
+    check_flags(options)
+    workers = options.view_as(WorkerOptions)
+    if workers.sdk_container_image or workers.worker_harness_container_image:
+        # Even the list of this machine's packages, which Beam would stage for its log.
+        options.view_as(DebugOptions).add_experiment("disable_logging_submission_environment")
+    else:
+        _stage_package(options.view_as(SetupOptions))
+
+
 def _stage_package(setup: SetupOptions) -> None:
     if setup.setup_file is None:
         pyproject = Path("pyproject.toml").resolve()
         if not pyproject.is_file():
             raise UserError(
                 "pyproject.toml: no such file: start remote runners in a checkout, whose "
-                "package the workers install, or give --setup_file"
+                "package the workers install, or give --setup_file or --sdk_container_image"
             )
         setup.setup_file = str(pyproject)
     if setup.requirements_file is None:
-        requirements = Path(tempfile.mkdtemp(prefix="stemforge-")) / "requirements.txt"
+        folder = Path(tempfile.mkdtemp(prefix="stemforge-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        requirements = folder / "requirements.txt"
         requirements.write_text("\n".join(worker_requirements()) + "\n", encoding="utf-8")
         setup.requirements_file = str(requirements)
         setup.requirements_cache = "skip"  # the workers install it themselves
 
 
 def worker_requirements() -> list[str]:
-    """Packages for workers, besides our own: the `features`, `ffmpeg` and `gcp` extras.
+    """All packages that workers need beside our own, in this machine's versions.
 
-    They have this machine's versions, so that workers compute the same bytes. A package that this
-    machine lacks, such as the static ffmpeg, may have any version that fits.
+    Those of the `features`, `ffmpeg` and `gs` extras and all that these need: with the same
+    packages, workers compute the same bytes. Not what only submits a job.
     """
-    pins = []
-    for requirement in requirements("features", "ffmpeg", "gcp"):
-        try:
-            pins.append(f"{requirement.name}=={importlib.metadata.version(requirement.name)}")
-        except importlib.metadata.PackageNotFoundError:
-            pins.append(f"{requirement.name}{requirement.specifier}")
-    return pins
+    return [str(requirement) for requirement in closure("features", "ffmpeg", "gs")]
 
 
 def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], object]) -> None:
@@ -130,26 +139,26 @@ def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], o
     Raises:
         UserError: the job failed; the text is a worker's UserError where there was one.
     """
+    options = pipeline.options
+    if is_remote(options):
+        from stemforge.pipelines.running.dataflow import run_on_dataflow
+
+        run_on_dataflow(pipeline, watch=watch)
+        return
+    service = options.view_as(PortableOptions).job_endpoint or "the runner's own job service"
     try:
         with end_with_workers():
             result = pipeline.run()
-        while not PipelineState.is_terminal(result.state):
-            time.sleep(METRICS_POLL_S)
-            watch(counters(result))
-        if result.state != PipelineState.DONE:
-            result.wait_until_finish()  # raises the cause, if the runner knows it
-            raise UserError(f"the Beam job ended with state {result.state}: see the runner's log")
-    except (UserError, RuntimeError, OSError) as error:
-        text = f"{type(error).__name__}: {error}"
-        for pattern in (_USER_ERROR, _SYSTEM_ERROR):
-            if said := pattern.findall(text):
-                raise UserError(said[-1]) from error
-        if SAID_BY_JOB in text:
-            raise UserError(WORKER_DIED) from error
-        raise
-
-
-def counters(result: Any) -> dict[str, int]:
-    """The job's counters so far, by name."""
-    found = result.metrics().query(MetricsFilter())["counters"]
-    return {entry.key.metric.name: int(entry.result) for entry in found}
+    except (grpc.RpcError, grpc.FutureTimeoutError) as error:
+        raise UserError(
+            f"--job_endpoint: no answer from {service}: start it, or correct the flag"
+        ) from error
+    except (RuntimeError, OSError) as error:
+        known = known_cause(f"{type(error).__name__}: {error}")
+        if known is None:
+            raise
+        raise UserError(known) from error
+    if isinstance(result, portable_runner.PipelineResult):
+        follow(portable_job(result, service), watch=watch)
+    elif result.state != PipelineState.DONE:
+        raise UserError(f"the Beam job ended as {result.state}, not done: see the runner's log")

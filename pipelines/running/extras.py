@@ -1,18 +1,30 @@
 """The packages that stemforge's extras install, from its own metadata."""
 
 import importlib.metadata
+from collections.abc import Iterator
 from contextlib import suppress
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from stemforge.errors import MissingExtraError
 
 REPRO = "repro"
+OURS = "stemforge"
 SAME = {"tensorflow-cpu": "tensorflow"}  # the build for GPUs brings the same package
 
 
+def _declared(package: str, extra: str) -> Iterator[Requirement]:
+    """What an installed package needs on this machine for an extra, or without one ("")."""
+    for text in importlib.metadata.requires(package) or []:
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+            yield requirement
+
+
 def requirements(*extras: str) -> list[Requirement]:
-    """The packages that stemforge and some of its extras need on this machine.
+    """The packages that stemforge and some of its extras name for this machine.
 
     Args:
         extras: their names; extras that they include are included.
@@ -20,7 +32,6 @@ def requirements(*extras: str) -> list[Requirement]:
     Returns:
         Sorted by name, each once.
     """
-    declared = [Requirement(text) for text in importlib.metadata.requires("stemforge") or []]
     found: dict[str, Requirement] = {}
     wanted, seen = ["", *extras], set[str]()  # "": what stands in no extra
     while wanted:
@@ -28,14 +39,42 @@ def requirements(*extras: str) -> list[Requirement]:
         if extra in seen:
             continue
         seen.add(extra)
-        for requirement in declared:
-            marker = requirement.marker
-            if marker is not None and not marker.evaluate({"extra": extra}):
-                continue
-            if requirement.name == "stemforge":
+        for requirement in _declared(OURS, extra):
+            if requirement.name == OURS:
                 wanted += requirement.extras
             else:
                 found[requirement.name] = requirement
+    return [found[name] for name in sorted(found)]
+
+
+def closure(*extras: str) -> list[Requirement]:
+    """All packages that stemforge and some of its extras need, directly or by others.
+
+    Args:
+        extras: their names.
+
+    Returns:
+        Sorted by name, each once, in this machine's version. What is not installed here, such as
+        the static ffmpeg beside one of the system, may have any version that fits.
+    """
+    found: dict[str, Requirement] = {}
+    wanted = [(OURS, extra) for extra in ("", *extras)]
+    seen = set[tuple[str, str]]()
+    while wanted:
+        package, extra = wanted.pop()
+        if (package, extra) in seen:
+            continue
+        seen.add((package, extra))
+        for requirement in _declared(package, extra):
+            name = canonicalize_name(requirement.name)
+            pin = Requirement(name)
+            try:
+                pin.specifier = SpecifierSet(f"=={importlib.metadata.version(name)}")
+                wanted += [(name, more) for more in ("", *requirement.extras)]
+            except importlib.metadata.PackageNotFoundError:
+                pin.extras, pin.specifier = requirement.extras, requirement.specifier
+            found[name] = pin
+    found.pop(OURS, None)
     return [found[name] for name in sorted(found)]
 
 

