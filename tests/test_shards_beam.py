@@ -27,6 +27,7 @@ from stemforge.features.shards.reading import FeatureSet
 from stemforge.features.shards.records import RecordFile
 from stemforge.features.shards.validity import Thresholds
 from stemforge.features.shards.verification import differences, find_damage
+from stemforge.features.shards.workers import launching
 from stemforge.features.shards.writing import FeatureConfig, Shard, write_shard
 from stemforge.pipelines.running.beam import counters, pipeline_options
 from tests.conftest import RATE_HZ
@@ -320,9 +321,10 @@ def test_a_full_disk_while_closing_is_reported(
 def test_counters_tell_every_reason(manifest: Manifest, tmp_path: Path) -> None:
     pipeline = beam.Pipeline(options=pipeline_options([]))
     audio = DecodedAudio(str(manifest.audio_root))
-    write = WriteFeatures(audio, CONFIG, str(tmp_path), shards=2, progress=Progress(None))
-    _ = pipeline | beam.Create(manifest.tracks) | write
-    found = counters(pipeline.run())
+    with launching(str(tmp_path), decodes=False) as launcher:
+        write = WriteFeatures(audio, CONFIG, launcher, shards=2, progress=Progress(None))
+        _ = pipeline | beam.Create(manifest.tracks) | write
+        found = counters(pipeline.run())
     info = FeatureSet.open(str(tmp_path)).info["splits"]
     kept = info["train"]["blocks_kept"] + info["valid"]["blocks_kept"]
     assert (found["kept"], found["silent_mixture"], found["tracks"]) == (kept, 2, 3)

@@ -6,6 +6,7 @@ track, block, start_frame, frames, values and, for uint8, scale (see encoding.py
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,11 +16,13 @@ import pyarrow.parquet as pq
 
 from stemforge.features.corpus.manifest import Split
 from stemforge.features.shards.examples import frame_record
-from stemforge.unfinished import finishing, temporary_name
+from stemforge.unfinished import finishing, is_temporary, temporary_name
 
 FEATURES_VERSION = 2
 INFO = "info.json"
 REJECTS = "rejects.parquet"
+TOKEN = ".run"  # there while a job writes the folder, see workers.py
+_SHARD = re.compile(r"[^/]+/[^/]+-\d{5,}-of-\d{5,}\.(tfrecord|parquet)")
 INDEX = pa.schema(
     [
         ("track", pa.string()),
@@ -41,6 +44,12 @@ def shard_name(split: Split, source: str, shard: int, shards: int) -> str:
 def index_name(split: Split, shard: int, shards: int) -> str:
     """Index of one shard, relative to the features' folder."""
     return f"{split}/index-{shard:05d}-of-{shards:05d}.parquet"
+
+
+def is_features_file(name: str) -> bool:
+    """Whether a place relative to a features folder may be a file of ours, finished or not."""
+    named = name in (INFO, REJECTS, TOKEN)
+    return named or is_temporary(name) or _SHARD.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
 - corpora: the tracks that params.yaml or --corpus names
 - starter_corpus: the corpus that the checkout comes with
 - feature_job: the feature job, planned, run and summed up
+- feature_workers: where the feature job's workers are, and which places they can see
 - launch: how a training run begins
 - training: one training run, from parameters to a published model
 - strategies: TensorFlow's distribution strategies by name

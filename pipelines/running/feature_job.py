@@ -24,8 +24,9 @@ from stemforge.features.shards.beam import (
 )
 from stemforge.features.shards.encoding import bytes_per_frame
 from stemforge.features.shards.examples import FRAME_OVERHEAD_BYTES
-from stemforge.features.shards.records import INFO
+from stemforge.features.shards.records import INFO, is_features_file
 from stemforge.features.shards.validity import Thresholds
+from stemforge.features.shards.workers import Launcher, launching
 from stemforge.features.shards.writing import FeatureConfig
 from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import progress, say, watched
@@ -33,6 +34,7 @@ from stemforge.pipelines.params import Corpus, Features, Params, read_params
 from stemforge.pipelines.paths import FEATURES, TRACK_REJECTS, TRACKS
 from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
 from stemforge.pipelines.running.corpora import list_corpus
+from stemforge.pipelines.running.feature_workers import are_here, refuse_local_places
 from stemforge.pipelines.running.work import check_free_space, publish, work_folder
 
 WATCH_S = 0.5
@@ -58,8 +60,13 @@ class Job:
     config: FeatureConfig
     shards: int
 
-    def build(self, options: Any, out: str, notes: Progress) -> beam.Pipeline:
-        """Wires the pipeline; running it writes `out`."""
+    @property
+    def decodes(self) -> bool:
+        """Whether workers decode the corpus' files."""
+        return any(track.is_decoded for track in self.corpus)
+
+    def build(self, options: Any, launcher: Launcher, notes: Progress) -> beam.Pipeline:
+        """Wires the pipeline; running it writes the launcher's output."""
         pipeline = beam.Pipeline(options=options)
         if self.measured is not None:
             tracks = pipeline | "Tracks" >> beam.Create(self.measured)
@@ -69,10 +76,10 @@ class Job:
                 pipeline
                 | "Corpus" >> beam.Create(self.corpus)
                 | "Spread tracks" >> beam.Reshuffle()
-                | "Measure" >> beam.ParDo(MeasureTrack(self.root, self.audio.subtype))
+                | "Measure" >> beam.ParDo(MeasureTrack(self.root, self.audio.subtype, launcher))
             )
         _ = tracks | "Features" >> WriteFeatures(
-            self.audio, self.config, out, shards=self.shards, progress=notes
+            self.audio, self.config, launcher, shards=self.shards, progress=notes
         )
         return pipeline
 
@@ -100,6 +107,7 @@ def compute_features(
         job = corpus_job(params, corpus)
         seconds = float("inf")  # unknown before it is measured; not small
     options = pipeline_options(beam_flags, audio_s=seconds)
+    refuse_local_places(options, (job.root, output or str(FEATURES)))
     if output is not None:
         claim_output(output)
     known = storage.file_sha256(TRACKS) if corpus is None else None
@@ -121,19 +129,17 @@ def compute_features(
 
 
 def claim_output(place: str) -> None:
-    """Refuses to replace anything but features, and removes the info.json of old ones.
+    """Refuses to replace anything but features, finished or not.
 
     Raises:
         UserError: there is something else in the folder.
     """
-    info = storage.join(place, INFO)
-    if storage.size(info) is None and storage.list_files(place, hidden=True):
+    found = storage.list_files(place, hidden=True)
+    if INFO not in found and not all(map(is_features_file, found)):
         raise UserError(
             f"--output {place}: holds other files but no {INFO}, so it is not a features folder "
             "and is not replaced: choose an empty folder"
         )
-    if not storage.is_local(place):
-        storage.remove(info)  # shards are replaced one by one there, so the old one would be wrong
 
 
 def decoded_job(features: Features, *, audio_root: str | None) -> Job:
@@ -193,8 +199,12 @@ def run(job: Job, options: Any, out: str, notes: Path) -> None:
     tracks = [t for t in tracks if not isinstance(t, Reject)]
     sources = 1 + len(job.config.stems)
     say(f"features: {len(tracks)} tracks of {sources} sources to {job.shards} shards a split")
-    with show_tracks(len(tracks), notes) as watch:
-        run_pipeline(job.build(options, out, Progress(notes.resolve())), watch=watch)
+    noted = Progress(notes.resolve() if are_here(options) else None)
+    with (
+        launching(out, inputs=(job.root,), decodes=job.decodes) as launcher,
+        show_tracks(len(tracks), notes) as watch,
+    ):
+        run_pipeline(job.build(options, launcher, noted), watch=watch)
     print_account(json.loads(storage.read_bytes(storage.join(out, INFO))))
 
 
