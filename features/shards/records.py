@@ -22,7 +22,6 @@ FEATURES_VERSION = 2
 INFO = "info.json"
 REJECTS = "rejects.parquet"
 TOKEN = ".run"  # there while a job writes the folder, see workers.py
-_SHARD = re.compile(r"[^/]+/[^/]+-\d{5,}-of-\d{5,}\.(tfrecord|parquet)")
 INDEX = pa.schema(
     [
         ("track", pa.string()),
@@ -46,10 +45,10 @@ def index_name(split: Split, shard: int, shards: int) -> str:
     return f"{split}/index-{shard:05d}-of-{shards:05d}.parquet"
 
 
-def is_features_file(name: str) -> bool:
-    """Whether a place relative to a features folder may be a file of ours, finished or not."""
-    named = name in (INFO, REJECTS, TOKEN)
-    return named or is_temporary(name) or _SHARD.fullmatch(name) is not None
+def is_feature_file(name: str) -> bool:
+    """Whether a features folder may hold a file of this name, finished or not."""
+    shard = re.fullmatch(r"(train|valid)/[^/]+-\d{5}-of-\d{5}\.(tfrecord|parquet)", name)
+    return shard is not None or name in (INFO, REJECTS) or is_temporary(name)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ import stemforge.features
 from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.audio import ffmpeg
-from stemforge.features.shards.records import INFO, TOKEN, is_features_file
+from stemforge.features.shards.records import INFO, TOKEN, is_feature_file
 
 # numpy and scipy compute, soundfile reads samples, protobuf and pyarrow write what is stored, and
 # Beam's pickles must be its own. CRC-32C is a standard: whatever computes it, its bytes are equal.
@@ -111,13 +111,7 @@ def launching(output: str, *, inputs: tuple[str, ...] = (), decodes: bool) -> It
     Raises:
         UserError: another run writes here, or the place cannot be written.
     """
-    found = _token(output)
-    # A token beside an info.json is that of a run that ended after its launcher.
-    if found is not None and storage.size(storage.join(output, INFO)) is None:
-        raise UserError(
-            f"{output}: {found} writes features here: wait for its end; if it was killed, remove "
-            f"{storage.join(output, TOKEN)}"
-        )
+    refuse_taken(output)
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     run = f"run {uuid.uuid4().hex[:8]} ({socket.gethostname()}, process {os.getpid()}, since {now})"
     storage.write_bytes(storage.join(output, TOKEN), run.encode())
@@ -129,6 +123,24 @@ def launching(output: str, *, inputs: tuple[str, ...] = (), decodes: bool) -> It
             _release(output, run)
         raise
     _release(output, run)
+
+
+def refuse_taken(output: str) -> None:
+    """Refuses a features folder that another run is writing.
+
+    Raises:
+        UserError: its token is there, and no info.json is.
+    """
+    token = storage.join(output, TOKEN)
+    found = _token(output)
+    if found is None:
+        return
+    if storage.size(storage.join(output, INFO)) is None:
+        raise UserError(
+            f"{output}: {found} writes features here: wait for its end; if it was killed, remove "
+            f"{token}"
+        )
+    storage.remove(token)  # of a run that ended well after its launcher had gone
 
 
 def _token(output: str) -> str | None:
@@ -147,7 +159,7 @@ def _remove_old(output: str) -> None:
     """Removes older features: their info.json first, because it would soon be wrong."""
     storage.remove(storage.join(output, INFO))
     for name in storage.list_files(output, hidden=True):
-        if name != TOKEN and is_features_file(name):
+        if is_feature_file(name):
             storage.remove(storage.join(output, name))
 
 

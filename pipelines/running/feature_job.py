@@ -24,9 +24,9 @@ from stemforge.features.shards.beam import (
 )
 from stemforge.features.shards.encoding import bytes_per_frame
 from stemforge.features.shards.examples import FRAME_OVERHEAD_BYTES
-from stemforge.features.shards.records import INFO, is_features_file
+from stemforge.features.shards.records import INFO, is_feature_file
 from stemforge.features.shards.validity import Thresholds
-from stemforge.features.shards.workers import Launcher, launching
+from stemforge.features.shards.workers import Launcher, launching, refuse_taken
 from stemforge.features.shards.writing import FeatureConfig
 from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import progress, say, watched
@@ -132,10 +132,11 @@ def claim_output(place: str) -> None:
     """Refuses to replace anything but features, finished or not.
 
     Raises:
-        UserError: there is something else in the folder.
+        UserError: there is something else in the folder, or another run writes it.
     """
+    refuse_taken(place)
     found = storage.list_files(place, hidden=True)
-    if INFO not in found and not all(map(is_features_file, found)):
+    if INFO not in found and not all(map(is_feature_file, found)):
         raise UserError(
             f"--output {place}: holds other files but no {INFO}, so it is not a features folder "
             "and is not replaced: choose an empty folder"
