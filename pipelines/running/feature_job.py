@@ -230,6 +230,7 @@ def show_tracks(tracks: int, notes: Path) -> Iterator[Any]:
 
         with watched(look, every_s=WATCH_S):
             yield lambda found: show(found.get("tracks", 0), found.get("audio_s", 0))
+        bar.update(tracks - bar.n)  # job servers give no counters before the end
 
 
 def print_account(info: dict[str, Any]) -> None:
