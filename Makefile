@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # process that loads TensorFlow ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 # dev contains repro: an environment for dev stays one.
-NEED_DEV := $(filter test% check release-check setup-dev,$(MAKECMDGOALS))
+NEED_DEV := $(filter test% check flink release-check setup-dev,$(MAKECMDGOALS))
 GROUP := $(if $(GPU),gpu,$(if $(NEED_DEV)$(wildcard $(VENV)/.ready-dev),dev,repro))
 ifneq (,$(and $(GPU),$(NEED_DEV)))
 $(error GPU=1 is for repro and setup; tests and checks take the build for CPUs)
@@ -41,7 +41,7 @@ test-all: setup-dev check
 
 # The feature job on a Flink cluster of this machine; CORPUS=folder of MUSDB tracks, else the
 # stage's own. Needs java and mvn.
-flink: setup
+flink: setup-dev
 	@$(if $(CORPUS),true,dvc repro --quiet decode)
 	@python deploy/flink/run.py $(if $(CORPUS),--corpus "$(CORPUS)")
 

@@ -19,6 +19,7 @@ from stemforge.features.corpus.track_audio import DecodedAudio, TrackAudio
 from stemforge.features.shards.beam import Progress, WriteFeatures
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.features.shards.validity import Thresholds
+from stemforge.features.shards.workers import launching
 from stemforge.features.shards.writing import FeatureConfig
 from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import run_main
@@ -67,12 +68,13 @@ def compute(
     if isinstance(root, Path):
         root.mkdir(parents=True, exist_ok=True)
     pipeline = beam.Pipeline(options=pipeline_options(flags))
-    _ = (
-        pipeline
-        | beam.Create(tracks)
-        | WriteFeatures(audio, config, str(root), shards=2, progress=Progress(None))
-    )
-    run_pipeline(pipeline, watch=lambda counters: None)
+    with launching(str(root), decodes=False) as launcher:
+        _ = (
+            pipeline
+            | beam.Create(tracks)
+            | WriteFeatures(audio, config, launcher, shards=2, progress=Progress(None))
+        )
+        run_pipeline(pipeline, watch=lambda counters: None)
     return FeatureSet.open(str(root))
 
 

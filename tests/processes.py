@@ -5,12 +5,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from deploy.flink.isolation import emulator, emulator_environment
 from stemforge.pipelines.running.supervisor import free_ports
 
 LIMIT_S = 120
@@ -47,10 +48,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(port: int, *command: str) -> Iterator[None]:
+def server(port: int, *command: str, variables: Mapping[str, str] | None = None) -> Iterator[None]:
     """A server of ours on loopback, until the test is done."""
     process = subprocess.Popen(
-        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=environment(**variables or {}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         deadline = time.monotonic() + LIMIT_S
@@ -71,9 +75,7 @@ def server(port: int, *command: str) -> Iterator[None]:
 def google_storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A gs://bucket of this machine, for this process and those that it starts."""
     port = free_port()
-    command = str(Path(sys.executable).parent / "gcp-storage-emulator")
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-    flags = ("--host", "127.0.0.1", "--port", str(port), "--in-memory")
-    with server(port, command, "start", *flags, "--default-bucket", "bucket"):
+    for name, value in emulator_environment(port).items():
+        monkeypatch.setenv(name, value)
+    with server(port, *emulator(port)):
         yield

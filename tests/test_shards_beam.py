@@ -6,6 +6,7 @@ import hashlib
 import json
 import resource
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,19 +19,33 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from stemforge.errors import UserError
+from stemforge.features.corpus.corpora import find_tracks, hold_out_valid
 from stemforge.features.corpus.manifest import Manifest, Reject, Track, read_rejects
-from stemforge.features.corpus.track_audio import DecodedAudio
+from stemforge.features.corpus.track_audio import CorpusAudio, DecodedAudio
 from stemforge.features.shards import writing as shards
-from stemforge.features.shards.beam import FEATURE_SPLITS, Progress, WriteFeatures, plan_shards
+from stemforge.features.shards.beam import (
+    FEATURE_SPLITS,
+    MeasureTrack,
+    Progress,
+    WriteFeatures,
+    plan_shards,
+)
 from stemforge.features.shards.examples import frame_record
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.features.shards.records import RecordFile
 from stemforge.features.shards.validity import Thresholds
 from stemforge.features.shards.verification import differences, find_damage
+from stemforge.features.shards.workers import launching
 from stemforge.features.shards.writing import FeatureConfig, Shard, write_shard
-from stemforge.pipelines.running.beam import counters, pipeline_options
+from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
+from stemforge.pipelines.running.beam_jobs import counters
 from tests.conftest import RATE_HZ
-from tests.factories import CONFIG, compute, make_manifest
+from tests.factories import CONFIG, STEMS, compute, make_manifest
+
+LENIENT = dataclasses.replace(
+    CONFIG, thresholds=dataclasses.replace(CONFIG.thresholds, max_clipped_ratio=1.0)
+)
 
 
 @pytest.fixture(scope="module")
@@ -320,13 +335,99 @@ def test_a_full_disk_while_closing_is_reported(
 def test_counters_tell_every_reason(manifest: Manifest, tmp_path: Path) -> None:
     pipeline = beam.Pipeline(options=pipeline_options([]))
     audio = DecodedAudio(str(manifest.audio_root))
-    write = WriteFeatures(audio, CONFIG, str(tmp_path), shards=2, progress=Progress(None))
-    _ = pipeline | beam.Create(manifest.tracks) | write
-    found = counters(pipeline.run())
+    with launching(str(tmp_path), decodes=False) as launcher:
+        write = WriteFeatures(audio, CONFIG, launcher, shards=2, progress=Progress(None))
+        _ = pipeline | beam.Create(manifest.tracks) | write
+        found = counters(pipeline.run())
     info = FeatureSet.open(str(tmp_path)).info["splits"]
     kept = info["train"]["blocks_kept"] + info["valid"]["blocks_kept"]
     assert (found["kept"], found["silent_mixture"], found["tracks"]) == (kept, 2, 3)
     assert found["audio_s"] == 3 * 4
+
+
+def test_times_of_each_track_are_told(tiny_corpus: Path, tmp_path: Path) -> None:
+    corpus = hold_out_valid(
+        find_tracks(str(tiny_corpus), stems=STEMS), share=0.3, official=["none"]
+    )
+    songs = [track for track in corpus if track.split in FEATURE_SPLITS]
+    audio = CorpusAudio({song.name: song for song in songs}, "PCM_16")
+    pipeline = beam.Pipeline(options=pipeline_options([]))
+    with launching(str(tmp_path), decodes=True) as launcher:
+        measure = MeasureTrack(str(tiny_corpus), "PCM_16", launcher)
+        write = WriteFeatures(audio, LENIENT, launcher, shards=1, progress=Progress(None))
+        _ = pipeline | beam.Create(songs) | beam.ParDo(measure) | write
+        started_s = time.monotonic()
+        result = pipeline.run()
+        passed_ms = 1000 * (time.monotonic() - started_s)
+    found = {
+        entry.key.metric.name: entry.result for entry in result.metrics().query()["distributions"]
+    }
+    assert {name: times.count for name, times in found.items()} == {
+        "measure_ms": 3, "decode_ms": 3, "transform_ms": 3,
+    }  # fmt: skip
+    # One after the other, so that together they take no longer than all; ffmpeg's start takes 1 ms.
+    assert sum(times.sum for times in found.values()) <= passed_ms
+    assert found["measure_ms"].min >= found["decode_ms"].min >= 1
+
+
+def test_a_run_whose_place_another_takes_ends_without_an_info_json(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    def taken(track: Track) -> Track:
+        (tmp_path / ".run").write_text("run 2")
+        return track
+
+    pipeline = beam.Pipeline(options=pipeline_options([]))
+    with launching(str(tmp_path), decodes=False) as launcher:
+        audio = DecodedAudio(str(manifest.audio_root))
+        write = WriteFeatures(audio, CONFIG, launcher, shards=1, progress=Progress(None))
+        _ = pipeline | beam.Create(manifest.tracks) | beam.Map(taken) | write
+        with pytest.raises(UserError, match=r"^[^ ]*: run 2 writes features here too: this run"):
+            run_pipeline(pipeline, watch=lambda counters: None)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [".run"]  # the other's
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ZeroDivisionError("a bug"), "failed"), (UserError("gs://b/x: no"), "decode_error")],
+)
+def test_a_track_that_cannot_be_measured_is_a_reject_as_one_that_cannot_be_written(
+    manifest: Manifest, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    error: Exception, reason: str,
+) -> None:  # fmt: skip
+    def break_down(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("stemforge.features.shards.beam.decode_track", break_down)
+    monkeypatch.setattr(shards, "magnitude_stft", break_down)
+    with launching(str(tmp_path), decodes=False) as launcher:
+        song = find_tracks(str(tiny_corpus), stems=STEMS)[0]
+        (measured,) = MeasureTrack(str(tiny_corpus), "PCM_16", launcher).process(song)
+    track = manifest.split("valid")[0]
+    written = write_shard(
+        Shard("valid", 0, 1, (track,)), DecodedAudio(str(manifest.audio_root)), CONFIG,
+        str(tmp_path / "f"),
+    ).rejects[0]  # fmt: skip
+    assert isinstance(measured, Reject)
+    for reject in (measured, written):
+        assert reject.reason == reason
+        assert str(error) in reject.detail
+    assert (measured.track, measured.split) == (song.name, song.split)
+
+
+def test_a_full_disk_ends_the_measuring(
+    tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("stemforge.features.shards.beam.decode_track", full)
+    song = find_tracks(str(tiny_corpus), stems=STEMS)[0]
+    with (
+        launching(str(tmp_path), decodes=False) as launcher,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        list(MeasureTrack(str(tiny_corpus), "PCM_16", launcher).process(song))
 
 
 def test_a_runner_that_loses_data_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
     python deploy/flink/run.py [--corpus ROOT] [--folder FOLDER]
 
-Starts a JobManager, a TaskManager, Beam's job server and a pool of Python workers on 127.0.0.1,
-runs the job three times (undisturbed; with the TaskManager killed midway and replaced, as a
-cluster's operator does; with its Python workers killed midway), checks after each that the shards
-are those of a local run, and stops everything. It needs java (11 or 17) and mvn.
+Starts a JobManager, a TaskManager, Beam's job server, a pool of Python workers and a gs:// in
+memory, all on 127.0.0.1. The workers see neither this checkout nor its data: they have stemforge
+from a wheel, and read and write gs://. Runs the job three times (undisturbed; with the TaskManager
+killed midway and replaced, as a cluster's operator does; with its Python workers killed midway),
+checks after each that the shards are those of a local run, and stops everything. It needs java (11
+or 17), mvn, the packages of the `dev` extra, and a system that allows mount namespaces.
 """
 
 import argparse
@@ -18,14 +20,18 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
+from deploy.flink.isolation import Workers, emulator, emulator_environment, namespace
+from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.features.corpus.manifest import read_manifest
 from stemforge.pipelines.console import run_main, say
+from stemforge.pipelines.paths import TRACKS
 from stemforge.pipelines.running.supervisor import free_ports
 from stemforge.pipelines.running.work import WORK
 from stemforge.unfinished import finishing
@@ -38,7 +44,7 @@ OPENS = [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in MODULES]
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
-WORKER_POOL = "apache_beam.runners.worker.worker_pool_main"
+INPUT = "gs://bucket/input"  # the corpus, or its decoded files
 WORKER = "SdkHarness"  # in the command of each of its workers
 # What Flink's own start script would work out from one total.
 MEMORY = {
@@ -70,24 +76,36 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
+    if not namespace():
+        raise UserError("unshare: this system allows no mount namespaces: run it as root, or allow "
+                        "user namespaces")  # fmt: skip
     jars = fetch_jars(folder / "jars")
-    source = ["--corpus", str(Path(arguments.corpus).resolve())] if arguments.corpus else []
+    corpus = arguments.corpus
+    source = Path(corpus) if corpus else read_manifest(TRACKS).audio_root
     local = folder / "features-local"
-    compute(local, source)
-    with Cluster(folder, jars).running() as cluster:
+    compute(str(local), ["--corpus", str(source.resolve())] if corpus else [])
+    workers = Workers(folder / "workers")
+    shutil.rmtree(workers.folder, ignore_errors=True)
+    workers.folder.mkdir()
+    workers.install()
+    hidden = (source, local, WORK)
+    with Cluster(folder, jars, workers, hidden).running() as cluster:
+        for name in storage.list_files(str(source)):
+            storage.upload(source / name, f"{INPUT}/{name}")
+        flags = ["--corpus" if corpus else "--audio", INPUT, *cluster.flags]
         for name, disturb in (
             ("undisturbed", None),
             ("TaskManager killed", cluster.replace_task_manager),
             ("workers killed", cluster.kill_workers),
         ):
-            out = folder / f"features-{name.replace(' ', '-')}"
+            out = f"gs://bucket/features-{name.replace(' ', '-')}"
             started_s = time.monotonic()
             restarts = cluster.restarts()
-            compute(out, [*source, *cluster.flags], disturb)
+            compute(out, flags, disturb)
             seconds = time.monotonic() - started_s
             if disturb and cluster.restarts() == restarts:
                 raise UserError(f"{name}: Flink did not notice; see {folder / 'jobmanager.log'}")
-            verify = [STEMFORGE, "verify", str(out), "--compare", str(local)]
+            verify = [STEMFORGE, "verify", out, "--compare", str(local)]
             if subprocess.run(verify, check=False).returncode:
                 raise UserError(f"{name}: the features are not those of the local run")
             say(f"flink: {name}: the same bytes as locally, after {seconds:.0f} s")
@@ -114,52 +132,56 @@ def fetch_jars(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jar"))
 
 
-def compute(out: Path, flags: list[str], disturb: Callable[[], None] | None = None) -> None:
+def compute(out: str, flags: list[str], disturb: Callable[[], None] | None = None) -> None:
     """Runs the feature job.
 
     Args:
-        out: features folder.
+        out: features folder, local or a URL.
         flags: of the job.
-        disturb: called when the first track is done.
+        disturb: called when the first shard is done.
 
     Raises:
         UserError: it failed, or ended before it was disturbed.
     """
-    shutil.rmtree(out, ignore_errors=True)
-    command = [STEMFORGE, "features", "--output", str(out), *flags]
+    command = [STEMFORGE, "features", "--output", out, *flags]
     deadline_s = time.monotonic() + LIMIT_S
     with subprocess.Popen(command) as process:
         try:
             while process.poll() is None:
                 if time.monotonic() > deadline_s:
                     raise UserError(f"{out}: the job is not done after {LIMIT_S} s")
-                notes = WORK.glob("features/*/progress")
-                if disturb and any(path.stat().st_size for path in notes):
+                if disturb and any("/index-" in name for name in storage.list_files(out)):
                     disturb()
                     disturb = None
-                time.sleep(0.05)
+                time.sleep(0.1)
         finally:
             process.kill()
     if process.returncode:
-        raise UserError(f"{out}: the job failed; {out.parent} has the cluster's logs")
+        raise UserError(f"{out}: the job failed; the cluster's logs are in --folder")
     if disturb:
         raise UserError(f"{out}: the job ended before it was disturbed: use a larger corpus")
 
 
 class Cluster:
-    """A Flink cluster, Beam's job server and Python workers, all on 127.0.0.1.
+    """A Flink cluster, Beam's job server, Python workers and a gs:// bucket, all on 127.0.0.1.
 
     Args:
         folder: for logs and Flink's own files.
         jars: of Flink and of the job server.
+        workers: installed.
+        hidden: folders that the workers shall not see.
     """
 
-    def __init__(self, folder: Path, jars: list[Path]) -> None:
+    def __init__(
+        self, folder: Path, jars: list[Path], workers: Workers, hidden: Sequence[Path]
+    ) -> None:
         self._folder = folder
+        self._workers = workers
+        self._hidden = hidden
         self._every_jar = os.pathsep.join(map(str, jars))
         flink = [jar for jar in jars if not jar.name.startswith("beam-")]
         self._flink_jars = os.pathsep.join(map(str, flink))
-        self._rpc, self._rest, self._job, self._artifacts, self._pool = free_ports(5)
+        self._rpc, self._rest, self._job, self._artifacts, self._pool, self._gs = free_ports(6)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -177,7 +199,9 @@ class Cluster:
     def running(self) -> Iterator["Cluster"]:
         """The cluster runs inside this context."""
         self._configure()
+        os.environ |= emulator_environment(self._gs)  # for this process and all that it starts
         try:
+            self._start("emulator", *emulator(self._gs))
             self._java("jobmanager", self._flink_jars, "512m", JOB_MANAGER, *self._configuration)
             self._start_task_manager()
             self._wait_for_task_managers(1)
@@ -188,9 +212,12 @@ class Cluster:
                 "--expansion-port=0", f"--artifacts-dir={self._folder / 'artifacts'}",
             )  # fmt: skip
             self._start(
-                "workers", sys.executable, "-m", WORKER_POOL, f"--service_port={self._pool}"
-            )
-            for name, port in (("jobserver", self._job), ("workers", self._pool)):
+                "workers", *self._workers.command(self._pool, hidden=self._hidden),
+                environment=self._workers.environment(),
+            )  # fmt: skip
+            for name, port in (
+                ("jobserver", self._job), ("workers", self._pool), ("emulator", self._gs),
+            ):  # fmt: skip
                 self._until(functools.partial(_listens, port), name)
             say(f"flink: its dashboard's API is at http://127.0.0.1:{self._rest}")
             yield self
@@ -270,10 +297,10 @@ class Cluster:
     def _java(self, name: str, jars: str, heap: str, main: str, *arguments: str) -> None:
         self._start(name, "java", f"-Xmx{heap}", *OPENS, "-cp", jars, main, *arguments)
 
-    def _start(self, name: str, *command: str) -> None:
+    def _start(self, name: str, *command: str, environment: dict[str, str] | None = None) -> None:
         with (self._folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
 
     def _wait_for_task_managers(self, count: int) -> None:

@@ -140,6 +140,15 @@ def run_ffmpeg(program: Program, *arguments: str | Path) -> bytes:
     return _run(program, "-v", "error", *arguments).stdout
 
 
+def version() -> str:
+    """What ffmpeg says of its version.
+
+    Raises:
+        UserError: there is no ffmpeg.
+    """
+    return run_ffmpeg("ffmpeg", "-version").split()[2].decode()
+
+
 def _run(program: Program, *arguments: str | Path) -> "subprocess.CompletedProcess[bytes]":
     done = subprocess.run(
         [find_program(program), *arguments],

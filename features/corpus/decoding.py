@@ -63,9 +63,8 @@ def decode_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) 
         if not track.is_decoded:
             with _own_files(track, root) as wavs:
                 return _measure(track, wavs, ffmpeg_version="")
-        version = ffmpeg.run_ffmpeg("ffmpeg", "-version").split()[2].decode()
         wavs = decode_sources(track, out, subtype)
-        return _measure(track, wavs, ffmpeg_version=version)
+        return _measure(track, wavs, ffmpeg_version=ffmpeg.version())
     except Unfit as unfit:
         return Reject(track.name, track.split, None, unfit.reason, unfit.value, str(unfit))
     except AudioError as error:

@@ -9,5 +9,6 @@
 - writing: computing one shard
 - reading: a finished features folder, read by offset
 - beam: the feature job's transforms
+- workers: what a worker must share with the launcher: versions, code, places
 - verification: checks of a features folder against its info.json
 """

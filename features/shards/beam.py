@@ -6,6 +6,7 @@ import json
 import operator
 import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,7 +26,15 @@ from stemforge.features.corpus.track_audio import TrackAudio
 from stemforge.features.shards.blocks import BySize, assign_shards
 from stemforge.features.shards.records import FEATURES_VERSION, INFO, REJECTS
 from stemforge.features.shards.validity import Thresholds, reject_track
-from stemforge.features.shards.writing import FeatureConfig, Shard, ShardReport, write_shard
+from stemforge.features.shards.workers import Launcher
+from stemforge.features.shards.writing import (
+    Done,
+    FeatureConfig,
+    Shard,
+    ShardReport,
+    failed_track,
+    write_shard,
+)
 from stemforge.features.signal.framing import Framing
 from stemforge.unfinished import is_temporary
 
@@ -105,15 +114,18 @@ class Progress:
     """The file in which workers on this machine list finished tracks.
 
     Attributes:
-        path: the file, or None where progress is not shown.
+        path: the file, or None where workers are on other machines, which cannot write it.
     """
 
     path: Path | None
 
-    def note(self, track: Track) -> None:
-        """Counts a track; appends its seconds to the file, whole lines at a time."""
+    def note(self, done: Done) -> None:
+        """Counts a track and its times; appends its seconds to the file, a whole line at once."""
+        track = done.track
         Metrics.counter(COUNTERS, "tracks").inc()
         Metrics.counter(COUNTERS, "audio_s").inc(round(track.duration_s))
+        note_time("decode_ms", done.open_s)
+        note_time("transform_ms", done.transform_s)
         if self.path is not None:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
@@ -122,40 +134,77 @@ class Progress:
                 os.close(descriptor)
 
 
-class MeasureTrack(beam.DoFn):  # type: ignore[misc]
+def note_time(name: str, seconds: float) -> None:
+    """Adds to a distribution of the job's metrics, in whole milliseconds."""
+    Metrics.distribution(COUNTERS, name).update(round(1000 * seconds))
+
+
+class CheckedDoFn(beam.DoFn):  # type: ignore[misc]
+    """A DoFn that works only where versions and places are those of the launcher."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.launcher = launcher
+
+    def setup(self) -> None:
+        """Compares the worker with the launcher, before its first bundle."""
+        self.launcher.check()
+
+
+class MeasureTrack(CheckedDoFn):
     """`decode_track` as a DoFn: the result of stage decode, without keeping the WAV files."""
 
-    def __init__(self, root: str, subtype: Subtype) -> None:
+    def __init__(self, root: str, subtype: Subtype, launcher: Launcher) -> None:
+        super().__init__(launcher)
         self._root = root
         self._subtype = subtype
 
     def process(self, track: CorpusTrack) -> Iterable[Track | Reject]:
         """Emits the track's row of the manifest, or its reject."""
+        started_s = time.monotonic()
+        measured: Track | Reject
         with tempfile.TemporaryDirectory(prefix="stemforge-") as out:
             try:
-                yield decode_track(track, Path(out), root=self._root, subtype=self._subtype)
-            except UserError as error:
-                yield Reject(track.name, track.split, None, "decode_error", None, str(error))
+                measured = decode_track(track, Path(out), root=self._root, subtype=self._subtype)
+            except Exception as error:
+                measured = failed_track(track.name, track.split, error)
+        note_time("measure_ms", time.monotonic() - started_s)
+        yield measured
 
 
-class WriteShard(beam.DoFn):  # type: ignore[misc]
+class WriteShard(CheckedDoFn):
     """`write_shard` as a DoFn, with counters of kept and rejected blocks."""
 
     def __init__(
-        self, audio: TrackAudio, config: FeatureConfig, root: str, progress: Progress
+        self, audio: TrackAudio, config: FeatureConfig, launcher: Launcher, progress: Progress
     ) -> None:
+        super().__init__(launcher)
         self._audio = audio
         self._config = config
-        self._root = root
         self._progress = progress
 
     def process(self, shard: Shard) -> Iterable[ShardReport]:
         """Writes one shard and emits its report."""
-        report = write_shard(shard, self._audio, self._config, self._root, done=self._progress.note)
+        report = write_shard(
+            shard, self._audio, self._config, self.launcher.output,
+            done=self._progress.note, check=self.launcher.check_output,
+        )  # fmt: skip
         Metrics.counter(COUNTERS, "kept").inc(report.kept)
         for reject in report.rejects:
             Metrics.counter(COUNTERS, reject.reason).inc()
         yield report
+
+
+class FinishFeatures(CheckedDoFn):
+    """`write_info` as a DoFn, for a job that still is its place's only one."""
+
+    def __init__(self, config: FeatureConfig, launcher: Launcher) -> None:
+        super().__init__(launcher)
+        self._config = config
+
+    def process(self, reports: list[ShardReport], plan: Plan) -> Iterable[dict[str, Any]]:
+        """Writes info.json and emits its contents."""
+        self.launcher.check_output()
+        yield write_info(reports, self._config, self.launcher.output, plan=plan)
 
 
 class WriteFeatures(beam.PTransform):  # type: ignore[misc]
@@ -166,7 +215,7 @@ class WriteFeatures(beam.PTransform):  # type: ignore[misc]
     Args:
         audio: where the tracks' audio is.
         config: what features are.
-        root: folder to write, local or a URL; info.json comes last.
+        launcher: what workers must share with it, such as the folder to write, local or a URL.
         shards: number of shards per split, or the rule for it.
         progress: where finished tracks are noted.
     """
@@ -175,7 +224,7 @@ class WriteFeatures(beam.PTransform):  # type: ignore[misc]
         self,
         audio: TrackAudio,
         config: FeatureConfig,
-        root: str,
+        launcher: Launcher,
         *,
         shards: int | BySize,
         progress: Progress,
@@ -183,7 +232,7 @@ class WriteFeatures(beam.PTransform):  # type: ignore[misc]
         super().__init__()
         self._audio = audio
         self._config = config
-        self._root = root
+        self._launcher = launcher
         self._shards = shards
         self._progress = progress
 
@@ -200,10 +249,12 @@ class WriteFeatures(beam.PTransform):  # type: ignore[misc]
             plan
             | "Shards" >> beam.FlatMap(operator.attrgetter("shards"))
             | "Spread" >> beam.Reshuffle()
-            | "Write" >> beam.ParDo(WriteShard(self._audio, config, self._root, self._progress))
+            | "Write" >> beam.ParDo(WriteShard(self._audio, config, self._launcher, self._progress))
             | "Gather reports" >> beam.combiners.ToList()
             | "Finish"
-            >> beam.Map(write_info, config, self._root, plan=beam.pvalue.AsSingleton(plan))
+            >> beam.ParDo(
+                FinishFeatures(config, self._launcher), plan=beam.pvalue.AsSingleton(plan)
+            )
         )
 
 

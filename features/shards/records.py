@@ -21,6 +21,7 @@ from stemforge.unfinished import finishing, is_temporary, temporary_name
 FEATURES_VERSION = 2
 INFO = "info.json"
 REJECTS = "rejects.parquet"
+TOKEN = ".run"  # there while a job writes the folder, see workers.py
 INDEX = pa.schema(
     [
         ("track", pa.string()),

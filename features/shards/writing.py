@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -109,8 +110,43 @@ class ShardReport:
     rejects: tuple[Reject, ...]
 
 
+@dataclass(frozen=True)
+class Done:
+    """A track that was worked on, kept or rejected, and how long it took.
+
+    Attributes:
+        track: the track.
+        open_s: seconds until its WAV files were there: decoded, copied or just found.
+        transform_s: seconds for all else: reading, judging, transforming and writing.
+    """
+
+    track: Track
+    open_s: float
+    transform_s: float
+
+
+class _TimedAudio:
+    """Another TrackAudio, with the time that it takes to open a track."""
+
+    def __init__(self, audio: TrackAudio) -> None:
+        self._audio = audio
+        self.open_s = 0.0
+
+    @contextlib.contextmanager
+    def open(self, track: Track) -> Iterator[Files]:
+        """Files by source, the mixture first."""
+        started_s = time.monotonic()
+        with self._audio.open(track) as files:
+            self.open_s = time.monotonic() - started_s
+            yield files
+
+
 class _TrackFailed(Exception):
-    """A track could not be read; the cause is chained."""
+    """A track could not be read; the argument is the error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def write_shard(
@@ -119,7 +155,8 @@ def write_shard(
     config: FeatureConfig,
     root: str,
     *,
-    done: Callable[[Track], object] = lambda track: None,
+    done: Callable[[Done], object] = lambda done: None,
+    check: Callable[[], object] = lambda: None,
 ) -> ShardReport:
     """Computes a shard and writes its files under `root`.
 
@@ -132,6 +169,7 @@ def write_shard(
         config: what features are.
         root: features folder, local or a URL.
         done: called after each track.
+        check: called before files are uploaded; may raise an exception instead.
 
     Returns:
         What was written. A track that cannot be read is a reject ("decode_error" for
@@ -149,6 +187,7 @@ def write_shard(
         (folder / shard.split).mkdir(parents=True, exist_ok=True)
         report = _write_files(shard, audio, config, folder, done)
         if not storage.is_local(root):
+            check()
             for name in report.files:
                 storage.upload(folder / name, storage.join(root, name))
     return report
@@ -159,7 +198,7 @@ def _write_files(
     audio: TrackAudio,
     config: FeatureConfig,
     folder: Path,
-    done: Callable[[Track], object],
+    done: Callable[[Done], object],
 ) -> ShardReport:
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
@@ -170,8 +209,9 @@ def _write_files(
         for track in shard.tracks:
             marks = {source: file.mark() for source, file in files.items()}
             before = len(rows), len(rejects), cut, kept, frames
+            timed, started_s = _TimedAudio(audio), time.monotonic()
             try:
-                for item in _guarded(encode_track(track, audio, config)):
+                for item in _guarded(encode_track(track, timed, config)):
                     cut += 1
                     if isinstance(item, Reject):
                         rejects.append(item)
@@ -186,8 +226,8 @@ def _write_files(
                     file.go_back(marks[source])
                 del rows[before[0] :], rejects[before[1] :]
                 cut, kept, frames = before[2:]
-                rejects.append(_failed_track(track, failure.__cause__))
-            done(track)
+                rejects.append(failed_track(track.name, track.split, failure.error))
+            done(Done(track, timed.open_s, time.monotonic() - started_s - timed.open_s))
         entries = {names[source]: file.commit() for source, file in files.items()}
     index = index_name(shard.split, shard.number, shard.shards)
     entries[index] = write_index(folder / index, rows)
@@ -276,22 +316,30 @@ def _guarded(items: Iterator[Any]) -> Iterator[Any]:
     """Yields the items; any failure to make one becomes a _TrackFailed."""
     try:
         yield from items
-    except OSError as error:
-        if error.errno in storage.DISK_ERRORS:  # no fault of the track being read: ends the job
-            raise
-        raise _TrackFailed from error
     except Exception as error:
-        raise _TrackFailed from error
+        raise _TrackFailed(error) from error
 
 
-def _failed_track(track: Track, error: BaseException | None) -> Reject:
+def failed_track(name: str, split: Split, error: Exception) -> Reject:
+    """The reject of a track that could not be measured or read.
+
+    Args:
+        name: of the track.
+        split: of the track.
+        error: what was raised.
+
+    Raises:
+        OSError: the error itself, where it is the disk's: no fault of the track, it ends the job.
+    """
+    if isinstance(error, OSError) and error.errno in storage.DISK_ERRORS:
+        raise error
     if isinstance(error, UserError):
-        return Reject(track.name, track.split, None, "decode_error", None, str(error))
-    return Reject(track.name, track.split, None, "failed", None, describe_failure(error))
+        return Reject(name, split, None, "decode_error", None, str(error))
+    return Reject(name, split, None, "failed", None, describe_failure(error))
 
 
-def describe_failure(error: BaseException | None) -> str:
+def describe_failure(error: Exception) -> str:
     """An exception and where it came from, in one line that is the same on every machine."""
-    frames = traceback.extract_tb(error.__traceback__ if error else None)
+    frames = traceback.extract_tb(error.__traceback__)
     calls = " > ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames)
     return f"{type(error).__name__}: {error} ({calls})"

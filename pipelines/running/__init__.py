@@ -13,6 +13,7 @@
 - feature_job: the feature job, planned, run and summed up
 - feature_places: where features are, and what DVC keeps of them
 - feature_cache: features of a training run, copied to this machine and checked
+- feature_workers: where the feature job's workers are, and which places they can see
 - launch: how a training run begins
 - training: one training run, from parameters to a published model
 - strategies: TensorFlow's distribution strategies by name

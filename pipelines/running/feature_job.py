@@ -29,6 +29,7 @@ from stemforge.features.shards.blocks import BySize
 from stemforge.features.shards.examples import FRAME_OVERHEAD_BYTES
 from stemforge.features.shards.records import INFO
 from stemforge.features.shards.validity import Thresholds
+from stemforge.features.shards.workers import Launcher, launching
 from stemforge.features.shards.writing import FeatureConfig
 from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import progress, say, watched
@@ -43,6 +44,7 @@ from stemforge.pipelines.running.feature_places import (
     new_features,
     record_features,
 )
+from stemforge.pipelines.running.feature_workers import are_here, refuse_local_places
 from stemforge.pipelines.running.work import check_free_space, work_folder
 
 WATCH_S = 0.5
@@ -68,8 +70,15 @@ class Job:
     config: FeatureConfig
     shards: int | BySize
 
-    def build(self, options: Any, out: str, notes: Progress) -> beam.Pipeline:
-        """Wires the pipeline; running it writes `out`."""
+    @property
+    def decodes(self) -> bool:
+        """Whether workers decode the corpus' files."""
+        if isinstance(self.audio, MeasuredAudio):
+            return any(isinstance(track, Track) and track.ffmpeg for track in self.measured or ())
+        return any(track.is_decoded for track in self.corpus)
+
+    def build(self, options: Any, launcher: Launcher, notes: Progress) -> beam.Pipeline:
+        """Wires the pipeline; running it writes the launcher's output."""
         pipeline = beam.Pipeline(options=options)
         if self.measured is not None:
             tracks = pipeline | "Tracks" >> beam.Create(self.measured)
@@ -79,10 +88,10 @@ class Job:
                 pipeline
                 | "Corpus" >> beam.Create(self.corpus)
                 | "Spread tracks" >> beam.Reshuffle()
-                | "Measure" >> beam.ParDo(MeasureTrack(self.root, self.audio.subtype))
+                | "Measure" >> beam.ParDo(MeasureTrack(self.root, self.audio.subtype, launcher))
             )
         _ = tracks | "Features" >> WriteFeatures(
-            self.audio, self.config, out, shards=self.shards, progress=notes
+            self.audio, self.config, launcher, shards=self.shards, progress=notes
         )
         return pipeline
 
@@ -114,6 +123,7 @@ def compute_features(
         job = corpus_job(params, corpus)
         seconds = float("inf")  # unknown before it is measured; not small
     options = pipeline_options(beam_flags, audio_s=seconds)
+    refuse_local_places(options, (job.root, place))
     known = storage.file_sha256(TRACKS) if corpus is None else None
     identity = (params.features.model_dump(), [corpus, audio, place, known])
     with work_folder("features", *identity) as work:
@@ -189,8 +199,12 @@ def run(job: Job, options: Any, out: str, notes: Path) -> None:
     sources = 1 + len(job.config.stems)
     shards = f"{job.shards} shards a split" if isinstance(job.shards, int) else "shards by size"
     say(f"features: {len(tracks)} tracks of {sources} sources to {shards}")
-    with show_tracks(len(tracks), notes) as watch:
-        run_pipeline(job.build(options, out, Progress(notes.resolve())), watch=watch)
+    noted = Progress(notes.resolve() if are_here(options) else None)
+    with (
+        launching(out, inputs=(job.root,), decodes=job.decodes) as launcher,
+        show_tracks(len(tracks), notes) as watch,
+    ):
+        run_pipeline(job.build(options, launcher, noted), watch=watch)
     print_account(json.loads(storage.read_bytes(storage.join(out, INFO))))
 
 
@@ -215,6 +229,7 @@ def show_tracks(tracks: int, notes: Path) -> Iterator[Any]:
 
         with watched(look, every_s=WATCH_S):
             yield lambda found: show(found.get("tracks", 0), found.get("audio_s", 0))
+        bar.update(tracks - bar.n)  # job servers give no counters before the end
 
 
 def print_account(info: dict[str, Any]) -> None:

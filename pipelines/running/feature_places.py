@@ -1,5 +1,6 @@
 """Where features are: STEMFORGE_FEATURES, and what DVC keeps of them in data/features/."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.features.shards.records import INFO, REJECTS, is_feature_file
+from stemforge.features.shards.workers import refuse_taken
 from stemforge.pipelines.paths import FEATURES
 from stemforge.pipelines.running.work import WORK, publish
 from stemforge.pipelines.running.workspaces import origin
@@ -18,7 +20,6 @@ from stemforge.unfinished import remove, temporary_name
 
 PLACE = "STEMFORGE_FEATURES"
 CLAIMED = WORK / "features" / "places.json"  # the places that this checkout has written to
-PROBE = ".stemforge.tmp"  # a file that shows that a place can be written
 
 
 def features_place() -> str:
@@ -43,7 +44,7 @@ def features_place() -> str:
 
 
 def claim_output(place: str, *, label: str, is_shared: bool) -> None:
-    """Refuses to replace anything but features; removes old ones from an object store.
+    """Refuses to replace anything but features, and features that another run is writing.
 
     Args:
         place: a folder, local or a URL.
@@ -55,6 +56,7 @@ def claim_output(place: str, *, label: str, is_shared: bool) -> None:
     """
     if storage.is_local(place):
         _check_folder(Path(place), label)
+    refuse_taken(place)
     info = storage.join(place, INFO)
     found = storage.list_files(place, hidden=True)
     # A job that was killed leaves shards without an info.json in an object store.
@@ -68,12 +70,6 @@ def claim_output(place: str, *, label: str, is_shared: bool) -> None:
             f"{label}: holds features that were not computed from this folder: choose another "
             f"place, or remove {info} to have them replaced"
         )
-    if not storage.is_local(place):
-        storage.write_bytes(storage.join(place, PROBE), b"")  # no rights: now, not after the work
-        storage.remove(storage.join(place, PROBE))
-        # The info.json first: without it the shards left by a signal are no features.
-        for name in sorted(filter(is_feature_file, found), key=lambda name: name != INFO):
-            storage.remove(storage.join(place, name))
     if is_shared:
         storage.write_bytes(str(CLAIMED), json.dumps(sorted({*_claimed(), place})).encode())
 
@@ -111,15 +107,33 @@ def new_features(folder: Path, work: Path) -> Iterator[Path]:
     """
     target = folder if folder == FEATURES else folder.resolve()
     out = work / "features" if folder == FEATURES else temporary_name(target)
-    remove(out)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
+    with _held(out, target):
+        try:
+            for left in out.iterdir():  # by a run that was killed
+                remove(left)
+            yield out
+            publish(out, target)
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to report
+                remove(out)
+            raise
+
+
+@contextmanager
+def _held(out: Path, target: Path) -> Iterator[None]:
+    """Holds a lock on a folder, which ends with this process at the latest."""
+    descriptor = os.open(out, os.O_RDONLY)
     try:
-        yield out
-        publish(out, target)
-    except BaseException:
-        with suppress(OSError):  # the first error is the one to report
-            remove(out)
-        raise
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{target}: another process computes features for it: wait for its end, or stop it"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def record_features(place: str, work: Path) -> None:

@@ -4,8 +4,10 @@ The oracle is byte equality with what the in-process runner makes of decoded fil
 """
 
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.flink import isolation
 from stemforge import storage
 from tests.factories import STEMS
 from tests.processes import CLI, LIMIT_S, environment, free_port, google_storage, server, stemforge
@@ -35,6 +38,18 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def upload(folder: Path, place: str) -> None:
+    for path in filter(Path.is_file, folder.rglob("*")):
+        storage.upload(path, f"{place}/{path.relative_to(folder).as_posix()}")
+
+
+def download(place: str, folder: Path) -> Path:
+    for name in storage.list_files(place, hidden=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(storage.read_bytes(f"{place}/{name}"))
+    return folder
 
 
 def assert_same(project: Path, other: Path) -> None:
@@ -82,16 +97,25 @@ def test_verify_tells_what_is_wrong(project: Path, tmp_path: Path) -> None:
     assert "no info.json in it: not a finished features folder" in nothing.stderr
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> isolation.Workers:
+    """Workers with a stemforge of their own, which see neither the checkout nor the project."""
+    if not isolation.namespace():
+        pytest.skip("this system allows no mount namespace, which hides this machine's folders")
+    workers = isolation.Workers(tmp_path_factory.mktemp("workers"))
+    workers.install()
+    return workers
+
+
 @contextmanager
-def portable_runner() -> Iterator[tuple[str, ...]]:
+def portable_runner(workers: isolation.Workers, *hidden: Path) -> Iterator[tuple[str, ...]]:
     """Flags for a job service and a worker pool, each a process of its own."""
-    module = [sys.executable, "-m"]
     job, pool = free_port(), free_port()
     service = "apache_beam.runners.portability.local_job_service_main"
-    workers = "apache_beam.runners.worker.worker_pool_main"
+    command = workers.command(pool, hidden=hidden)
     with (
-        server(job, *module, service, "--port", str(job)),
-        server(pool, *module, workers, "--service_port", str(pool)),
+        server(job, sys.executable, "-m", service, "--port", str(job)),
+        server(pool, *command, variables=workers.environment()),
     ):
         yield (
             "--runner=PortableRunner",
@@ -106,17 +130,44 @@ def test_two_processes_make_the_same_bytes(project: Path, tmp_path: Path) -> Non
     assert_same(project, tmp_path / "f")
 
 
-def test_a_portable_job_service_makes_the_same_bytes(project: Path, tmp_path: Path) -> None:
-    with portable_runner() as flags:
-        stemforge(project, "features", "--output", str(tmp_path / "f"), *flags)
-        assert_same(project, tmp_path / "f")
-        failed = stemforge(
-            project, "features", "--output", str(tmp_path / "g"), "--audio", str(tmp_path),
-            *flags, code=2,
-        )  # fmt: skip
+def error_line(failed: "subprocess.CompletedProcess[str]") -> str:
     (line,) = (x for x in failed.stderr.splitlines() if x.startswith("stemforge: error: "))
-    assert "2 of 2 tracks of the train split failed, more than" in line
     assert "while running" not in line
+    return line.removeprefix("stemforge: error: ")
+
+
+def test_workers_elsewhere_make_the_same_bytes(
+    project: Path, tiny_corpus: Path, elsewhere: isolation.Workers, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    corpus, place = "gs://bucket/corpus", "gs://bucket/features"
+    with google_storage(monkeypatch), portable_runner(elsewhere, project, tiny_corpus) as flags:
+        upload(tiny_corpus, corpus)
+        # What a run of another number of shards left there, and one that was killed.
+        for name in ("train/vocals-00008-of-00009.tfrecord", "valid/.index.1.tmp"):
+            storage.write_bytes(f"{place}/{name}", b"old")
+        stemforge(project, "features", "--corpus", corpus, "--output", place, *flags)
+        assert_same(project, download(place, tmp_path / "f"))
+
+        # Workers of another state of the code, though of the same version.
+        module = elsewhere.packages / "stemforge" / "features" / "signal" / "stft.py"
+        code = module.read_bytes()
+        module.write_bytes(code + b"# edited\n")
+        other = stemforge(
+            project, "features", "--corpus", corpus, "--output", "gs://bucket/g", *flags, code=2
+        )
+        module.write_bytes(code)
+        # A folder that exists here alone.
+        blind = stemforge(
+            project, "features", "--corpus", corpus, "--output", str(tmp_path / "g"), *flags, code=2
+        )
+        assert storage.list_files("gs://bucket/g", hidden=True) == []
+    assert re.fullmatch(
+        rf"worker {socket.gethostname()}: stemforge's code \w+, but the launcher has \w+: use the "
+        "image or set-up of the same versions",
+        error_line(other),
+    )
+    assert "the launcher's file .run is not in it: it is another machine's" in error_line(blind)
     assert not (tmp_path / "g").exists()
 
 
@@ -130,24 +181,12 @@ def test_decoding_inside_the_job_makes_the_same_bytes(
     assert "features: train   tracks      2       2  -" in done.stderr
 
 
-def test_from_gs_to_gs(
-    project: Path, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_gs_to_gs(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with google_storage(monkeypatch):
-        for path in tiny_corpus.rglob("*.stem.mp4"):
-            name = path.relative_to(tiny_corpus).as_posix()
-            storage.upload(path, f"gs://bucket/corpus/{name}")
-        for path in (project / "data" / "decoded").rglob("*.wav"):
-            name = path.relative_to(project / "data" / "decoded").as_posix()
-            storage.upload(path, f"gs://bucket/wav/{name}")
-        for flag, place in (("--corpus", "gs://bucket/corpus"), ("--audio", "gs://bucket/wav")):
-            features = f"gs://bucket/{flag.strip('-')}-features"
-            stemforge(project, "features", flag, place, "--output", features)
-            copy = tmp_path / flag
-            for name in storage.list_files(features):
-                (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                (copy / name).write_bytes(storage.read_bytes(f"{features}/{name}"))
-            assert_same(project, copy)
+        upload(project / "data" / "decoded", "gs://bucket/wav")
+        features = "gs://bucket/features"
+        stemforge(project, "features", "--audio", "gs://bucket/wav", "--output", features)
+        assert_same(project, download(features, tmp_path / "f"))
         nowhere = stemforge(
             project, "features", "--corpus", "gs://bucket/nowhere", "--output", features,
             code=2,

@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.shards.beam import Progress
+from stemforge.features.shards.workers import Launcher, versions
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.running.beam import pipeline_options, worker_requirements
 from stemforge.pipelines.running.feature_job import corpus_job
@@ -83,7 +84,8 @@ def test_the_job_that_dataflow_would_get(checkout: Path, tiny_corpus: Path) -> N
         storage.upload(path, f"gs://bucket/musdb/{name}")
     options = pipeline_options(FLAGS)
     work = corpus_job(read_params(), "gs://bucket/musdb")
-    job = work.build(options, "gs://bucket/features", Progress(None)).run().job
+    launcher = Launcher(versions(decodes=True), (), "gs://bucket/features", "run")
+    job = work.build(options, launcher, Progress(None)).run().job
     steps = {t.unique_name for t in job.proto_pipeline.components.transforms.values()}
     assert {
         "Corpus", "Spread tracks", "Measure", "Features/Gather tracks", "Features/Plan",

@@ -1,0 +1,45 @@
+"""Where the feature job's workers are: in processes of this machine, or who knows where."""
+
+import os
+from collections.abc import Iterable
+
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from stemforge import storage
+from stemforge.errors import UserError
+from stemforge.pipelines.running.beam import is_remote
+from stemforge.pipelines.running.parallel import BEAM_ARGS
+
+# Beam's runners whose workers are this process, or processes that it starts.
+HERE = {"fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner"}
+
+
+def are_here(options: PipelineOptions) -> bool:
+    """Whether all workers are processes of this machine, which see its files.
+
+    Those of other runners may be anywhere: progress then comes from the job's metrics.
+    """
+    name = str(options.view_as(StandardOptions).runner).rpartition(".")[2].lower()
+    return bool({name, f"{name}runner"} & HERE)  # Beam takes "direct" for "DirectRunner"
+
+
+def refuse_local_places(options: PipelineOptions, places: Iterable[str]) -> None:
+    """Refuses folders of this machine where workers are other machines for certain.
+
+    Workers of portable runners may share a disk with this machine: they look for themselves.
+
+    Args:
+        options: of the job.
+        places: that workers read or write.
+
+    Raises:
+        UserError: one is no URL.
+    """
+    if not is_remote(options):
+        return
+    unset = f", or unset {BEAM_ARGS}" if os.environ.get(BEAM_ARGS) else ""
+    for place in filter(storage.is_local, places):
+        raise UserError(
+            f"{place}: a folder of this machine, which Dataflow's workers cannot see: use "
+            f"--corpus gs://... and --output gs://...{unset}"
+        )

@@ -1,0 +1,49 @@
+"""Which runners have their workers on this machine, and which places the others cannot see."""
+
+from pathlib import Path
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from stemforge.pipelines.console import run_main
+from stemforge.pipelines.running.feature_workers import are_here
+from stemforge.pipelines.stages import features
+from tests.factories import untrained
+
+DATAFLOW = "--runner=DataflowRunner --project=p --region=r --temp_location=gs://b/t --setup_file=s"
+
+
+@pytest.mark.parametrize(
+    ("runner", "here"),
+    [
+        ("FnApiRunner", True),
+        ("direct", True),
+        ("DirectRunner", True),
+        ("apache_beam.runners.portability.fn_api_runner.FnApiRunner", True),
+        ("PortableRunner", False),
+        ("FlinkRunner", False),
+        ("SparkRunner", False),
+        ("DataflowRunner", False),
+        ("apache_beam.runners.dataflow.dataflow_runner.DataflowRunner", False),
+    ],
+)
+def test_where_a_runners_workers_are(runner: str, here: bool) -> None:
+    assert are_here(PipelineOptions([f"--runner={runner}"])) is here
+
+
+def test_a_folder_of_this_machine_is_refused_on_dataflow(
+    tiny_project: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    project = untrained(tiny_project, in_tmp / "project")
+    for name in ("decoded", "tracks.parquet", "track_rejects.parquet"):
+        (project / "data" / name).symlink_to(tiny_project / "data" / name)
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("STEMFORGE_BEAM_ARGS", DATAFLOW)
+    assert run_main(features.main) == 2  # what `dvc repro` runs
+    assert capsys.readouterr().err == (
+        f"stemforge: error: {(project / 'data' / 'decoded').resolve()}: a folder of this machine, "
+        "which Dataflow's workers cannot see: use --corpus gs://... and --output gs://..., or "
+        "unset STEMFORGE_BEAM_ARGS\n"
+    )
+    assert not (project / ".work").exists()
