@@ -40,6 +40,7 @@ class RemoteJob:
         name: what the service calls it.
         page: where a person can watch it.
         by_hand: how a person cancels it.
+        cancelled: what is true of it after its service accepted to cancel it.
         news: shows the messages that are new; returns the texts of the errors among them.
         errors: exceptions of the service's client.
     """
@@ -48,12 +49,13 @@ class RemoteJob:
     name: str
     page: str
     by_hand: str
+    cancelled: str
     news: Callable[[], list[str]]
     errors: tuple[type[Exception], ...]
 
 
 def follow(job: RemoteJob, *, watch: Callable[[dict[str, int]], object]) -> None:
-    """Waits for a job's end; a signal or Ctrl-C cancels it, because it would go on, and cost.
+    """Waits for a job's end; a signal or Ctrl-C asks to cancel it: it would go on, and cost.
 
     Args:
         job: submitted.
@@ -63,7 +65,7 @@ def follow(job: RemoteJob, *, watch: Callable[[dict[str, int]], object]) -> None
         UserError: the job failed or was cancelled, or its service cannot be asked.
     """
     try:
-        say(f"beam: job {job.name} runs: {job.page} (Ctrl-C cancels it)")
+        say(f"beam: job {job.name} runs: {job.page} (Ctrl-C asks to cancel it)")
         state, errors = _poll(job, watch)
     except (KeyboardInterrupt, Ended):
         _cancel(job)
@@ -104,7 +106,7 @@ def _cancel(job: RemoteJob) -> None:
     ending = f"goes on, and costs: to cancel it: {job.by_hand}"
     try:
         job.result.cancel()
-        ending = f"is being cancelled: see {job.page}"
+        ending = job.cancelled
     except job.errors as error:
         say(f"beam: {one_line(str(error))}")
     finally:  # also where a second Ctrl-C came

@@ -26,7 +26,10 @@ def portable_job(result: Any, service: str) -> RemoteJob:
         result,
         name=result._job_id,
         page=f"the job service at {service}",
-        by_hand=f"cancel {result._job_id} in the cluster's own page",
+        by_hand="cancel it on the cluster's own page",
+        # Beam's job server for Flink then stops to wait for the job, which Flink runs to its end.
+        cancelled=f"is left by the job service at {service}; Flink may run it on: cancel it on "
+        "the cluster's own page",
         news=_errors(result),
         errors=(grpc.RpcError,),
     )

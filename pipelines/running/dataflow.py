@@ -69,12 +69,14 @@ def run_on_dataflow(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]]
     except (*ERRORS, DataflowJobAlreadyExistsError, RuntimeError) as error:
         raise _refused("Dataflow", error) from error
     name = result.job_id()
+    console = "https://console.cloud.google.com/dataflow/jobs"
+    page = f"{console}/{google.region}/{name}?project={google.project}"
     job = RemoteJob(
         result,
         name,
-        page=f"https://console.cloud.google.com/dataflow/jobs/{google.region}/{name}"
-        f"?project={google.project}",
+        page,
         by_hand=f"gcloud dataflow jobs cancel {name} {where}",
+        cancelled=f"is being cancelled: see {page}",
         news=Messages(pipeline.runner.dataflow_client, name).news,
         errors=ERRORS,
     )

@@ -238,7 +238,7 @@ def test_a_job_shows_its_page_and_its_warnings_and_is_done(bucket: None) -> None
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert news(done.stderr) == [
-        f"beam: job {JOB} runs: {LINK} (Ctrl-C cancels it)",
+        f"beam: job {JOB} runs: {LINK} (Ctrl-C asks to cancel it)",
         "beam: warning: Network default has no rule for tcp:12345",
     ]
     assert "features: train   tracks      2       2  -" in done.stderr
@@ -342,6 +342,7 @@ def portable(port: int, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_portable_job_is_cancelled_and_its_late_failure_has_a_cause(
     bucket: None, in_tmp: Path
 ) -> None:
@@ -356,7 +357,8 @@ def test_a_portable_job_is_cancelled_and_its_late_failure_has_a_cause(
         states = [event.state for event in jobs.GetStateStream(request)]
         assert beam_job_api_pb2.JobState.CANCELLED in states
         assert news(stderr)[-2:] == [
-            f"beam: job {job.job_id} is being cancelled: see the job service at localhost:{port}",
+            f"beam: job {job.job_id} is left by the job service at localhost:{port}; Flink may run "
+            "it on: cancel it on the cluster's own page",
             "stemforge: error: interrupted",
         ]
 
