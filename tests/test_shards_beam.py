@@ -171,7 +171,7 @@ def test_tensorflow_reads_the_files(features: FeatureSet) -> None:
 def test_damage_is_named(manifest: Manifest, tmp_path: Path) -> None:
     root = tmp_path / "f"
     (root / "train").mkdir(parents=True)
-    (root / "train" / ".bass-00000-of-00002.tfrecord.1.tmp").touch()  # of a killed worker
+    (root / "train" / ".bass-00000-of-00002.tfrecord.1.tmp").touch()  # of an earlier, killed run
     features = features_of(manifest, root)
     assert list(find_damage(str(root), progress=lambda count: None)) == []
     path = next((root / "train").glob("mixture-*"))
@@ -336,9 +336,12 @@ def test_counters_tell_every_reason(manifest: Manifest, tmp_path: Path) -> None:
     pipeline = beam.Pipeline(options=pipeline_options([]))
     audio = DecodedAudio(str(manifest.audio_root))
     with launching(str(tmp_path), decodes=False) as launcher:
+        (tmp_path / "train").mkdir()
+        (tmp_path / "train" / ".bass.1.tmp").touch()  # of a worker that was killed in this run
         write = WriteFeatures(audio, CONFIG, launcher, shards=2, progress=Progress(None))
         _ = pipeline | beam.Create(manifest.tracks) | write
         found = counters(pipeline.run())
+    assert list(find_damage(str(tmp_path), progress=lambda count: None)) == []
     info = FeatureSet.open(str(tmp_path)).info["splits"]
     kept = info["train"]["blocks_kept"] + info["valid"]["blocks_kept"]
     assert (found["kept"], found["silent_mixture"], found["tracks"]) == (kept, 2, 3)
