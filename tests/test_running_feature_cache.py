@@ -117,6 +117,8 @@ def test_a_file_is_read_whole_only_once(features: FeatureSet, in_tmp: Path) -> N
     for name in storage.list_files(features.root):
         storage.write_bytes(f"f/{name}", storage.read_bytes(f"{features.root}/{name}"))
     path = next(Path("f/valid").glob("mixture-*"))
+    with local_features(FeatureSet.read_info("f"), SOURCES, advice="", remember=False):
+        assert not Path(".work").exists()
     assert fetch(FeatureSet.read_info("f")) == Path("f")
     status, data = path.stat(), path.read_bytes()
     # The same size and time: only reading it would show the difference.

@@ -271,6 +271,21 @@ def test_an_empty_split(project: Path, tiny_project: Path, train: Stage) -> None
     assert "the longest run of kept blocks in the train split has 0 frames" in train.error(project)
 
 
+def test_shards_that_are_not_those_of_info_json(
+    project: Path, tiny_project: Path, train: Stage
+) -> None:
+    """As DVC leaves it, which restores info.json alone."""
+    (project / "data" / "features").unlink()
+    shutil.copytree(tiny_project / "data" / "features", project / "data" / "features")
+    shard = next((project / "data" / "features" / "train").glob("vocals-*"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    name = shard.relative_to(project).as_posix()
+    advice = "compute the features again (dvc repro --force --single-item features), or set STEM"
+    assert f"{name}: its sha256 is not that of info.json: damaged: {advice}" in train.error(project)
+    shard.unlink()
+    assert f"{name}: no such file, but info.json names it: {advice}" in train.error(project)
+
+
 def test_the_preset_says_what_it_sets(project: Path, train: Stage) -> None:
     # Its windows of 512 frames are longer than the tiny corpus' songs: refused, with its values.
     set_params(project, train__preset="spleeter")

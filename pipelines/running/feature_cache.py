@@ -32,7 +32,7 @@ Entries = Mapping[str, dict[str, Any]]  # by file: its bytes and sha256, from in
 
 @contextmanager
 def local_features(
-    features: FeatureSet, sources: Sequence[str], *, advice: str
+    features: FeatureSet, sources: Sequence[str], *, advice: str, remember: bool = True
 ) -> Iterator[FeatureSet]:
     """Features on this machine, of which the files that a run needs are whole.
 
@@ -40,6 +40,7 @@ def local_features(
         features: an opened folder, local or a URL.
         sources: whose shards are needed.
         advice: what a user does about damaged features; the end of an error.
+        remember: whether the next run need not compute the sha256 of local files again.
 
     Yields:
         The folder itself, or its copy, which no other process removes meanwhile.
@@ -49,7 +50,7 @@ def local_features(
     """
     wanted = features.files(sources)
     if storage.is_local(features.root):
-        if damage := find_damage(Path(features.root), wanted):
+        if damage := find_damage(Path(features.root), wanted, remember=remember):
             name, problem = next(iter(damage.items()))
             raise UserError(f"{storage.join(features.root, name)}: {problem}: {advice}")
         yield features
@@ -63,7 +64,7 @@ def local_features(
         yield FeatureSet(str(folder), features.info, features.text)
 
 
-def find_damage(root: Path, wanted: Entries) -> dict[str, str]:
+def find_damage(root: Path, wanted: Entries, *, remember: bool = True) -> dict[str, str]:
     """What is wrong with files of a features folder: a problem by name."""
     receipts = _Receipts(root)
     problems: dict[str, str] = {}
@@ -84,7 +85,8 @@ def find_damage(root: Path, wanted: Entries) -> dict[str, str]:
             else:
                 problems[name] = f"its sha256 is not that of {INFO}: damaged"
             done(entry["bytes"])
-    receipts.save()
+    if remember:
+        receipts.save()
     return problems
 
 

@@ -79,10 +79,9 @@ def run(name: str, features_folder: str | None, *, strategy: str) -> None:
     """
     cluster = make_cluster(strategy)
     with cluster.guarded(), ExitStack() as reading:
-        task = agree(
-            cluster,
-            lambda: reading.enter_context(with_local_features(prepare(name, features_folder))),
-        )
+        task = agree(cluster, lambda: prepare(name, features_folder))
+        local = with_local_features(task, remember=cluster.is_chief)
+        task = together(cluster, lambda: reading.enter_context(local))
         if cluster.is_chief:
             identity = work_identity(task.params, task.features)
             with work_folder(f"train-{task.name}", *identity, keep=True) as work:
@@ -106,8 +105,13 @@ def prepare(name: str, features_folder: str | None) -> Task:
 
 
 @contextmanager
-def with_local_features(task: Task) -> Iterator[Task]:
+def with_local_features(task: Task, *, remember: bool) -> Iterator[Task]:
     """The task with features on this machine, whose files were checked.
+
+    Args:
+        task: what `prepare` returned.
+        remember: see local_features; of several workers only the chief does, since the others
+            write nothing where they can help it.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -119,7 +123,7 @@ def with_local_features(task: Task) -> Iterator[Task]:
         "compute the features again (dvc repro --force --single-item features), or set "
         f"{PLACE} to where they are"
     )
-    with local_features(task.features, sources, advice=advice) as features:
+    with local_features(task.features, sources, advice=advice, remember=remember) as features:
         yield replace(task, features=features)
 
 
@@ -130,25 +134,9 @@ def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
         UserError: `prepare` raised it, or a worker's task differs from the chief's.
         IncompleteError: another worker cannot start.
     """
+    task = together(cluster, prepare)
     if cluster.workers == 1:
-        return prepare()
-    problem: Exception | None = None
-    try:
-        task = prepare()
-    except (UserError, OSError) as error:
-        problem = error
-    versions = [stemforge.__version__, tf.__version__, keras.__version__]
-    table = cluster.gather([problem is None, _fingerprint(versions)])
-    if problem is not None:
-        raise problem
-    for worker, (ready, version) in enumerate(table):
-        if not ready:
-            raise IncompleteError(f"worker {worker} cannot start: see its output for the reason")
-        if version != table[0, 1]:
-            raise UserError(
-                f"worker {worker}: its version of stemforge, tensorflow or keras differs from the "
-                "chief's: install the same versions on all workers"
-            )
+        return task
     parts = {
         "--stem": task.name,
         "features": task.features.sha256,
@@ -163,6 +151,35 @@ def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
             raise UserError(
                 f"worker {worker} differs from the chief in {', '.join(differing)}: use the same "
                 "params.yaml, features and arguments on all workers"
+            )
+    return task
+
+
+def together(cluster: Cluster, work: Callable[[], Task]) -> Task:
+    """Does some work on all workers.
+
+    Raises:
+        UserError, OSError: `work` raised it, or a worker has other versions than the chief.
+        IncompleteError: another worker's `work` failed.
+    """
+    if cluster.workers == 1:
+        return work()
+    problem: Exception | None = None
+    try:
+        task = work()
+    except (UserError, OSError) as error:
+        problem = error
+    versions = [stemforge.__version__, tf.__version__, keras.__version__]
+    table = cluster.gather([problem is None, _fingerprint(versions)])
+    if problem is not None:
+        raise problem
+    for worker, (ready, version) in enumerate(table):
+        if not ready:
+            raise IncompleteError(f"worker {worker} cannot start: see its output for the reason")
+        if version != table[0, 1]:
+            raise UserError(
+                f"worker {worker}: its version of stemforge, tensorflow or keras differs from the "
+                "chief's: install the same versions on all workers"
             )
     return task
 
