@@ -203,8 +203,8 @@ def remove_leftovers(pins: list[Pin]) -> None:
         run("pip", "uninstall", "--quiet", "--yes", *leftovers)
 
 
-def install(pins: list[Pin]) -> None:
-    """Installs the pins and this checkout, by uv where it can, else by pip.
+def install(pins: list[Pin], *, project: bool) -> None:
+    """Installs the pins, and this checkout if wanted, by uv where it can, else by pip.
 
     Raises:
         SetupError: neither uv nor pip can.
@@ -213,7 +213,8 @@ def install(pins: list[Pin]) -> None:
     for installer in filter(None, (uv, PIP)):
         try:
             installer.install(pins)
-            installer.install_project()
+            if project:
+                installer.install_project()
             return
         except SetupError as error:
             if installer is PIP:
@@ -223,8 +224,8 @@ def install(pins: list[Pin]) -> None:
             print("uv cannot install the lock; installing it with pip (minutes) ...", flush=True)
 
 
-def set_up(lock: Path) -> None:
-    """Makes this environment hold exactly this lock, and this checkout.
+def set_up(lock: Path, *, project: bool = True) -> None:
+    """Makes this environment hold exactly this lock, and this checkout unless `project` is false.
 
     Raises:
         SetupError: it cannot; the environment may then be incomplete.
@@ -239,7 +240,7 @@ def set_up(lock: Path) -> None:
     pins = wanted(read_lock(lock))
     remove_leftovers(pins)
     install_tool("setuptools")
-    install(pins)
+    install(pins, project=project)
     try:
         run("pip", "check", "--disable-pip-version-check")
     except SetupError as error:
@@ -250,9 +251,12 @@ def main() -> None:
     """Installs the lock that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m locks.install", description=__doc__)
     parser.add_argument("group", metavar="GROUP", help=f"one of {', '.join(lock_names())}")
-    group = parser.parse_args().group
+    parser.add_argument(
+        "--without-project", action="store_true", help="the lock alone, without this checkout"
+    )
+    options = parser.parse_args()
     try:
-        set_up(LOCKS / f"{group}.lock")
+        set_up(LOCKS / f"{options.group}.lock", project=not options.without_project)
     except SetupError as error:
         print(f"set-up: {error}", file=sys.stderr)
         sys.exit(2)

@@ -16,8 +16,16 @@ OPTIONS = (
     "--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate",
     "--quiet",
 )  # fmt: skip
-# dev first: the others take its versions.
-EXTRAS = {"dev": ("dev", "ffmpeg"), "repro": ("repro", "ffmpeg"), "gpu": ("gpu", "ffmpeg")}
+# dev first: the others take its versions. The last four are deploy/docker's.
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "dev": ("dev", "ffmpeg"),
+    "repro": ("repro", "ffmpeg"),
+    "gpu": ("gpu", "ffmpeg"),
+    "features": ("features", "gs", "ffmpeg"),
+    "train": ("train", "gs"),
+    "train-gpu": ("train", "gs"),
+    "separate": (),
+}
 
 
 def upgrades(packages: list[str]) -> list[str]:
@@ -27,12 +35,31 @@ def upgrades(packages: list[str]) -> list[str]:
     return [flag for name in packages for flag in ("--upgrade-package", name)]
 
 
-def tensorflow_pin() -> str:
-    """The GPU build in the version of the CPU build, which dev.lock holds."""
+def tensorflow_version() -> str:
+    """The version of the CPU build, which dev.lock holds; the GPU build has the same."""
     (version,) = {
         pin.version for pin in read_lock(LOCKS / "dev.lock") if pin.name == "tensorflow-cpu"
     }
-    return f"tensorflow=={version}\n"
+    return version
+
+
+def build_flags(name: str, folder: Path) -> list[str]:
+    """The flags of uv that choose TensorFlow's build.
+
+    Args:
+        name: the lock.
+        folder: where files of requirements for uv may be written.
+    """
+    if name not in ("gpu", "train-gpu"):
+        return []
+    pin, instead = folder / "pin.txt", folder / "instead.txt"
+    pin.write_text(f"tensorflow=={tensorflow_version()}\n", encoding="utf-8")
+    if name == "gpu":
+        return ["-c", str(pin)]
+    # Extra `train` names the CPU build, whose files the GPU build would share.
+    pin.write_text(f"tensorflow[and-cuda]=={tensorflow_version()}\n", encoding="utf-8")
+    instead.write_text("tensorflow-cpu ; python_version < '0'\n", encoding="utf-8")
+    return [str(pin), "--override", str(instead), "-c", str(LOCKS / "gpu.lock")]
 
 
 def compile_lock(name: str, *arguments: str) -> None:
@@ -58,12 +85,9 @@ def renew(packages: list[str]) -> None:
         )
     project, same = str(LOCKS.parent / "pyproject.toml"), ("-c", str(LOCKS / "dev.lock"))
     with tempfile.TemporaryDirectory() as folder:
-        build = Path(folder) / "build.txt"
         for name, extras in EXTRAS.items():
             chosen = [flag for extra in extras for flag in ("--extra", extra)]
-            if name == "gpu":
-                build.write_text(tensorflow_pin(), encoding="utf-8")
-                chosen += ["-c", str(build)]
+            chosen += build_flags(name, Path(folder))
             constraints = () if name == "dev" else same
             compile_lock(name, *upgrades(packages), *chosen, *constraints, project)
     compile_lock("setup", *upgrades(packages), "--group", f"{project}:setup", *same)

