@@ -59,8 +59,20 @@ class Cluster:
 
     @property
     def share(self) -> Share:
-        """This worker's share of each batch."""
+        """This worker's share of the validation."""
         return Share(self.worker, self.workers)
+
+    @property
+    def places(self) -> list[tuple[Share, str | None]]:
+        """Each of this worker's replicas: its share of each batch, and its device.
+
+        The device is None where there is one replica in all, on TensorFlow's default device.
+        """
+        if self.replicas == 1:
+            return [(self.share, None)]
+        devices = self.strategy.extended.worker_devices
+        first = self.worker * len(devices)
+        return [(Share(first + n, self.replicas), device) for n, device in enumerate(devices)]
 
     def check_batch(self, size: int) -> None:
         """Checks that all replicas can get the same number of windows.
@@ -74,21 +86,18 @@ class Cluster:
                 f"use a multiple of {self.replicas}"
             )
 
-    def spread(self, batch: Batch) -> Batch:
-        """Distributes this worker's share of a batch to its replicas."""
+    def spread(self, parts: Sequence[Batch]) -> Batch:
+        """Joins what this worker's replicas get, in the order of `places`, for strategy.run."""
         if self.replicas == 1:
-            return batch
-        local = self.replicas // self.workers
-        size = batch.windows // local
+            (whole,) = parts
+            return whole
 
-        def part(whole: Any) -> Any:
-            def of(context: tf.distribute.experimental.ValueContext) -> Any:
-                number = context.replica_id_in_sync_group % local
-                return whole[number * size : (number + 1) * size]
+        def join(*values: Any) -> Any:
+            return self.strategy.experimental_distribute_values_from_function(
+                lambda context: values[context.replica_id_in_sync_group % len(values)]
+            )
 
-            return self.strategy.experimental_distribute_values_from_function(of)
-
-        spread: Batch = tf.nest.map_structure(part, batch)
+        spread: Batch = tf.nest.map_structure(join, *parts)
         return spread
 
     def sum(self, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
