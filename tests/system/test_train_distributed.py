@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import ROOT
 from tests.factories import set_params, untrained
-from tests.processes import LIMIT_S, environment, stemforge
-from tests.system.test_commands_train_cluster import tf_configs, train_cluster
+from tests.processes import environment, stemforge
+from tests.system.test_commands_train_cluster import LONG_S, tf_configs, train_cluster
 
 pytestmark = pytest.mark.system
 # Steps on the same batches, without and with clipping; argv: folder, strategy.
@@ -78,7 +78,7 @@ def start(folder: Path, strategy: str, **variables: str) -> "subprocess.Popen[st
 def finish(*processes: "subprocess.Popen[str]") -> None:
     try:
         for process in processes:
-            _, printed = process.communicate(timeout=LIMIT_S)
+            _, printed = process.communicate(timeout=LONG_S)
             assert process.returncode == 0, printed
     finally:
         for process in processes:
