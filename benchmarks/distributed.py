@@ -25,10 +25,13 @@ from pathlib import Path
 
 from benchmarks import common
 from benchmarks.full_size import add_net, full_size, net_of, step_operations, training_config
+from stemforge import tensorflow
 from stemforge.errors import Interrupted
 from stemforge.features.shards.reading import FeatureSet
+from stemforge.pipelines.running.launch import LOGICAL_CPUS
 from stemforge.pipelines.running.strategies import make_cluster
 from stemforge.pipelines.running.supervisor import THREADS, free_ports
+from stemforge.train.config import TF_CONFIG
 from stemforge.train.dataset import Dataset
 from stemforge.train.trainer import Report, Trainer
 
@@ -113,12 +116,12 @@ def run(case: Case, options: Sequence[object]) -> dict[str, float]:
     processes = []
     for index in range(case.processes):
         environment = common.environment() | {
-            "STEMFORGE_LOGICAL_CPUS": str(case.devices),
+            LOGICAL_CPUS: str(case.devices),
             THREADS: str(max(1, (os.cpu_count() or 1) // case.processes)),
         }
         if case.strategy == "multi_worker":
             task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            environment["TF_CONFIG"] = json.dumps(task)
+            environment[TF_CONFIG] = json.dumps(task)
         processes.append(
             subprocess.Popen(
                 [*command, "--worker", case.strategy],
@@ -137,6 +140,8 @@ def run(case: Case, options: Sequence[object]) -> dict[str, float]:
 
 def work(strategy: str, arguments: argparse.Namespace) -> None:
     """A worker's part of a turn; the chief prints what it took."""
+    devices = int(os.environ[LOGICAL_CPUS])
+    tensorflow.start(logical_cpus=devices, find_devices=TF_CONFIG not in os.environ)
     cluster = make_cluster(strategy)
     features = FeatureSet.open(str(arguments.corpus))
     net, config = net_of(arguments), training_config()

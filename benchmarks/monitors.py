@@ -53,7 +53,7 @@ def compare(net: UNet, features: FeatureSet, scratch: Path, runs: int) -> None:
     )
     trainer = Trainer(net, config, stems=("vocals",), work=scratch)
     batch = next(dataset.training(sampling="songs", seed=1, start_step=0, steps=1))
-    step_s = median(lambda: trainer.step.train(batch), runs)
+    step_s = median(lambda: float(trainer.step.train(batch)[0]), runs)  # waits for the device
     print(f"\nstep of one stem: {step_s:.2f} s\n")
     rows = []
     for name, values in SWITCHES.items():
@@ -70,7 +70,7 @@ def compare(net: UNet, features: FeatureSet, scratch: Path, runs: int) -> None:
 def report(monitor: RunMonitor, trainer: Trainer, valid_loss: float | None) -> None:
     trainer.state.step += 1
     row = {"step": trainer.state.step, "loss": 1.0, "valid_loss": valid_loss, "learning_rate": 1e-4}
-    monitor.report(Report(trainer.state, 1.0, 1.0, 1e-4, 0.0, row))
+    monitor.report(Report(trainer.state, trainer.state.step, 1.0, 1.0, 1e-4, 0.0, row))
 
 
 def median(work: Callable[[], object], runs: int) -> float:

@@ -45,7 +45,7 @@ def test_a_nets_own_loss_counts_in_training_alone(features: FeatureSet, tmp_path
     first = tf.nn.relu(tf.nn.conv2d(batch.mixture, kernel, 1, "SAME") + bias)
     penalty = 0.25 * float(np.mean(np.square(first)))
     assert own.step.validation_loss(batch) == plain.step.validation_loss(batch)
-    losses = [trainer.step.train(batch)[0] for trainer in (plain, own)]
+    losses = [float(trainer.step.train(batch)[0]) for trainer in (plain, own)]
     assert penalty > 0.1
     assert losses[1] - losses[0] == pytest.approx(penalty, rel=1e-4)
 

@@ -82,7 +82,7 @@ def test_three_steps_are_spleeters(
                 found = rules.summary(name, np.asarray(gradient))
                 np.testing.assert_allclose(found, golden[key], atol=1e-5, rtol=1e-5)
         for step in range(rules.STEPS):
-            total[step] += trainer.step.train(batch(step, stems))[0]
+            total[step] += float(trainer.step.train(batch(step, stems))[0])
         for number, variable in enumerate(trainer.model.trainable_variables):
             name = rules.official(variable.path, stems)
             found = rules.summary(name, np.asarray(variable))

@@ -3,6 +3,7 @@ import re
 import resource
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import pytest
 from stemforge.errors import Interrupted, UserError
 from stemforge.features.shards.reading import FeatureSet, SplitReader
 from stemforge.train.batch import Batch
-from stemforge.train.config import Optimization, TrainConfig
+from stemforge.train.config import Optimization, Precision, TrainConfig
 from stemforge.train.dataset import WHOLE, Dataset, Place, Share
 from stemforge.train.losses import l1
 from stemforge.train.model import set_weights, weights_of
-from stemforge.train.nets.unet import UNet
+from stemforge.train.nets.unet import Norm, UNet
 from stemforge.train.trainer import Report, Trainer, history_csv
 
 NET = UNet(16, 64, 4, 3, "batch", 0.2, "elu", "elu", "sigmoid")
@@ -129,7 +130,7 @@ def test_float16_steps_as_float32_does_and_skips_what_overflows(
     )
     set_weights(rough.model, start := weights_of(exact.model))
     (batch,) = dataset(features).training(sampling="windows", seed=1, start_step=0, steps=1)
-    found = [trainer.step.train(batch) for trainer in (exact, rough)]
+    found = [np.asarray(trainer.step.train(batch)) for trainer in (exact, rough)]
     np.testing.assert_allclose(found[1], found[0], rtol=0.02)
     assert found[0][1] > 0.5  # so that it clips
     moved = {name: values - start[name] for name, values in weights_of(exact.model).items()}
@@ -139,7 +140,9 @@ def test_float16_steps_as_float32_does_and_skips_what_overflows(
         np.testing.assert_allclose(after[name] - start[name], values, atol=close, err_msg=name)
 
     rough.step.optimizer.dynamic_scale.assign(2.0**60)  # float16 ends at 2**16
-    rough.step.train(batch)
+    _, norm, going = np.asarray(rough.step.train(batch))
+    assert not np.isfinite(norm)
+    assert going == 1
     assert float(rough.step.optimizer.dynamic_scale) == 2.0**59
     trained = {variable.path for variable in rough.model.trainable_variables}
     for name, values in weights_of(rough.model).items():
@@ -166,9 +169,9 @@ def test_a_late_start_opens_nothing_of_earlier_steps(features: FeatureSet) -> No
         for step in range(100_000, 100_006)
     }
 
-    def watched(reader: SplitReader, source: str, found: list[Place]) -> Any:
+    def watched(reader: SplitReader, source: str, found: list[Place], device: None) -> Any:
         opened.append(step_of[tuple((r.track, r.first_frame, s) for r, s in found)])
-        return read(reader, source, found)
+        return read(reader, source, found, device)
 
     data._read = watched  # type: ignore[assignment, method-assign]
     batches = data.training(sampling="windows", seed=1, start_step=100_000, steps=100_006)
@@ -197,7 +200,7 @@ def test_one_batch_can_be_overfitted(features: FeatureSet, tmp_path: Path) -> No
     batch = next(dataset(features).training(sampling="windows", seed=1, start_step=0, steps=1))
     net = dataclasses.replace(NET, width=8, dropout=0.0)
     trainer = make(tmp_path, optimization(learning_rate=3e-3), net)
-    losses = [trainer.step.train(batch)[0] for _ in range(300)]
+    losses = [float(trainer.step.train(batch)[0]) for _ in range(300)]
     # Far below the best that a net which ignores its input could do: one mask value everywhere.
     mixture, target = sources(batch)
     shares = np.linspace(0, 1, 101, dtype=np.float32)
@@ -271,6 +274,75 @@ def test_a_loss_that_is_not_finite_names_its_windows(features: FeatureSet, tmp_p
     for path in (tmp_path / "work").rglob("variables.npz"):
         with np.load(path) as values:
             assert all(np.isfinite(values[name]).all() for name in values.files)
+
+
+class Poisoned(Dataset):
+    """One training step's mixture is multiplied."""
+
+    step, factor = 9, 0.0
+
+    def training(self, **how: Any) -> Iterator[Batch]:
+        for number, batch in enumerate(super().training(**how)):
+            yield multiplied(batch, self.factor) if number == self.step else batch
+
+
+def multiplied(batch: Batch, factor: float) -> Batch:
+    return Batch(batch.mixture * factor, batch.stems)
+
+
+@pytest.mark.parametrize(
+    ("factor", "norm", "problem"),
+    # 1e25: the loss is within float32's range, the squares of its gradients are not.
+    [(np.inf, "batch", "loss is nan"), (1e25, "affine", "gradients' norm is inf")],
+)
+def test_what_is_not_finite_is_found_when_losses_are_collected(
+    features: FeatureSet, tmp_path: Path, factor: float, norm: Norm, problem: str
+) -> None:
+    data = Poisoned(features, stems=VOCALS, window_frames=16, batch_size=2)
+    data.factor = factor
+    trainer = make(tmp_path, net=dataclasses.replace(NET, norm=norm))
+    reports: list[tuple[int, int]] = []
+    with pytest.raises(UserError) as caught:
+        trainer.fit(data, report=lambda report: reports.append((report.state.step, report.done)))
+    # Collected after the first step, at rows of history, validations and checkpoints.
+    collected = (1, 1, 3, 4, 4, 6, 6, 8, 9, 9, 9)
+    assert reports == list(enumerate(collected, 1))
+    windows = ", ".join(
+        f"{run.track!r} from {start * 1024 / 44100:.1f} s" for run, start in places(data, 9)
+    )
+    assert str(caught.value) == (
+        f"train@vocals: {problem} after step 9, whose windows are {windows}: lower "
+        "train.learning_rate or set train.clip_norm; the checkpoint of step 8 is kept"
+    )
+    assert [row["step"] for row in trainer.state.history] == [3, 6, 8, 9]
+    (checkpoint,) = tmp_path.glob("checkpoint-*")
+    with np.load(checkpoint / "variables.npz") as values:
+        assert all(np.isfinite(values[name]).all() for name in values.files)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_weights_stay_after_a_step_that_is_not_finite(
+    features: FeatureSet, tmp_path: Path, precision: Precision
+) -> None:
+    config = dataclasses.replace(
+        optimization(optimizer="sgd", learning_rate=0.1, ema_momentum=0.5), precision=precision
+    )
+    trainer = make(tmp_path, config)
+    (batch,) = dataset(features).training(sampling="windows", seed=1, start_step=0, steps=1)
+
+    def trained() -> list[np.ndarray]:  # norms' statistics are of their batches
+        return [np.asarray(v).copy() for v in trainer.model.trainable_variables]
+
+    start = trained()
+    assert trainer.step.train(batch)[2] == 1
+    before = trained()
+    assert any(np.any(one != other) for one, other in zip(before, start, strict=True))
+    for factor in (np.nan, 1.0):
+        assert trainer.step.train(multiplied(batch, factor))[2] == 0
+        for one, other in zip(trained(), before, strict=True):
+            np.testing.assert_array_equal(one, other)
+    with trainer.step.evaluating():
+        assert all(np.isfinite(values).all() for values in trained())
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(features: FeatureSet, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ A worker is a process, a replica one of its devices. Worker 0 is the chief: it a
 writes checkpoints, and sends the start values to the others.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,8 @@ LOST = (
     tf.errors.DeadlineExceededError,
 )
 
+HOSTS = 2**30  # key of the group of all workers' CPUs; TensorFlow counts its own groups from 1
+
 
 class Cluster:
     """All replicas of a strategy, seen from one of its workers.
@@ -42,15 +45,16 @@ class Cluster:
         self.strategy = strategy or tf.distribute.get_strategy()
         self.replicas: int = self.strategy.num_replicas_in_sync
         self.workers, self.worker = 1, 0
+        self._host: str | None = None
         if isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = self.strategy.cluster_resolver
             spec = resolver.cluster_spec().as_dict()
             self.workers = sum(map(len, spec.values()))
             chiefs = len(spec.get("chief", ())) if resolver.task_type == "worker" else 0
             self.worker = chiefs + resolver.task_id
-        self._reduce = tf.function(
-            lambda spread: [self.strategy.reduce("sum", value, axis=None) for value in spread]
-        )
+            self._host = f"/job:{resolver.task_type}/task:{resolver.task_id}/device:CPU:0"
+        self._keys = itertools.count()
+        self._add_up = tf.function(lambda values: [self._all_reduce(value) for value in values])
 
     @property
     def is_chief(self) -> bool:
@@ -59,8 +63,20 @@ class Cluster:
 
     @property
     def share(self) -> Share:
-        """This worker's share of each batch."""
+        """This worker's share of the validation."""
         return Share(self.worker, self.workers)
+
+    @property
+    def places(self) -> list[tuple[Share, str | None]]:
+        """Each of this worker's replicas: its share of each batch, and its device.
+
+        The device is None where there is one replica in all, on TensorFlow's default device.
+        """
+        if self.replicas == 1:
+            return [(self.share, None)]
+        devices = self.strategy.extended.worker_devices
+        first = self.worker * len(devices)
+        return [(Share(first + n, self.replicas), device) for n, device in enumerate(devices)]
 
     def check_batch(self, size: int) -> None:
         """Checks that all replicas can get the same number of windows.
@@ -74,43 +90,46 @@ class Cluster:
                 f"use a multiple of {self.replicas}"
             )
 
-    def spread(self, batch: Batch) -> Batch:
-        """Distributes this worker's share of a batch to its replicas."""
+    def spread(self, parts: Sequence[Batch]) -> Batch:
+        """Joins what this worker's replicas get, in the order of `places`, for strategy.run."""
         if self.replicas == 1:
-            return batch
-        local = self.replicas // self.workers
-        size = batch.windows // local
+            (whole,) = parts
+            return whole
 
-        def part(whole: Any) -> Any:
-            def of(context: tf.distribute.experimental.ValueContext) -> Any:
-                number = context.replica_id_in_sync_group % local
-                return whole[number * size : (number + 1) * size]
+        def join(*values: Any) -> Any:
+            return self.strategy.experimental_distribute_values_from_function(
+                lambda context: values[context.replica_id_in_sync_group % len(values)]
+            )
 
-            return self.strategy.experimental_distribute_values_from_function(of)
-
-        spread: Batch = tf.nest.map_structure(part, batch)
+        spread: Batch = tf.nest.map_structure(join, *parts)
         return spread
 
     def sum(self, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Sums of arrays over workers. Every worker must call it.
+
+        The workers' CPUs add them up: no worker waits for the steps that its GPUs compute.
 
         Args:
             values: arrays of numbers, of the same shapes and types on all workers.
         """
         if self.workers == 1:
             return list(values)
-        local = self.replicas // self.workers
-        spread = [
-            self.strategy.experimental_distribute_values_from_function(
-                lambda context, value=value: (
-                    tf.constant(value)
-                    if context.replica_id_in_sync_group % local == 0
-                    else tf.zeros_like(value)
-                )
-            )
-            for value in values
-        ]
-        return [np.asarray(total) for total in self._reduce(spread)]
+        with tf.device(self._host):
+            totals = self._add_up([tf.constant(value) for value in values])
+        return [np.asarray(total) for total in totals]
+
+    def _all_reduce(self, value: Any) -> Any:
+        """Sum over the workers' CPUs; strategy.reduce would run on the replicas' devices."""
+        return tf.raw_ops.CollectiveReduceV2(
+            input=value,
+            group_size=self.workers,
+            group_key=HOSTS,
+            instance_key=next(self._keys),  # all workers trace the same graphs in the same order
+            ordering_token=[],
+            merge_op="Add",
+            final_op="Id",
+            communication_hint="RING",  # NCCL is for GPUs
+        )
 
     def gather(self, values: Sequence[int]) -> NDArray[np.int64]:
         """All workers' integers, [workers, values]. Every worker must call it."""

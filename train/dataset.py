@@ -1,8 +1,9 @@
 """Batches of mixture and stem magnitudes for training and validation.
 
-Threads read the stored windows by offset, decode them in a compiled graph, and keep batches
-ready. tf.data is not used: with op determinism on, it has no parallel maps and no prefetching,
-so each step would wait for its batch.
+Threads read the stored windows by offset, decode them in a compiled graph on the device that
+trains on them, and keep batches ready: a step neither waits for the decoding nor contains it.
+tf.data is not used: with op determinism on, it has no parallel maps and no prefetching, so each
+step would wait for its batch.
 """
 
 import os
@@ -78,6 +79,7 @@ class Dataset:
         start_step: int,
         steps: int,
         share: Share = WHOLE,
+        device: str | None = None,
         phases: bool = False,
     ) -> Iterator[Batch]:
         """A share of the batches of steps `start_step` to `steps`, in order, read ahead.
@@ -90,6 +92,7 @@ class Dataset:
             start_step: the first step.
             steps: the step after the last one.
             share: which part of each batch.
+            device: that decodes it, by TensorFlow's name; None: TensorFlow's default.
             phases: the batches hold the mixture's phases.
 
         Raises:
@@ -102,6 +105,7 @@ class Dataset:
             reader,
             lambda step: share.of(_places(reader, sampler, step, self.batch_size)),
             range(start_step, steps),
+            device=device,
             phases=phases,
         )
 
@@ -154,6 +158,7 @@ class Dataset:
             reader,
             lambda number: chosen[number * size : (number + 1) * size],
             range(-(-len(chosen) // size)),
+            device=None,
             phases=phases,
         )
 
@@ -174,11 +179,17 @@ class Dataset:
             seed=seed,
         )
 
-    def _read(self, reader: SplitReader, source: str, places: Sequence[Place]) -> Any:
+    def _read(
+        self, reader: SplitReader, source: str, places: Sequence[Place], device: str | None
+    ) -> Any:
+        """Reads in this thread, then decodes on the device: stored bytes are what it gets."""
         if source == PHASE:
-            return tf.constant(reader.read_phases(places, self.window_frames))
+            phases = reader.read_phases(places, self.window_frames)
+            with tf.device(device):
+                return tf.constant(phases)
         found = reader.read_stored(source, places, self.window_frames)
-        return _decode(found.values, found.scales, found.segments)
+        with tf.device(device):
+            return _decode(found.values, found.scales, found.segments)
 
     def _batches(
         self,
@@ -186,6 +197,7 @@ class Dataset:
         places_of: Callable[[int], Sequence[Place]],
         numbers: range,
         *,
+        device: str | None,
         phases: bool,
     ) -> Iterator[Batch]:
         """Reads and decodes batches by number, in order, some of them ahead."""
@@ -201,7 +213,9 @@ class Dataset:
         try:
             for number in numbers:
                 places = places_of(number)
-                ahead.append({s: pool.submit(self._read, reader, s, places) for s in sources})
+                ahead.append(
+                    {s: pool.submit(self._read, reader, s, places, device) for s in sources}
+                )
                 if len(ahead) > BATCHES_AHEAD:
                     yield take()
             while ahead:

@@ -68,10 +68,13 @@ class LossScale:
     Args:
         optimizer: of float32 weights.
         precision: of the net.
+
+    Attributes:
+        skips_overflow: whether gradients that are not finite are no error.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, precision: Precision) -> None:
-        self._scales = precision == "mixed_float16"
+        self._scales = self.skips_overflow = precision == "mixed_float16"
         self.optimizer = (
             keras.optimizers.LossScaleOptimizer(optimizer) if self._scales else optimizer
         )

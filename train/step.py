@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -58,6 +59,8 @@ class Step:
             self.optimizer.build(self.model.trainable_variables)
             momentum = config.optimization.ema_momentum
             self._average = MovingAverage(self.model.weights, momentum) if momentum else None
+            # 1 until a step is not finite, then 0: the factor of all gradients.
+            self._going = keras.Variable(1.0, trainable=False, dtype="float32", name="going")
         self._valid_loss = tf.function(self._loss, reduce_retracing=True)
 
     def start(self) -> None:
@@ -69,14 +72,20 @@ class Step:
         """Sets the learning rate of the next steps."""
         self.optimizer.learning_rate.assign(rate)
 
-    def train(self, batch: Batch) -> tuple[float, float]:
-        """One step on this worker's share of a batch.
+    def train(self, *parts: Batch) -> Any:
+        """Starts one step; it does not wait for a device that computes by itself, as GPUs do.
+
+        A step whose loss or gradients are not finite stops the training inside the graph: from
+        it on, all gradients are 0. (Gradients of float16 nets may overflow: LossScale.)
+
+        Args:
+            parts: this worker's share of the batch, a part for each of its replicas.
 
         Returns:
-            Loss of the whole batch, and the global norm of its gradients before clipping.
+            float32 tensor [3], on the device: loss of the whole batch, global norm of its
+            gradients before clipping, and 1, or 0 where this or an earlier step is not finite.
         """
-        loss, norm = self._train(self._cluster.spread(batch))
-        return float(loss), float(norm)
+        return self._train(self._cluster.spread(parts))
 
     def validation_loss(self, batch: Batch) -> float:
         """The loss of a batch, on the first device of this worker."""
@@ -123,16 +132,17 @@ class Step:
     def _train(self) -> Any:
         strategy = self._cluster.strategy
 
-        def step(batch: Batch) -> tuple[Any, Any]:
+        def step(batch: Batch) -> Any:
             results = strategy.run(self._replica, args=(batch,))
+            result = strategy.experimental_local_results(results)[0]  # the same on all replicas
+            self._going.assign(result[2])
             if self._average:
                 self._average.update()
-            # The same on all replicas.
-            return tuple(strategy.experimental_local_results(result)[0] for result in results)
+            return result
 
         return tf.function(step)
 
-    def _replica(self, batch: Batch) -> tuple[Any, Any]:
+    def _replica(self, batch: Batch) -> Any:
         """One replica's part of a step: it has its own windows, and the whole batch's gradients."""
         replicas, variables = self._cluster.replicas, self.model.trainable_variables
         with tf.GradientTape() as tape:
@@ -145,8 +155,12 @@ class Step:
         norm = tf.linalg.global_norm(gradients)
         if clip := self._config.optimization.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, clip, use_norm=norm)
+        finite = tf.math.is_finite(loss if self._scale.skips_overflow else loss + norm)
+        going = tf.convert_to_tensor(self._going) * tf.cast(finite, tf.float32)
+        # No condition: the host would have to wait for its outcome.
+        gradients = [tf.math.multiply_no_nan(gradient, going) for gradient in gradients]
         self._scale.apply(gradients, variables)
-        return loss, norm
+        return tf.stack([loss, norm, going])
 
     def _loss(self, batch: Batch, training: bool = False) -> Any:
         estimates = self.model(batch.mixture, training=training)

@@ -31,18 +31,21 @@ COLUMNS = ("step", "loss", "valid_loss", "learning_rate")
 
 @dataclass(frozen=True)
 class Report:
-    """What is known after a step.
+    """What is known when a step has been started.
 
     Attributes:
         state: after the step.
-        loss: of its batch.
-        gradient_norm: global norm of its gradients, before clipping.
+        done: steps that the device is known to have done; the first one of this process, then
+            at least each that ends a row of history.
+        loss: of the batch of the last step that is done.
+        gradient_norm: global norm of that step's gradients, before clipping.
         learning_rate: of the step.
         waiting: share of the time since this process' first step that was spent waiting for input.
         row: the row of history that the step added, if any.
     """
 
     state: State
+    done: int
     loss: float
     gradient_norm: float
     learning_rate: float
@@ -89,6 +92,8 @@ class Trainer:
         self._config = config
         self._checkpoints = None if work is None else Checkpoints(work)
         self.state = State()
+        self._running: list[Any] = []  # results of steps, as Step.train returns them
+        self._loss = self._norm = float("nan")
         self.step = Step(net, config, stems=stems, weights=weights, cluster=self._cluster)
         with self._cluster.strategy.scope():
             self._restore()
@@ -114,28 +119,21 @@ class Trainer:
 
         Args:
             dataset: of the same stems and window; its train and valid splits are read.
-            report: called after each step.
+            report: called after each step, which a device may still be computing.
             should_stop: called after each step; a signal's number, at any worker, ends the run
                 with a checkpoint; 0 continues it.
 
         Raises:
-            UserError: a loss or weight is not finite, no song is as long as a window, a
+            UserError: a loss, gradient or weight is not finite, no song is as long as a window, a
                 record is damaged, or a checkpoint cannot be written.
             Interrupted: `should_stop` returned a signal's number.
         """
         config, cluster = self._config, self._cluster
-        batches = dataset.training(
-            sampling=config.sampling,
-            seed=config.seed,
-            start_step=self.state.step,
-            steps=config.steps,
-            share=cluster.share,
-            phases=self.step.loss.needs_phases,
-        )
+        batches = self._batches(dataset)
         pace = _Pace()
         while not self.finished:
             with pace.waiting():
-                batch = next(batches)
+                parts = next(batches)
             rate = learning_rate(
                 config.optimization,
                 self.state.step,
@@ -143,12 +141,14 @@ class Trainer:
                 plateaus=self.state.validations.plateaus,
             )
             self.step.set_learning_rate(rate)
-            loss, norm = self.step.train(batch)
-            if not np.isfinite(loss):
-                raise self._not_finite(f"loss is {loss}", dataset, step=self.state.step)
-            row = self._after_step(loss, rate, dataset)
+            self._running.append(self.step.train(*parts))
+            self.state.step += 1
+            row = self._after_step(rate, dataset)
+            if pace.is_new:
+                self.collect(dataset)
             pace.step_done()
-            report(Report(self.state, loss, norm, rate, pace.share, row))
+            done = self.state.step - len(self._running)
+            report(Report(self.state, done, self._loss, self._norm, rate, pace.share, row))
             if signal := int(cluster.gather([should_stop()]).max()):
                 self._save(dataset)
                 cluster.wait()
@@ -162,13 +162,51 @@ class Trainer:
             set_weights(self.model, self._checkpoints.best_weights(step))
         cluster.wait()
 
-    def _after_step(self, loss: float, rate: float, dataset: Dataset) -> Row | None:
+    def collect(self, dataset: Dataset) -> None:
+        """Waits until the device has done all steps, and takes their losses from it.
+
+        Whoever writes weights calls it first: weights are finite if all steps were.
+
+        Args:
+            dataset: of the steps.
+
+        Raises:
+            UserError: a loss or gradient is not finite.
+        """
+        if not self._running:
+            return
+        results = np.asarray(tf.stack(self._running)).tolist()
+        self._running.clear()
+        for step, (loss, norm, going) in enumerate(results, self.state.step - len(results)):
+            if not going:
+                what = f"gradients' norm is {norm}" if np.isfinite(loss) else f"loss is {loss}"
+                raise self._not_finite(what, dataset, step=step)
+            self.state.pending.append(loss)
+            self._loss, self._norm = loss, norm
+
+    def _batches(self, dataset: Dataset) -> Iterator[tuple[Batch, ...]]:
+        """Each remaining step's windows, a part for each of this worker's replicas."""
+        config = self._config
+        parts = [
+            dataset.training(
+                sampling=config.sampling,
+                seed=config.seed,
+                start_step=self.state.step,
+                steps=config.steps,
+                share=share,
+                device=device,
+                phases=self.step.loss.needs_phases,
+            )
+            for share, device in self._cluster.places
+        ]
+        return zip(*parts, strict=True)
+
+    def _after_step(self, rate: float, dataset: Dataset) -> Row | None:
         config, state = self._config, self.state
-        state.step += 1
-        state.pending.append(loss)
         row: Row | None = None
         validates = state.step == config.steps or state.step % config.validate_every_steps == 0
         if validates or state.step % config.log_every_steps == 0:
+            self.collect(dataset)
             valid_loss = self._validate(dataset) if validates else None
             mean = float(np.mean(state.pending))
             row = dict(zip(COLUMNS, (state.step, mean, valid_loss, rate), strict=True))
@@ -219,6 +257,7 @@ class Trainer:
         )
 
     def _save(self, dataset: Dataset) -> None:
+        self.collect(dataset)
         values = {name: np.asarray(variable) for name, variable in self.step.variables().items()}
         for name, value in values.items():
             if not np.isfinite(value).all():
@@ -259,6 +298,11 @@ class _Pace:
         started = time.perf_counter()
         yield
         self._waited += time.perf_counter() - started
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no step was done yet."""
+        return self._started is None
 
     def step_done(self) -> None:
         """Starts the count after the first step, which starts threads and traces graphs."""

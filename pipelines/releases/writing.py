@@ -46,6 +46,8 @@ def write_release(params: Params, out: Path, *, name: str, version: str, allow_d
     if not record["git"]["clean"] and not allow_dirty:
         changed = ", ".join(record["git"]["changed"])
         raise UserError(f"uncommitted changes ({changed}): commit them, or add --allow-dirty")
+    if stale := provenance.stale_stages():
+        raise UserError(f"out of date: {', '.join(stale)}: run `dvc repro` first")
     others = provenance.other_origins([MODELS / model for model in params.models], record)
     if others and not allow_dirty:
         raise UserError(
@@ -56,8 +58,6 @@ def write_release(params: Params, out: Path, *, name: str, version: str, allow_d
     metrics = _read_json(LEADERBOARD / "metrics.json")
     parity = _read_json(EXPORTS / PARITY)
     check_complete(read_manifest(TRACKS).split("test"), params.corpus.stems, metrics, parity)
-    if stale := provenance.stale_stages():
-        raise UserError(f"out of date: {', '.join(stale)}: run `dvc repro` first")
     with work_folder("release", str(out)) as work:
         fresh = work / "release"
         shutil.rmtree(fresh, ignore_errors=True)

@@ -388,7 +388,7 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
         def report(report: Report) -> None:
             nonlocal waiting
             state, waiting = report.state, report.waiting
-            heart.step = state.step
+            heart.step = report.done
             if bar is None or monitor is None:
                 return
             rate = (state.step - first) / max(bar.format_dict["elapsed"], 1e-6)
@@ -401,6 +401,7 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
             bar.update()
             monitor.report(report)
             if every and state.step % every == 0:
+                trainer.collect(dataset)
                 monitor.export(model)
 
         previous: dict[int, Any] = {

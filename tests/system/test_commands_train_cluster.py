@@ -3,12 +3,13 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -236,11 +237,16 @@ def tf_configs(workers: int, *, chief: bool = False) -> list[str]:
     ]
 
 
-def by_hand(folders: list[Path], *, chief: bool = False) -> list[tuple[int, str]]:
+def by_hand(
+    folders: list[Path],
+    *,
+    chief: bool = False,
+    command: Sequence[str] = (*CLI, "train", "--stem", "drums"),
+) -> list[tuple[int, str]]:
     """A worker in each folder, as on machines of their own; exit codes and what they printed."""
     processes = [
         subprocess.Popen(
-            [*CLI, "train", "--stem", "drums"],
+            command,
             cwd=folder,
             env=environment(
                 TF_CONFIG=config,
@@ -274,6 +280,75 @@ def test_only_the_chief_writes(project: Path, other: Path, original: Path) -> No
     assert [code for code, _ in by_hand([project, other], chief=True)] == [0, 0]
     assert sorted(other.rglob("*")) == before
     assert_same_model(project, original)
+
+
+# A worker; number 1 gets SIGTERM after it has asked for its first batch; argv: of which split.
+SIGNALLED = """
+import json, os, signal, sys, threading
+from stemforge import tensorflow
+tensorflow.start(find_devices=False)
+from stemforge.pipelines.console import run_main
+from stemforge.pipelines.running import training
+from stemforge.train.dataset import Dataset
+
+split, delay_s = sys.argv[1], float(sys.argv[2])
+batches = getattr(Dataset, split)
+
+def signalling(self, **how):
+    for number, batch in enumerate(batches(self, **how)):
+        if number == 0:
+            threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        yield batch
+
+if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1:
+    setattr(Dataset, split, signalling)
+raise SystemExit(run_main(lambda: training.run("drums", "data/features", strategy="multi_worker")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("split", "delay_s", "step"),
+    [
+        ("training", 0.2, 1),  # while the first step is traced and compiled
+        ("validation", 0.0, 10),
+    ],
+)
+def test_sigterm_at_one_worker_leaves_a_checkpoint(
+    project: Path, other: Path, split: str, delay_s: float, step: int
+) -> None:
+    command = (sys.executable, "-c", SIGNALLED, split, str(delay_s))
+    (chief, said), (worker, _) = by_hand([project, other], command=command)
+    assert (chief, worker) == (128 + signal.SIGTERM, 128 + signal.SIGTERM)
+    assert said.splitlines()[-1] == (
+        f"train@drums: stopped at step {step} of {STEPS}; the next run resumes there"
+    )
+    (checkpoint,) = project.glob(".work/train-drums/*/checkpoint-*")
+    assert checkpoint.name == f"checkpoint-{step:09d}"
+    validated = [
+        row["step"]
+        for row in json.loads((checkpoint / "state.json").read_text())["history"]
+        if row["valid_loss"] is not None
+    ]
+    assert validated == list(range(10, step + 1, 10))
+
+
+def test_a_learning_rate_that_explodes_ends_all_workers(project: Path) -> None:
+    set_params(
+        project,
+        train__learning_rate=1e30,
+        train__log_every_steps=50,
+        train__checkpoint_every_steps=1,
+    )
+    said = train_cluster(project, code=2).splitlines()[-1]
+    problem = (
+        r"stemforge: error: worker \d: train@drums: (loss|gradients' norm) is (nan|inf) after "
+    )
+    found = re.match(problem + r"step (\d+), whose windows are 'Song", said)
+    assert found, said
+    assert said.endswith(f"the checkpoint of step {found[3]} is kept")
+    (checkpoint,) = project.glob(".work/train-drums/*/checkpoint-*")
+    with np.load(checkpoint / "variables.npz") as values:
+        assert all(np.isfinite(values[name]).all() for name in values.files)
 
 
 def test_a_worker_with_other_parameters_is_refused(project: Path, other: Path) -> None:

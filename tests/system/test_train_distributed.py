@@ -12,14 +12,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import ROOT
 from tests.factories import set_params, untrained
-from tests.processes import LIMIT_S, environment, stemforge
-from tests.system.test_commands_train_cluster import tf_configs, train_cluster
+from tests.processes import environment, stemforge
+from tests.system.test_commands_train_cluster import LONG_S, tf_configs, train_cluster
 
 pytestmark = pytest.mark.system
 # Steps on the same batches, without and with clipping; argv: folder, strategy.
 SCRIPT = """
-import dataclasses, sys
+import dataclasses, os, sys
 from pathlib import Path
+from stemforge import tensorflow
+cpus = int(os.environ.get("STEMFORGE_LOGICAL_CPUS", 1))
+tensorflow.start(logical_cpus=cpus, find_devices="TF_CONFIG" not in os.environ)
 from stemforge.pipelines.running.strategies import make_cluster
 import numpy as np
 from tests.test_train_trainer import ADAM, CONFIG, NET
@@ -31,9 +34,10 @@ folder, cluster = Path(sys.argv[1]), make_cluster(sys.argv[2])
 net = dataclasses.replace(NET, dropout=0.0)  # which draws other numbers on each replica
 random = np.random.default_rng(0)
 shape = (4, net.frames, net.bins, 2)
-def windows(scale):
-    return cluster.share.of(random.exponential(scale, shape).astype(np.float32))
-batches = [Batch(windows(5.0), {"v": windows(2.0)}) for _ in range(5)]
+def parts():
+    mixture, vocals = (random.exponential(s, shape).astype(np.float32) for s in (5.0, 2.0))
+    return [Batch(share.of(mixture), {"v": share.of(vocals)}) for share, _ in cluster.places]
+batches = [parts() for _ in range(5)]
 
 def make(**optimization):
     optimization = dataclasses.replace(ADAM, ema_momentum=0.9, **optimization)
@@ -45,14 +49,15 @@ def make(**optimization):
 
 descent = make(optimizer="sgd", learning_rate=1.0)  # moves by minus the gradient
 values = {f"gradient {k}": v for k, v in weights_of(descent.model).items()}
-descent.step.train(batches[0])
+descent.step.train(*batches[0])
 values = {k: v - weights_of(descent.model)[k.split()[1]] for k, v in values.items()}
 for clip in (None, 0.05):
     trainer = make(clip_norm=clip)
-    values[f"steps {clip}"] = [trainer.step.train(b) for b in batches]
+    values[f"steps {clip}"] = [np.asarray(trainer.step.train(*parts)) for parts in batches]
     values |= {f"weight {clip} {k}": v for k, v in weights_of(trainer.model).items()}
     with trainer.step.evaluating():
         values |= {f"average {clip} {k}": v for k, v in weights_of(trainer.model).items()}
+values["replicas"] = cluster.replicas
 if cluster.is_chief:
     np.savez(folder / "values.npz", **values)
 cluster.wait()
@@ -73,7 +78,7 @@ def start(folder: Path, strategy: str, **variables: str) -> "subprocess.Popen[st
 def finish(*processes: "subprocess.Popen[str]") -> None:
     try:
         for process in processes:
-            _, printed = process.communicate(timeout=LIMIT_S)
+            _, printed = process.communicate(timeout=LONG_S)
             assert process.returncode == 0, printed
     finally:
         for process in processes:
@@ -87,9 +92,11 @@ def test_two_replicas_step_as_one_device_does(tmp_path: Path) -> None:
     finish(*(start(folders[2], "multi_worker", TF_CONFIG=config) for config in tf_configs(2)))
     one, *others = (np.load(folder / "values.npz") for folder in folders)
     assert one["steps None"][:, 1].min() > 0.05  # so that clipping does something
+    assert one["replicas"] == 1
     for two in others:
+        assert two["replicas"] == 2
         assert set(one.files) == set(two.files)
-        for name in one.files:
+        for name in set(one.files) - {"replicas"}:
             atol = 1e-5 if name.startswith("gradient") else 1e-4
             np.testing.assert_allclose(two[name], one[name], atol=atol, rtol=1e-5, err_msg=name)
 
