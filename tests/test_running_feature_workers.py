@@ -10,7 +10,10 @@ from stemforge.pipelines.running.feature_workers import are_here
 from stemforge.pipelines.stages import features
 from tests.factories import untrained
 
-DATAFLOW = "--runner=DataflowRunner --project=my-project --region=r --temp_location=gs://my-bucket/tmp --setup_file=s"
+DATAFLOW = (
+    "--runner=DataflowRunner --project=my-project --region=r --temp_location=gs://my-bucket/tmp "
+    "--setup_file=s"
+)
 
 
 @pytest.mark.parametrize(
