@@ -104,7 +104,8 @@ def _of_models(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 def _of_scores(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """What the README says of tracks and scores."""
     table = pd.read_parquet(folder / "leaderboard" / "leaderboard.parquet")
-    stems = record["corpus"]["stems"]
+    modelled = {stem for path in models(folder) for stem in read_card(path)["stems"]}
+    stems = [stem for stem in record["corpus"]["stems"] if stem in modelled]
     counts = {f"{split}_tracks": _count(record, split) for split in ("train", "valid", "test")}
     return counts | {
         "leaderboard": record["parameters"]["leaderboard"],

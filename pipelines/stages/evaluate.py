@@ -21,11 +21,14 @@ from stemforge.pipelines.scoring.score_files import read_scores, say_remarks, wr
 
 def main() -> None:
     """Scores every test track by every method that is not scored yet."""
-    config = read_params().evaluate
+    params = read_params()
+    config = params.evaluate
     how = Scoring(**config.model_dump(exclude={"strict"}))
-    with work_folder("evaluate", config.model_dump(), storage.file_sha256(TRACKS)) as work:
+    identity = (config.model_dump(), params.model_stems, storage.file_sha256(TRACKS))
+    with work_folder("evaluate", *identity) as work:
         out = work / "scores"
-        carry_out(plan_evaluation(str(out.resolve()), how), label="evaluate")
+        plan = plan_evaluation(str(out.resolve()), how, stems=params.model_stems)
+        carry_out(plan, label="evaluate")
         found = read_scores(str(out), [MODEL, *METHODS])
         problems = say_remarks(found, label="evaluate")
         if problems and config.strict:
@@ -36,8 +39,13 @@ def main() -> None:
         publish(out, SCORES)
 
 
-def plan_evaluation(out: str, how: Scoring) -> Plan:
+def plan_evaluation(out: str, how: Scoring, *, stems: tuple[str, ...]) -> Plan:
     """All methods on all test tracks, into a folder of scores.
+
+    Args:
+        out: the folder.
+        how: tracks are scored.
+        stems: of our estimates; the oracles have all of the corpus.
 
     Raises:
         UserError: there are no estimates.
@@ -46,7 +54,7 @@ def plan_evaluation(out: str, how: Scoring) -> Plan:
     names = [track.name for track in manifest.split("test")]
     if not names:
         raise UserError(f"{TRACKS}: no test track: put some into the corpus' test/ folder")
-    estimates = find_estimates(str(ESTIMATES.resolve()), tracks=names, stems=manifest.stems)
+    estimates = find_estimates(str(ESTIMATES.resolve()), tracks=names, stems=stems)
     audio = DecodedAudio(str(manifest.audio_root.resolve()))
     # The manifest holds checksums of the sources, and the work folder one of the manifest.
     tracks = [
