@@ -87,6 +87,16 @@ def make_features(corpus: Path, folder: Path, *, bins: int = 64) -> FeatureSet:
     return compute(manifest.tracks, audio, folder / "features", config=config)
 
 
+def copy_checkout(root: Path) -> None:
+    """Copies all that `dvc repro` needs of this tree: stages depend on their code."""
+    root.mkdir()
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
+        shutil.copy(ROOT / name, root / name)
+    own = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local")
+    for name in ("comparisons", "stemforge", "features", "train", "eval", "pipelines", ".dvc"):
+        shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=own)
+
+
 def make_project(root: Path, corpus: Path) -> Path:
     """A checkout's params.yaml for nets of a moment, and a corpus decoded by it."""
     root.mkdir()

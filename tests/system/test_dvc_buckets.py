@@ -8,8 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stemforge import storage
-from tests.conftest import ROOT
-from tests.factories import STEMS, set_params
+from tests.factories import STEMS, copy_checkout, set_params
 from tests.processes import environment, google_storage
 
 pytestmark = pytest.mark.system
@@ -29,9 +28,7 @@ def dvc(project: Path, *command: str, **variables: str) -> str:
 def project(tmp_path: Path) -> Path:
     """A repository whose corpus is in the bucket."""
     root = tmp_path / "project"
-    root.mkdir()
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
-        shutil.copy(ROOT / name, root / name)
+    copy_checkout(root)
     set_params(
         root,
         corpus__root="gs://bucket/corpus",
@@ -40,12 +37,9 @@ def project(tmp_path: Path) -> Path:
         features__block_frames=32,
         features__mixture_phase="int8",
         features__shards=4,
-        train__models=list(STEMS),
+        models=list(STEMS),
     )
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    dvc(root, "init", "-q")
-    for setting in ("core.analytics", "core.check_update"):
-        dvc(root, "config", setting, "false")
     return root
 
 

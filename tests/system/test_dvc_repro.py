@@ -22,7 +22,7 @@ from stemforge.pipelines.releases.files import sums
 from stemforge.pipelines.running.parallel import PROCESSES
 from tests import BLAS_THREADS
 from tests.conftest import ROOT
-from tests.factories import set_params
+from tests.factories import copy_checkout, set_params
 
 pytestmark = pytest.mark.system
 STEPS = 120  # many more than the half second that a killed stage lives on
@@ -48,12 +48,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def origin(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
     """A repository in DVC's git mode with all that `dvc repro` needs, beside the tiny corpus."""
     root = tmp_path_factory.mktemp("repro") / "origin"
-    root.mkdir()
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
-        shutil.copy(ROOT / name, root / name)
-    for name in ("comparisons", "stemforge", "features", "train", "eval", "pipelines", ".dvc"):
-        own = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local")
-        shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=own)
+    copy_checkout(root)
     shutil.copytree(tiny_corpus, root.parent / "corpus")
     set_params(
         root,
