@@ -21,7 +21,6 @@ from ruamel.yaml import YAML
 from stemforge.pipelines.releases.files import sums
 from stemforge.pipelines.running.parallel import PROCESSES
 from tests import BLAS_THREADS
-from tests.conftest import ROOT
 from tests.factories import copy_checkout, set_params
 
 pytestmark = pytest.mark.system
