@@ -9,6 +9,7 @@ import pytest
 from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.shards.reading import FeatureSet
+from stemforge.features.shards.workers import launching
 from stemforge.pipelines.running.feature_places import (
     PLACE,
     claim_output,
@@ -99,7 +100,8 @@ def test_only_own_features_are_replaced(
     claim_output(place, label="F", is_shared=True)
     copy(features, place)
     claim_output(place, label="F", is_shared=True)
-    assert storage.list_files(place, hidden=True) == []
+    with launching(place, decodes=False):
+        assert storage.list_files(place) == []
     copy(features, place)
     (in_tmp / "another checkout").mkdir()
     monkeypatch.chdir(in_tmp / "another checkout")
@@ -108,14 +110,16 @@ def test_only_own_features_are_replaced(
     assert f"or remove {place}/info.json" in line
     assert FeatureSet.open(place).sha256 == features.sha256
     claim_output(place, label="F", is_shared=False)  # --output, which a person has typed
-    assert storage.list_files(place) == []
+    with launching(place, decodes=False):
+        assert storage.list_files(place) == []
 
 
 def test_shards_of_a_killed_job_are_replaced_and_other_files_are_not(place: str) -> None:
     storage.write_bytes(f"{place}/train/vocals-00000-of-00002.tfrecord", b"x")
     storage.write_bytes(f"{place}/train/index-00000-of-00002.parquet", b"x")
     claim_output(place, label="F", is_shared=True)
-    assert storage.list_files(place) == []
+    with launching(place, decodes=False):
+        assert storage.list_files(place) == []
     storage.write_bytes(f"{place}/train/vocals.wav", b"x")
     assert "F: holds other files but no info.json" in refused(place, is_shared=False)
     assert storage.list_files(place) == ["train/vocals.wav"]
@@ -125,6 +129,18 @@ def test_a_place_that_cannot_be_a_folder_of_ours(in_tmp: Path) -> None:
     Path("file").touch()
     assert refused(str(in_tmp / "file")) == "F: not a folder: choose another place"
     assert "F: a disk's top folder" in refused("/proc")
+
+
+def test_a_folder_takes_features_of_one_run_at_a_time(in_tmp: Path) -> None:
+    folder = in_tmp / "disk" / "features"
+    with new_features(folder, Path("work")) as out:
+        (out / "ours").touch()
+        with (
+            pytest.raises(UserError, match="another process computes features for it"),
+            new_features(folder, Path("work")),
+        ):
+            pass
+    assert [path.name for path in folder.iterdir()] == ["ours"]
 
 
 def test_new_features_replace_the_old_ones_when_complete(in_tmp: Path) -> None:

@@ -34,8 +34,8 @@ def setup(in_tmp: Path) -> Setup:
         yaml = YAML()
         params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         for name, value in changes.items():
-            section, key = name.split("__")
-            params[section][key] = value
+            *section, key = name.split("__")
+            (params[section[0]] if section else params)[key] = value
         yaml.dump(params, Path("params.yaml"))
 
     return write
@@ -199,7 +199,7 @@ def test_of_a_remote_corpus_of_wav_files_only_the_test_split_is_copied(
             soundfile.write(folder / f"{name}.wav", waveform, RATE_HZ)
         soundfile.write(folder / "mixture.wav", stems.sum(axis=0), RATE_HZ)
     two = ["vocals", "drums"]
-    remote_and_local(setup, in_tmp / "hq", corpus__stems=two, train__models=two)
+    remote_and_local(setup, in_tmp / "hq", corpus__stems=two, models=two)
     assert contents("remote/data/features") == contents("local/data/features")
     found = contents("remote/data/decoded")
     del found["README.txt"]
