@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,7 +48,8 @@ def finished(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
     for git in (("init", "-q"), ("add", "-A"), (*someone, "commit", "-q", "-m", "start")):
         subprocess.run(["git", *git], cwd=root, check=True)
-    subprocess.run(["dvc", "init", "-q"], cwd=root, check=True)
+    quiet = os.environ | {"DVC_NO_ANALYTICS": "1"}
+    subprocess.run(["dvc", "init", "-q"], cwd=root, env=quiet, check=True)
     with in_the_table(), contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
         if not Path("data/corpus.json").exists():
             Path("data/corpus.json").write_text('{"root": "corpus", "remark": ""}')
