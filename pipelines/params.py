@@ -320,11 +320,6 @@ class Params(Section):
             )
         return self
 
-    @property
-    def model_stems(self) -> tuple[str, ...]:
-        """The stems of all models: what is separated, scored and released."""
-        return tuple(self.corpus.stems if self.models == [JOINT] else self.models)
-
     def check_models(self) -> None:
         """Refuses models that do not fit the net and the corpus' stems.
 

@@ -104,8 +104,7 @@ def _of_models(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 def _of_scores(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """What the README says of tracks and scores."""
     table = pd.read_parquet(folder / "leaderboard" / "leaderboard.parquet")
-    modelled = {stem for path in models(folder) for stem in read_card(path)["stems"]}
-    stems = [stem for stem in record["corpus"]["stems"] if stem in modelled]
+    stems = record["corpus"]["stems"]
     counts = {f"{split}_tracks": _count(record, split) for split in ("train", "valid", "test")}
     return counts | {
         "leaderboard": record["parameters"]["leaderboard"],

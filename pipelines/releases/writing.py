@@ -57,7 +57,7 @@ def write_release(params: Params, out: Path, *, name: str, version: str, allow_d
     record["code"]["accepted"] = sorted(others)
     metrics = _read_json(LEADERBOARD / "metrics.json")
     parity = _read_json(EXPORTS / PARITY)
-    check_complete(read_manifest(TRACKS).split("test"), params.model_stems, metrics, parity)
+    check_complete(read_manifest(TRACKS).split("test"), params.corpus.stems, metrics, parity)
     with work_folder("release", str(out)) as work:
         fresh = work / "release"
         shutil.rmtree(fresh, ignore_errors=True)

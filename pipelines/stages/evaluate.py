@@ -21,14 +21,11 @@ from stemforge.pipelines.scoring.score_files import read_scores, say_remarks, wr
 
 def main() -> None:
     """Scores every test track by every method that is not scored yet."""
-    params = read_params()
-    config = params.evaluate
+    config = read_params().evaluate
     how = Scoring(**config.model_dump(exclude={"strict"}))
-    identity = (config.model_dump(), params.model_stems, storage.file_sha256(TRACKS))
-    with work_folder("evaluate", *identity) as work:
+    with work_folder("evaluate", config.model_dump(), storage.file_sha256(TRACKS)) as work:
         out = work / "scores"
-        plan = plan_evaluation(str(out.resolve()), how, stems=params.model_stems)
-        carry_out(plan, label="evaluate")
+        carry_out(plan_evaluation(str(out.resolve()), how), label="evaluate")
         found = read_scores(str(out), [MODEL, *METHODS])
         problems = say_remarks(found, label="evaluate")
         if problems and config.strict:
@@ -39,13 +36,8 @@ def main() -> None:
         publish(out, SCORES)
 
 
-def plan_evaluation(out: str, how: Scoring, *, stems: tuple[str, ...]) -> Plan:
+def plan_evaluation(out: str, how: Scoring) -> Plan:
     """All methods on all test tracks, into a folder of scores.
-
-    Args:
-        out: the folder.
-        how: tracks are scored.
-        stems: of our estimates; the oracles have all of the corpus.
 
     Raises:
         UserError: there are no estimates.
@@ -54,7 +46,7 @@ def plan_evaluation(out: str, how: Scoring, *, stems: tuple[str, ...]) -> Plan:
     names = [track.name for track in manifest.split("test")]
     if not names:
         raise UserError(f"{TRACKS}: no test track: put some into the corpus' test/ folder")
-    estimates = find_estimates(str(ESTIMATES.resolve()), tracks=names, stems=stems)
+    estimates = find_estimates(str(ESTIMATES.resolve()), tracks=names, stems=manifest.stems)
     audio = DecodedAudio(str(manifest.audio_root.resolve()))
     # The manifest holds checksums of the sources, and the work folder one of the manifest.
     tracks = [
