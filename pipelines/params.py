@@ -320,6 +320,19 @@ class Params(Section):
             )
         return self
 
+    def require_all_models(self) -> None:
+        """Refuses what needs a model of every stem: masks divide the mixture among the models.
+
+        Raises:
+            UserError: a stem of the corpus has no model.
+        """
+        missing = [stem for stem in self.corpus.stems if stem not in self.models]
+        if self.models != [JOINT] and missing:
+            raise UserError(
+                f"models={self.models}: no model of {', '.join(missing)}, and masks divide the "
+                "mixture among all stems: add them to models, or take them out of corpus.stems"
+            )
+
     def check_models(self) -> None:
         """Refuses models that do not fit the net and the corpus' stems.
 

@@ -25,7 +25,7 @@ def write(folder: Path, codes: dict[str, Any], *, code: dict[str, Any] | None) -
 
 
 def trained_by(digest: str) -> dict[str, Any]:
-    return {"code": {"sha256": digest, "began_with": []}}
+    return {"code": {"sha256": digest}, "began_with": []}
 
 
 def test_a_model_of_other_code_is_a_problem_unless_accepted(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The train stage as people run it: processes of their own, signals, what they get wrong."""
 
 import csv
+import importlib.metadata
 import json
 import shutil
 import signal
@@ -16,6 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stemforge.eval.separation.separator import Separator
 from stemforge.pipelines.console import run_main
+from stemforge.pipelines.releases.provenance import other_origins
+from stemforge.pipelines.running import training_results
+from stemforge.pipelines.stages import export, separate
 from stemforge.pipelines.stages import train as train_stage
 from stemforge.train.model_files import read_card
 from tests.factories import STEMS, set_params, untrained
@@ -207,6 +211,44 @@ def test_fine_tuning_starts_from_another_model(project: Path, train: Stage) -> N
     )
     set_params(project, train__init_from="nowhere")
     assert "no model.json in it: not a model directory" in train.error(project)
+
+
+def test_model_json_names_all_that_trained(
+    project: Path, train: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "other code" not in train(project)
+    first = read_card(project / "models" / "vocals")["provenance"]
+    assert first["began_with"] == []
+    assert first["packages"]["keras"] == importlib.metadata.version("keras")
+    other = {"code": {"sha256": "1" * 64}, "packages": {"keras": "1.0"}, "python": "3.11.0"}
+    monkeypatch.setattr(training_results, "trained_by", lambda: other)
+    set_params(project, train__steps=16)  # the finished run is continued
+    assert "resumes what other code or packages began" in train(project)
+    second = read_card(project / "models" / "vocals")["provenance"]
+    assert second.items() >= other.items()
+    names = ("code", "packages", "python")
+    assert second["began_with"] == [{name: first[name] for name in names}]
+    record = {
+        "git": {"commit": "abc1234def"},
+        "code": {"train": "1" * 64},
+        "packages": {"keras": "1.0"},
+        "python": "3.11.9",
+    }
+    (line,) = other_origins([project / "models" / "vocals"], record).values()
+    assert line.endswith("trained by other code than commit abc1234")
+
+
+def test_some_stems_can_be_trained_before_the_others(
+    project: Path, train: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_params(project, models=["vocals"])
+    train(project)
+    for name in ("decoded", "tracks.parquet"):
+        place = (project / "data" / "features").resolve().parent
+        (project / "data" / name).symlink_to(place / name)
+    for stage in (separate, export):
+        assert run_main(stage.main) == 2
+        assert "models=['vocals']: no model of drums" in capsys.readouterr().err
 
 
 def test_a_softmax_is_one_model_of_all_stems(project: Path, train: Stage) -> None:

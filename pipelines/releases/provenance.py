@@ -17,7 +17,7 @@ from stemforge.machine import cpu_flags
 from stemforge.pipelines.code import TRAINING, code_sha256
 from stemforge.pipelines.params import Params
 from stemforge.pipelines.releases.git import git_state
-from stemforge.pipelines.running.extras import REPRO, versions
+from stemforge.pipelines.running.extras import REPRO, SAME, versions
 from stemforge.train.model_files import read_card
 
 LOCK = Path("dvc.lock")
@@ -46,7 +46,7 @@ def collect(
     return {
         "git": git_state(),
         "code": {"train": code_sha256(TRAINING)},
-        "dvc.lock": lock_hashes(),
+        "dvc.lock": lock_hashes(params),
         "parameters": params.model_dump(),
         "seeds": _seeds(params.model_dump()),
         "corpus": {
@@ -62,7 +62,7 @@ def collect(
     }  # fmt: skip
 
 
-def lock_hashes() -> dict[str, dict[str, str]]:
+def lock_hashes(params: Params) -> dict[str, dict[str, str]]:
     """What dvc.lock says that each stage wrote: path to md5.
 
     Raises:
@@ -72,10 +72,12 @@ def lock_hashes() -> dict[str, dict[str, str]]:
         lock = YAML(typ="safe").load(LOCK.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{LOCK}: no such file: run `dvc repro` first") from None
+    models = {f"train@{model}" for model in params.models}
     return {
         stage: {out["path"]: out["md5"] for out in entry["outs"]}
         for stage, entry in sorted(lock["stages"].items())
-        if "outs" in entry
+        # DVC keeps the entries of models that are no longer in params.yaml.
+        if "outs" in entry and (stage in models or not stage.startswith("train@"))
     }
 
 
@@ -85,7 +87,7 @@ def other_origins(models: Sequence[Path], record: Mapping[str, Any]) -> dict[str
     Returns:
         What differs, in a sentence, by the model's name.
     """
-    ours = {"python": record["python"], **record["packages"]}
+    ours = _versions(record)
     commit = record["git"]["commit"][:7]
     found = {}
     for model in models:
@@ -93,17 +95,24 @@ def other_origins(models: Sequence[Path], record: Mapping[str, Any]) -> dict[str
         if "code" not in made:
             found[model.name] = f"{model}: does not say which code trained it"
             continue
-        theirs = {"python": made["python"], **made["packages"]}
-        changed = [
-            f"{name} {version} (now {ours.get(name, 'none')})"
-            for name, version in sorted(theirs.items())
-            if ours.get(name) != version
-        ]
-        if made["code"] != {"sha256": record["code"]["train"], "began_with": []}:
-            found[model.name] = f"{model}: trained by other code than commit {commit}"
-        elif changed:
-            found[model.name] = f"{model}: trained with {', '.join(changed)}"
+        for session in (made, *made["began_with"]):
+            theirs = _versions(session)
+            changed = [
+                f"{name} {version}, not {ours.get(name, 'installed')}"
+                for name, version in sorted(theirs.items())
+                if ours.get(name) != version
+            ]
+            if session["code"]["sha256"] != record["code"]["train"]:
+                found[model.name] = f"{model}: trained by other code than commit {commit}"
+            elif changed:
+                found[model.name] = f"{model}: trained with {'; '.join(changed)}"
     return found
+
+
+def _versions(record: Mapping[str, Any]) -> dict[str, str]:
+    """Versions by package, and Python's without its last number, which marks bug fixes."""
+    packages = {SAME.get(name, name): version for name, version in record["packages"].items()}
+    return packages | {"python": ".".join(record["python"].split(".")[:2])}
 
 
 def stale_stages() -> list[str]:

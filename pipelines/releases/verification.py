@@ -211,7 +211,7 @@ def compare(ours: Path, theirs: Path) -> tuple[list[str], bool]:
         [json.loads((folder / name).read_text(encoding="utf-8")) for folder in (ours, theirs)]
         for name in (PROVENANCE, "leaderboard/metrics.json")
     )
-    lines += [*_other_origins(*records), *_other_scores(*metrics)]
+    lines += [*_record_differences(*records), *_other_scores(*metrics)]
     close = True
     clip = _Release.read(ours).clip
     found, other = (
@@ -233,7 +233,7 @@ def compare(ours: Path, theirs: Path) -> tuple[list[str], bool]:
     return lines, close
 
 
-def _other_origins(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
+def _record_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
     """Differences between two records of provenance, apart from results."""
     known = [
         {

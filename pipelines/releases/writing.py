@@ -51,8 +51,8 @@ def write_release(params: Params, out: Path, *, name: str, version: str, allow_d
     others = provenance.other_origins([MODELS / model for model in params.models], record)
     if others and not allow_dirty:
         raise UserError(
-            f"{next(iter(others.values()))}: train again (`dvc repro --force train`), or add "
-            "--allow-dirty, which writes it down"
+            f"{next(iter(others.values()))}: train again (`dvc repro --force --single-item "
+            "train`), or add --allow-dirty, which writes it down"
         )
     record["code"]["accepted"] = sorted(others)
     metrics = _read_json(LEADERBOARD / "metrics.json")

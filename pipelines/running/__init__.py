@@ -16,6 +16,7 @@
 - feature_workers: where the feature job's workers are, and which places they can see
 - launch: how a training run begins
 - training: one training run, from parameters to a published model
+- training_results: what a training run keeps, and the model that it publishes
 - strategies: TensorFlow's distribution strategies by name
 - supervisor: several workers of one model, restarted when one fails
 - heartbeat: tells the supervisor that a worker is alive

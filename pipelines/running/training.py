@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import platform
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +13,6 @@ import keras
 import tensorflow as tf
 
 import stemforge
-from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
 from stemforge.features.corpus.sources import JOINT, MIXTURE, PHASE
 from stemforge.features.shards.reading import FeatureSet
@@ -22,28 +20,27 @@ from stemforge.machine import has_bfloat16
 from stemforge.pipelines.code import TRAINING, code_sha256
 from stemforge.pipelines.console import progress, say
 from stemforge.pipelines.params import Params, Train, read_params
-from stemforge.pipelines.paths import MODELS, RUNS
-from stemforge.pipelines.running.extras import versions
+from stemforge.pipelines.paths import RUNS
 from stemforge.pipelines.running.feature_cache import local_features
 from stemforge.pipelines.running.feature_places import PLACE, recorded_features
 from stemforge.pipelines.running.heartbeat import heart
 from stemforge.pipelines.running.monitor import RunMonitor
 from stemforge.pipelines.running.strategies import make_cluster
-from stemforge.pipelines.running.work import publish, work_folder
-from stemforge.train.checkpoints import Checkpoints
+from stemforge.pipelines.running.training_results import (
+    clear_finished,
+    note_session,
+    publish_model,
+    work_identity,
+)
+from stemforge.pipelines.running.work import work_folder
 from stemforge.train.cluster import Cluster
 from stemforge.train.config import Optimization, Precision, TrainConfig
 from stemforge.train.dataset import Dataset
 from stemforge.train.losses import LOSSES
-from stemforge.train.model import Model, load_model, save_model, weights_of
-from stemforge.train.model_files import WEIGHTS
+from stemforge.train.model import Model, load_model, weights_of
 from stemforge.train.nets.protocol import Net
 from stemforge.train.spleeter.configuration import PRESET
-from stemforge.train.trainer import Report, Trainer, history_csv, is_finished
-from stemforge.unfinished import finishing
-
-CODE = "code.json"  # file in a work folder: hashes of the code that has trained the run
-PUBLISHED = "published"  # file in a work folder: the run's result was published
+from stemforge.train.trainer import Report, Trainer
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,7 @@ def together(cluster: Cluster, work: Callable[[], Task]) -> Task:
         task = work()
     except (UserError, OSError) as error:
         problem = error
-    versions = [stemforge.__version__, tf.__version__, keras.__version__]
+    versions = [stemforge.__version__, tf.__version__, keras.__version__, code_sha256(TRAINING)]
     table = cluster.gather([problem is None, _fingerprint(versions)])
     if problem is not None:
         raise problem
@@ -178,8 +175,8 @@ def together(cluster: Cluster, work: Callable[[], Task]) -> Task:
             raise IncompleteError(f"worker {worker} cannot start: see its output for the reason")
         if version != table[0, 1]:
             raise UserError(
-                f"worker {worker}: its version of stemforge, tensorflow or keras differs from the "
-                "chief's: install the same versions on all workers"
+                f"worker {worker}: its version or code of stemforge, or its version of tensorflow "
+                "or keras, differs from the chief's: install the same on all workers"
             )
     return task
 
@@ -201,8 +198,11 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
                 "instructions for it: float32 is many times as fast"
             )
         clear_finished(work, task.config)
-        if note_code(work):
-            say(f"train@{name}: resumes what other code began: its release will be refused")
+        if note_session(work):
+            say(
+                f"train@{name}: resumes what other code or packages began: `stemforge release` "
+                "will refuse it"
+            )
     trainer = Trainer(
         task.net, task.config, stems=task.stems, work=work, weights=task.start, cluster=cluster
     )
@@ -313,50 +313,6 @@ def starting_weights(train: Train, name: str, net: Net) -> dict[str, Any] | None
     return weights_of(model.keras_model)
 
 
-def work_identity(params: Params, features: FeatureSet) -> list[Any]:
-    """All that a checkpoint depends on.
-
-    The number of steps is not part of it, unless the learning rate depends on it. So a finished
-    run can be continued with more steps.
-    """
-    values = params.train.model_dump()
-    del values["preset"]  # its values count
-    if params.train.schedule != "cosine":
-        del values["steps"]
-    if params.train.init_from is not None:
-        start = Path(params.train.init_from)
-        weights = storage.visible(start.glob(f"*/{WEIGHTS}"), start)
-        values["init_from"] = [storage.file_sha256(path) for path in weights]
-    return [values, features.sha256]
-
-
-def note_code(work: Path) -> list[str]:
-    """Notes the code of this run beside its checkpoints.
-
-    Returns:
-        Hashes of other code that has trained the run so far: it was killed, and the code edited.
-    """
-    place, now = work / CODE, code_sha256(TRAINING)
-    resumes = place.exists() and Checkpoints(work).latest() is not None
-    before: list[str] = json.loads(place.read_text(encoding="utf-8")) if resumes else []
-    with finishing(place) as fresh:
-        fresh.write_text(json.dumps([*before, *({now} - set(before))]), encoding="utf-8")
-    return [code for code in before if code != now]
-
-
-def clear_finished(work: Path, config: TrainConfig) -> None:
-    """Removes checkpoints from which a run of this many steps cannot resume.
-
-    These are checkpoints of a run that was published after this many steps, and those of more
-    steps. In both cases the run starts again from the beginning.
-    """
-    published, checkpoints = work / PUBLISHED, Checkpoints(work)
-    state = checkpoints.latest()
-    if state and (state.step > config.steps or (is_finished(state, config) and published.exists())):
-        checkpoints.clear()
-    published.unlink(missing_ok=True)
-
-
 def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: bool) -> float:
     """Runs the training; the chief shows a progress bar and writes to monitors.
 
@@ -413,27 +369,3 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
             for number, handler in previous.items():
                 signal.signal(number, handler)
     return waiting
-
-
-def publish_model(
-    trainer: Trainer, model: Model, params: Params, features: FeatureSet, work: Path
-) -> None:
-    """Writes the model directory and renames it into models/."""
-    best_loss, best_step = trainer.state.validations.best[0]
-    provenance = {
-        "code": {"sha256": code_sha256(TRAINING), "began_with": note_code(work)},
-        "packages": {"stemforge": stemforge.__version__, **versions("train")},
-        "python": platform.python_version(),
-        "features_sha256": features.sha256,
-        "train": params.train.model_dump(),
-        "step": best_step,
-        "valid_loss": best_loss,
-    }
-    out = work / "model"
-    out.mkdir(exist_ok=True)
-    save_model(out, model.with_provenance(provenance))
-    (out / "history.csv").write_text(history_csv(trainer.state.history), encoding="utf-8")
-    metrics = {"best_step": best_step, "best_valid_loss": best_loss}
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    publish(out, MODELS / model.name)
-    (work / PUBLISHED).touch()

@@ -17,6 +17,7 @@ from stemforge.train.model_files import model_hashes
 def main() -> None:
     """Separates every test track that is not separated yet."""
     params = read_params()
+    params.require_all_models()
     manifest = read_manifest(TRACKS)
     tracks = manifest.split("test")
     if not tracks:

@@ -337,7 +337,7 @@ def test_a_learning_rate_that_explodes_ends_all_workers(project: Path) -> None:
         project,
         train__learning_rate=1e30,
         train__log_every_steps=50,
-        train__checkpoint_every_steps=1,
+        monitor__checkpoint_every_steps=1,
     )
     said = train_cluster(project, code=2).splitlines()[-1]
     problem = (
