@@ -15,7 +15,15 @@ import pytest
 from ruamel.yaml import YAML
 
 from stemforge.features.corpus.manifest import BlockReason, TrackReason
-from stemforge.pipelines.code import DATA, WITHOUT_EFFECT, closure, dependencies, is_code
+from stemforge.pipelines.code import (
+    DATA,
+    TRAINING,
+    WITHOUT_EFFECT,
+    closure,
+    code_sha256,
+    dependencies,
+    is_code,
+)
 from tests.conftest import ROOT
 
 # What all packages may import: what lies in stemforge/ itself.
@@ -206,12 +214,17 @@ def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
         )
         assert done.returncode == code, done.stderr
         assert text in done.stdout + done.stderr
-    where = "import stemforge; print(stemforge.__file__)"
+    script = (
+        "import stemforge; print(stemforge.__file__)\n"
+        f"from {closure.__module__} import TRAINING, code_sha256; print(code_sha256(TRAINING))"
+    )
     done = subprocess.run(
-        [venv / "bin" / "python", "-c", where],
+        [venv / "bin" / "python", "-c", script],
         cwd=empty, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.startswith(str(site))
+    where, code_of_training = done.stdout.splitlines()
+    assert where.startswith(str(site))
+    assert code_of_training == code_sha256(TRAINING)  # a release compares the two
 
 
 def test_the_newest_version_is_in_the_list_of_changes() -> None:

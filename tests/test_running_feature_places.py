@@ -1,4 +1,4 @@
-"""Where features go, and what DVC keeps of those that are elsewhere."""
+"""Where features are, where they go, and what DVC keeps of those that are elsewhere."""
 
 import json
 import uuid
@@ -10,14 +10,8 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.features.shards.workers import launching
-from stemforge.pipelines.running.feature_places import (
-    PLACE,
-    claim_output,
-    features_place,
-    new_features,
-    record_features,
-    recorded_features,
-)
+from stemforge.pipelines.running.feature_output import claim_output, new_features, record_features
+from stemforge.pipelines.running.feature_places import PLACE, features_place, recorded_features
 
 
 @pytest.fixture
@@ -61,6 +55,22 @@ def test_a_relative_place_is_refused(in_tmp: Path, monkeypatch: pytest.MonkeyPat
         features_place()
 
 
+@pytest.mark.parametrize("value", ["data/features/mine", "data", "link"])
+def test_a_place_that_would_replace_the_outputs_of_dvc_is_refused(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    Path("link").symlink_to("data/features/train")
+    monkeypatch.setenv(PLACE, str(in_tmp / value))
+    with pytest.raises(UserError) as caught:
+        features_place()
+    assert str(caught.value) == (
+        f"STEMFORGE_FEATURES={in_tmp / value}: contains data/features, or is inside it, and the "
+        f"stage replaces both folders: choose one elsewhere, or {in_tmp}/data/features itself"
+    )
+    monkeypatch.setenv(PLACE, str(in_tmp / "data" / "features-of-mine"))
+    assert features_place() == str(in_tmp / "data" / "features-of-mine")
+
+
 def test_dvc_gets_the_card_and_old_local_shards_go(place: str, features: FeatureSet) -> None:
     copy(features, place)
     storage.write_bytes("data/features/train/vocals-00000-of-00001.tfrecord", b"old")
@@ -99,6 +109,7 @@ def test_only_own_features_are_replaced(
 ) -> None:
     claim_output(place, label="F", is_shared=True)
     copy(features, place)
+    record_features(place, Path("work"))
     claim_output(place, label="F", is_shared=True)
     with launching(place, decodes=False):
         assert storage.list_files(place) == []
@@ -106,12 +117,26 @@ def test_only_own_features_are_replaced(
     (in_tmp / "another checkout").mkdir()
     monkeypatch.chdir(in_tmp / "another checkout")
     line = refused(place)
-    assert line.startswith("F: holds features that were not computed from this folder: choose")
+    assert line.startswith("F: holds features that this checkout has not recorded as its own: ")
     assert f"or remove {place}/info.json" in line
     assert FeatureSet.open(place).sha256 == features.sha256
     claim_output(place, label="F", is_shared=False)  # --output, which a person has typed
     with launching(place, decodes=False):
         assert storage.list_files(place) == []
+
+
+def test_a_place_that_another_checkout_has_filled_meanwhile_is_refused(
+    place: str, features: FeatureSet
+) -> None:
+    """This checkout claimed it and failed, or wrote there before."""
+    claim_output(place, label="F", is_shared=True)
+    copy(features, place)
+    assert "not recorded as its own" in refused(place)
+    record_features(place, Path("work"))
+    claim_output(place, label="F", is_shared=True)
+    text = storage.read_bytes(f"{place}/info.json")
+    storage.write_bytes(f"{place}/info.json", text + b" ")
+    assert "not recorded as its own" in refused(place)
 
 
 def test_shards_of_a_killed_job_are_replaced_and_other_files_are_not(place: str) -> None:

@@ -53,7 +53,10 @@ def error(main: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> str:
 def test_no_such_folder(setup: Setup, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     setup(corpus__root="nowhere")
     line = error(corpus.main, capsys)
-    assert f"corpus.root=nowhere: no such folder: a relative path, which starts at {in_tmp}" in line
+    assert (
+        f"corpus.root=nowhere: no such folder: a relative path starts at the checkout, {in_tmp}"
+        in line
+    )
     assert "corpus.root=nowhere: no such folder" in error(decode.main, capsys)
     setup(corpus__root="file:///nowhere")
     assert error(corpus.main, capsys).endswith("corpus.root=file:///nowhere: no such folder")

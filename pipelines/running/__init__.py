@@ -11,6 +11,7 @@
 - corpora: the tracks that params.yaml or --corpus names
 - starter_corpus: the corpus that the checkout comes with
 - feature_job: the feature job, planned, run and summed up
+- feature_output: the place that the feature job writes: claimed, filled, recorded for DVC
 - feature_places: where features are, and what DVC keeps of them
 - feature_cache: features of a training run, copied to this machine and checked
 - feature_workers: where the feature job's workers are, and which places they can see

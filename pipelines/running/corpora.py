@@ -1,7 +1,6 @@
 """The tracks that params.yaml or a command's --corpus names."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemforge import storage
@@ -18,23 +17,6 @@ from stemforge.pipelines.console import say
 
 if TYPE_CHECKING:
     from stemforge.pipelines.params import Corpus  # commands have no params.yaml
-
-
-def check_corpus_root(root: str) -> None:
-    """Checks that corpus.root is a folder.
-
-    Raises:
-        UserError: it is none.
-    """
-    if storage.is_folder(root):
-        return
-    why = f"corpus.root={root}: no such folder"
-    if storage.is_local(root) and not Path(root).is_absolute():
-        why += (
-            f": a relative path, which starts at {Path.cwd()}: experiments with --temp or --queue "
-            "run in folders of their own and need the whole path"
-        )
-    raise UserError(why)
 
 
 def list_corpus(corpus: "Corpus") -> list[CorpusTrack]:

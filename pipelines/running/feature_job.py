@@ -37,13 +37,8 @@ from stemforge.pipelines.params import Corpus, Features, Params, read_params
 from stemforge.pipelines.paths import FEATURES, TRACK_REJECTS, TRACKS
 from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
 from stemforge.pipelines.running.corpora import list_corpus
-from stemforge.pipelines.running.feature_places import (
-    PLACE,
-    claim_output,
-    features_place,
-    new_features,
-    record_features,
-)
+from stemforge.pipelines.running.feature_output import claim_output, new_features, record_features
+from stemforge.pipelines.running.feature_places import PLACE, features_place
 from stemforge.pipelines.running.feature_workers import are_here, refuse_local_places
 from stemforge.pipelines.running.work import check_free_space, work_folder
 

@@ -16,10 +16,9 @@ from stemforge.pipelines.console import say
 from stemforge.pipelines.params import Starter, read_params
 from stemforge.pipelines.paths import CORPUS_CARD, STARTER
 from stemforge.pipelines.releases.git import head_commit
-from stemforge.pipelines.running.corpora import check_corpus_root
 from stemforge.pipelines.running.parallel import map_tracks
 from stemforge.pipelines.running.work import explain_empty, work_folder
-from stemforge.pipelines.running.workspaces import link_published, link_root, publish_all
+from stemforge.pipelines.running.workspaces import link_published, link_root, origin, publish_all
 
 SMOKE_REMARK = (
     "**A smoke corpus, not a benchmark**: a dozen generated songs of a few seconds and one real "
@@ -56,6 +55,20 @@ def make_corpus() -> None:
         card = {"root": params.corpus.root, "remark": SMOKE_REMARK if is_starter else ""}
         (work / CORPUS_CARD.name).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         publish_all(work, outs)
+
+
+def check_corpus_root(root: str) -> None:
+    """Checks that corpus.root is a folder.
+
+    Raises:
+        UserError: it is none.
+    """
+    if storage.is_folder(root):
+        return
+    why = f"corpus.root={root}: no such folder"
+    if storage.is_local(root) and not Path(root).is_absolute():
+        why += f": a relative path starts at the checkout, {origin() or Path.cwd()}"
+    raise UserError(why)
 
 
 def write_starter(folder: Path, config: Starter) -> None:

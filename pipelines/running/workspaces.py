@@ -73,13 +73,18 @@ def link_published(work: Path, outs: Sequence[Path]) -> bool:
 
 
 def link_root(root: str) -> None:
-    """In a temporary workspace: links a corpus that a relative path names in the checkout."""
+    """In a temporary workspace: links a corpus that a relative path names in the checkout.
+
+    The link to ../corpus is beside the workspace, and stays. So it leads to the checkout's path,
+    whatever that leads to later, and one that leads nowhere is replaced.
+    """
     checkout, place = origin(), Path(root)
     if checkout is None or place.is_absolute() or place.exists() or not storage.is_local(root):
         return
     if (checkout / place).is_dir():
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to((checkout / place).resolve())
+        with finishing(place, by_process=True) as link:  # other experiments may make it too
+            link.symlink_to(checkout / place)
 
 
 def _identity(place: Path) -> str:

@@ -1,4 +1,7 @@
-"""Stage features: data/decoded -> data/features/ (shards, index, info.json, rejects.parquet)."""
+"""Stage features: data/decoded -> data/features/ (info.json, rejects.parquet) and shards.
+
+The shards are in data/features/ too, or where STEMFORGE_FEATURES says; they are no outputs of DVC.
+"""
 
 from stemforge.errors import needs
 from stemforge.pipelines.console import run_main

@@ -76,6 +76,13 @@ def test_features_in_a_bucket_and_on_the_disk_are_the_same_to_dvc(
         assert "Stage 'features' didn't change, skipping" in dvc(project, "repro", "features")
         assert (project / "dvc.lock").read_bytes() == lock
 
+        made = contents("gs://bucket/features")
+        for bins in (128, 64):  # there and back: DVC's run cache has no shards
+            set_params(project, features__bins=bins)
+            dvc(project, "repro", "features", STEMFORGE_FEATURES="gs://bucket/features")
+            assert (contents("gs://bucket/features") == made) == (bins == 64)
+        assert (project / "dvc.lock").read_bytes() == lock
+
         dvc(project, "remote", "add", "--default", "store", "gs://bucket/store")
         tracks = project / "data" / "tracks.parquet"
         manifest = tracks.read_bytes()
