@@ -30,6 +30,7 @@ def portable_job(result: Any, service: str) -> RemoteJob:
         # Beam's job server for Flink then stops to wait for the job, which Flink runs to its end.
         cancelled=f"is left by the job service at {service}; Flink may run it on: cancel it on "
         "the cluster's own page",
+        is_over=False,
         news=_errors(result),
         errors=(grpc.RpcError,),
     )

@@ -13,7 +13,7 @@ from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyEx
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
-from stemforge.errors import UserError
+from stemforge.errors import JobGoesOn, UserError
 from stemforge.pipelines.console import Ended, say
 from stemforge.pipelines.running.beam_jobs import RemoteJob, follow, one_line
 
@@ -63,9 +63,9 @@ def run_on_dataflow(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]]
     where = f"--region={google.region} --project={google.project}"
     try:
         result = pipeline.run()
-    except (KeyboardInterrupt, Ended):
+    except (KeyboardInterrupt, Ended) as ended:
         say(f"beam: the job may have been sent: `gcloud dataflow jobs list {where}` shows it")
-        raise
+        raise JobGoesOn("interrupted") from ended
     except (*ERRORS, DataflowJobAlreadyExistsError, RuntimeError) as error:
         raise _refused("Dataflow", error) from error
     name = result.job_id()
@@ -77,6 +77,7 @@ def run_on_dataflow(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]]
         page,
         by_hand=f"gcloud dataflow jobs cancel {name} {where}",
         cancelled=f"is being cancelled: see {page}",
+        is_over=True,
         news=Messages(pipeline.runner.dataflow_client, name).news,
         errors=ERRORS,
     )

@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 
 from stemforge import storage
+from stemforge.errors import JobGoesOn
 from stemforge.features.corpus.corpora import CorpusTrack
 from stemforge.features.corpus.manifest import Manifest, Reject, Track, read_manifest, read_rejects
 from stemforge.features.corpus.track_audio import (
@@ -27,7 +28,7 @@ from stemforge.features.shards.beam import (
 )
 from stemforge.features.shards.blocks import BySize
 from stemforge.features.shards.examples import FRAME_OVERHEAD_BYTES
-from stemforge.features.shards.records import INFO
+from stemforge.features.shards.records import INFO, TOKEN
 from stemforge.features.shards.validity import Thresholds
 from stemforge.features.shards.workers import Launcher, launching
 from stemforge.features.shards.writing import FeatureConfig
@@ -199,13 +200,25 @@ def run(job: Job, options: Any, out: str, notes: Path) -> None:
     sources = 1 + len(job.config.stems)
     shards = f"{job.shards} shards a split" if isinstance(job.shards, int) else "shards by size"
     say(f"features: {len(tracks)} tracks of {sources} sources to {shards}")
-    noted = Progress(notes.resolve() if are_here(options) else None)
+    here = are_here(options)
+    noted = Progress(notes.resolve() if here else None)
     with (
-        launching(out, inputs=(job.root,), decodes=job.decodes) as launcher,
+        _telling_what_stays(out),
+        launching(out, inputs=(job.root,), decodes=job.decodes, are_here=here) as launcher,
         show_tracks(len(tracks), notes) as watch,
     ):
         run_pipeline(job.build(options, launcher, noted), watch=watch)
     print_account(json.loads(storage.read_bytes(storage.join(out, INFO))))
+
+
+@contextmanager
+def _telling_what_stays(out: str) -> Iterator[None]:
+    try:
+        yield
+    except JobGoesOn:
+        token = storage.join(out, TOKEN)
+        say(f"features: {token} stays, for the job's workers: if the job fails, remove it")
+        raise
 
 
 @contextmanager
