@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from stemforge.errors import UserError
 from stemforge.pipelines.console import run_main
-from stemforge.pipelines.running.feature_workers import are_here
+from stemforge.pipelines.running.feature_workers import are_here, refuse_local_places
 from stemforge.pipelines.stages import features
 from tests.factories import untrained
 
@@ -46,7 +47,15 @@ def test_a_folder_of_this_machine_is_refused_on_dataflow(
     assert run_main(features.main) == 2  # what `dvc repro` runs
     assert capsys.readouterr().err == (
         f"stemforge: error: {(project / 'data' / 'decoded').resolve()}: a folder of this machine, "
-        "which Dataflow's workers cannot see: use --corpus gs://... and --output gs://..., or "
-        "unset STEMFORGE_BEAM_ARGS\n"
+        "which Dataflow's workers cannot see: set corpus.root to gs://... (params.yaml), or unset "
+        "STEMFORGE_BEAM_ARGS\n"
     )
     assert not (project / ".work").exists()
+
+
+def test_each_place_is_refused_with_what_sets_it() -> None:
+    options = PipelineOptions(["--runner=DataflowRunner"])
+    places = {"gs://b/corpus": "no", "/features": "set STEMFORGE_FEATURES=gs://..."}
+    with pytest.raises(UserError, match=r"/features: .*: set STEMFORGE_FEATURES=gs://...$"):
+        refuse_local_places(options, places)
+    refuse_local_places(PipelineOptions(["--runner=PortableRunner"]), places)

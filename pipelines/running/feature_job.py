@@ -124,7 +124,11 @@ def compute_features(
         job = corpus_job(params, corpus)
         seconds = float("inf")  # unknown before it is measured; not small
     options = pipeline_options(beam_flags, audio_s=seconds)
-    refuse_local_places(options, (job.root, place))
+    read = (
+        "use --corpus gs://..." if corpus or audio else "set corpus.root to gs://... (params.yaml)"
+    )
+    written = "use --output gs://..." if output else f"set {PLACE}=gs://..."
+    refuse_local_places(options, {job.root: read, place: written})
     known = storage.file_sha256(TRACKS) if corpus is None else None
     identity = (params.features.model_dump(), [corpus, audio, place, known])
     with work_folder("features", *identity) as work:

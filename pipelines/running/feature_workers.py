@@ -1,7 +1,7 @@
 """Where the feature job's workers are: in processes of this machine, or who knows where."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
@@ -23,14 +23,14 @@ def are_here(options: PipelineOptions) -> bool:
     return bool({name, f"{name}runner"} & HERE)  # Beam takes "direct" for "DirectRunner"
 
 
-def refuse_local_places(options: PipelineOptions, places: Iterable[str]) -> None:
+def refuse_local_places(options: PipelineOptions, places: Mapping[str, str]) -> None:
     """Refuses folders of this machine where workers are other machines for certain.
 
     Workers of portable runners may share a disk with this machine: they look for themselves.
 
     Args:
         options: of the job.
-        places: that workers read or write.
+        places: that workers read or write, with what to do where one is local.
 
     Raises:
         UserError: one is no URL.
@@ -38,8 +38,9 @@ def refuse_local_places(options: PipelineOptions, places: Iterable[str]) -> None
     if not is_remote(options):
         return
     unset = f", or unset {BEAM_ARGS}" if os.environ.get(BEAM_ARGS) else ""
-    for place in filter(storage.is_local, places):
-        raise UserError(
-            f"{place}: a folder of this machine, which Dataflow's workers cannot see: use "
-            f"--corpus gs://... and --output gs://...{unset}"
-        )
+    for place, advice in places.items():
+        if storage.is_local(place):
+            raise UserError(
+                f"{place}: a folder of this machine, which Dataflow's workers cannot see: "
+                f"{advice}{unset}"
+            )
