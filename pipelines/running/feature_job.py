@@ -45,7 +45,7 @@ from stemforge.pipelines.running.feature_places import (
     new_features,
     record_features,
 )
-from stemforge.pipelines.running.feature_workers import are_here, refuse_local_places
+from stemforge.pipelines.running.feature_workers import are_here, check_ffmpeg, refuse_local_places
 from stemforge.pipelines.running.work import check_free_space, work_folder
 
 WATCH_S = 0.5
@@ -128,6 +128,8 @@ def compute_features(
         "use --corpus gs://..." if corpus or audio else "set corpus.root to gs://... (params.yaml)"
     )
     written = "use --output gs://..." if output else f"set {PLACE}=gs://..."
+    if job.decodes:
+        check_ffmpeg(options)
     refuse_local_places(options, {job.root: read, place: written})
     known = storage.file_sha256(TRACKS) if corpus is None else None
     identity = (params.features.model_dump(), [corpus, audio, place, known])

@@ -7,6 +7,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.features.audio import ffmpeg
 from stemforge.pipelines.running.beam import is_remote
 from stemforge.pipelines.running.parallel import BEAM_ARGS
 
@@ -44,3 +45,26 @@ def refuse_local_places(options: PipelineOptions, places: Mapping[str, str]) -> 
                 f"{place}: a folder of this machine, which Dataflow's workers cannot see: "
                 f"{advice}{unset}"
             )
+
+
+def check_ffmpeg(options: PipelineOptions) -> None:
+    """Refuses another ffmpeg than that of Dataflow's workers, who would refuse it one by one.
+
+    Raises:
+        UserError: this machine's is not the static build, or that is not installed.
+    """
+    if not is_remote(options):
+        return
+    here = ffmpeg.version()
+    try:
+        there = ffmpeg.static_version()
+    except UserError:
+        raise UserError(
+            "Dataflow's workers decode with the static ffmpeg, which is not installed here to "
+            "compare with: pip install 'stemforge[ffmpeg]'"
+        ) from None
+    if here != there:
+        raise UserError(
+            f"ffmpeg {here} on PATH: Dataflow's workers decode with the static build {there}: "
+            "run this with a PATH that has no ffmpeg"
+        )
