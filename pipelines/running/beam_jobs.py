@@ -133,12 +133,26 @@ def _tell(text: str) -> None:
 
 def counters(result: Any) -> dict[str, int]:
     """The job's counters so far, by name; those of several steps are added."""
-    # Of a copy: a portable job's result would return its first answer for ever.
+    # Of a copy: a portable job's result would always return its first answer.
     found = copy.copy(result).metrics().query(MetricsFilter())["counters"]
     total: Counter[str] = Counter()
     for entry in found:
         total[entry.key.metric.name] += int(entry.result)
     return dict(total)
+
+
+class Shown:
+    """Shows a job's messages, each once: a worker's error comes once for each of its attempts."""
+
+    def __init__(self) -> None:
+        self._lines: set[str] = set()
+
+    def show(self, kind: str, text: str) -> None:
+        """Shows a message on one line, unless it was shown before."""
+        line = one_line(text)
+        if line not in self._lines:
+            self._lines.add(line)
+            say(f"beam: {kind}: {line}")
 
 
 def known_cause(text: str) -> str | None:

@@ -1,7 +1,7 @@
 """`stemforge features --runner=DataflowRunner` against a fake of the service, at its HTTP edge.
 
 The fake answers Dataflow's REST interface and writes down what it is asked; a local gs:// takes
-what is staged. Where a job shall succeed, Beam's local runner executes the pipeline that was
+what is staged. Where a job has to succeed, Beam's local runner executes the pipeline that was
 staged, as the workers would.
 """
 
@@ -36,7 +36,6 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.pipelines.commands.main import build_parser, main
 from stemforge.pipelines.running.beam import pipeline_options
-from stemforge.pipelines.running.dataflow import PROBE
 from tests.conftest import ROOT
 from tests.processes import CLI, LIMIT_S, environment, free_port, google_storage, server
 
@@ -248,7 +247,7 @@ def test_a_job_shows_its_page_and_its_warnings_and_is_done(bucket: None) -> None
     assert pool["workerHarnessContainerImage"] == IMAGE[0].partition("=")[2]
     assert "packages" not in pool
     staged = {storage.name(name) for name in storage.list_files("gs://bucket/tmp")}
-    assert staged == {PROBE, "pipeline.pb"}
+    assert staged == {"pipeline.pb"}
 
 
 def test_a_failed_job_ends_in_its_cause(bucket: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -379,7 +378,9 @@ def test_a_portable_job_is_cancelled_and_its_late_failure_has_a_cause(
             env=environment(), capture_output=True, text=True, timeout=LIMIT_S,
         )  # fmt: skip
     assert done.returncode == 2
-    assert ": no valid track in the train split (of 2; rejects: " in news(done.stderr)[-1]
+    cause = ": no valid track in the train split (of 2; rejects: "
+    assert cause in news(done.stderr)[-1]
+    assert any(line.startswith("beam: error: ") and cause[2:] in line for line in news(done.stderr))
 
 
 def test_a_job_service_that_is_not_there(bucket: None, capsys: pytest.CaptureFixture[str]) -> None:
