@@ -10,7 +10,6 @@ where a service may still run the job after the launcher's end.
 """
 
 import functools
-import hashlib
 import importlib.metadata
 import os
 import re
@@ -25,8 +24,8 @@ from pathlib import Path
 
 import soundfile
 
-import stemforge.features
 from stemforge import storage
+from stemforge.code import code_sha256
 from stemforge.errors import JobGoesOn, UserError
 from stemforge.features.audio import ffmpeg
 from stemforge.features.shards.records import INFO, TOKEN, is_feature_file
@@ -35,6 +34,7 @@ from stemforge.features.shards.records import INFO, TOKEN, is_feature_file
 # Beam's pickles must be its own. CRC-32C is a standard: whatever computes it, its bytes are equal.
 PACKAGES = ("apache-beam", "numpy", "protobuf", "pyarrow", "scipy", "soundfile", "stemforge")
 FFMPEG = "ffmpeg"
+JOB = "stemforge.features.shards.beam"  # with all that it imports
 ELSEWHERE = "workers elsewhere"  # in a token: the job may outlive its launcher
 
 
@@ -212,18 +212,7 @@ def versions(*, decodes: bool) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "none"
     found["libsndfile"] = soundfile.__libsndfile_version__
-    found["stemforge's code"] = _code_sha256()[:12]
+    found["stemforge's code"] = code_sha256(JOB)[:12]
     if decodes:
         found[FFMPEG] = ffmpeg.version()
     return found
-
-
-def _code_sha256() -> str:
-    """sha256 of the modules that compute features: stemforge.features, and stemforge's own."""
-    package = Path(stemforge.features.__file__).parent
-    root = package.parent
-    digest = hashlib.sha256()
-    for path in sorted([*root.glob("*.py"), *package.rglob("*.py")]):
-        digest.update(f"{path.relative_to(root).as_posix()}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stemforge.code import code_sha256, is_module
 from stemforge.errors import UserError
-from stemforge.pipelines.code import STAGES, code_sha256, is_module
+from stemforge.pipelines.code import STAGES
 from stemforge.unfinished import finishing, remove_leftovers
 
 WORK = Path(".work")
