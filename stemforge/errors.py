@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class JobGoesOn(UserError):
+    """A command ends before its job, which a service may still run."""
+
+
 class MissingExtraError(UserError, ImportError):
     """A package is not installed; an extra of stemforge brings it."""
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from stemforge.eval.leaderboard.board import Leaderboard
 from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.scores import METRICS, Scoring, TrackScores
 from stemforge.pipelines.commands import main as cli
+from stemforge.pipelines.scoring.execution import check_done, score_elsewhere
+from stemforge.pipelines.scoring.methods import Oracle
+from stemforge.pipelines.scoring.plan import Job, TrackSources
 from stemforge.pipelines.scoring.score_files import list_scores, read_scores, scores_place
 from stemforge.train.model import Model, save_model
 from stemforge.train.nets.unet import UNet
@@ -286,6 +290,35 @@ def test_beam_writes_the_same_bytes(
     score(estimates, corpus, *TWO, "--oracles", "IRM1")
     for path in Path("local").rglob("*.*"):
         assert path.read_bytes() == (Path("scores") / path.relative_to("local")).read_bytes()
+
+
+@pytest.mark.parametrize("oracles", [[], ["--oracles", "IRM1"]])
+def test_dataflow_is_refused_what_its_workers_cannot_see(
+    estimates: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], oracles: list[str],
+) -> None:  # fmt: skip
+    flags = "--project=my-project --region=r --temp_location=gs://my-bucket/tmp --setup_file=s"
+    monkeypatch.setenv("STEMFORGE_BEAM_ARGS", f"--runner=DataflowRunner {flags}")
+    command = ["score", str(estimates), "--corpus", str(corpus), "--output", "scores", *oracles]
+    assert cli.main(command) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert "a folder of this machine, which Dataflow's workers cannot see" in line
+    assert line.endswith("use gs://... places, or unset STEMFORGE_BEAM_ARGS")
+
+
+def test_a_worker_that_does_not_see_the_folders_is_an_error(tmp_path: Path) -> None:
+    track = TrackSources("One", lambda: nullcontext({}), (str(tmp_path / "corpus" / "One.wav"),))
+    job = Job(
+        "IRM1",
+        track,
+        Oracle("IRM1"),
+        Scoring(1.0, 1.0, "museval", accompaniment=False),
+        str(tmp_path),
+    )
+    with pytest.raises(UserError, match=r"worker .*/corpus: no such folder here: use places that"):
+        score_elsewhere(job, 1)
+    with pytest.raises(UserError, match="the workers left no scores of IRM1 for One here"):
+        check_done([job])
 
 
 @pytest.mark.system

@@ -14,20 +14,14 @@ from typing import get_args
 import pytest
 from ruamel.yaml import YAML
 
+from stemforge.code import DATA, WITHOUT_EFFECT, closure, code_sha256
 from stemforge.features.corpus.manifest import BlockReason, TrackReason
-from stemforge.pipelines.code import (
-    DATA,
-    TRAINING,
-    WITHOUT_EFFECT,
-    closure,
-    code_sha256,
-    dependencies,
-    is_code,
-)
+from stemforge.pipelines.code import TRAINING, dependencies, is_code
 from tests.conftest import ROOT
 
 # What all packages may import: what lies in stemforge/ itself.
 COMMON = {
+    "code",
     "errors",
     "machine",
     "parquet",

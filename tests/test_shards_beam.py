@@ -19,7 +19,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.features.audio.ffmpeg import AudioError
 from stemforge.features.corpus.corpora import find_tracks, hold_out_valid
 from stemforge.features.corpus.manifest import Manifest, Reject, Track, read_rejects
 from stemforge.features.corpus.track_audio import CorpusAudio, DecodedAudio
@@ -392,7 +394,7 @@ def test_a_run_whose_place_another_takes_ends_without_an_info_json(
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(ZeroDivisionError("a bug"), "failed"), (UserError("gs://b/x: no"), "decode_error")],
+    [(ZeroDivisionError("a bug"), "failed"), (AudioError("x.wav: cut"), "decode_error")],
 )
 def test_a_track_that_cannot_be_measured_is_a_reject_as_one_that_cannot_be_written(
     manifest: Manifest, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -418,17 +420,33 @@ def test_a_track_that_cannot_be_measured_is_a_reject_as_one_that_cannot_be_writt
     assert (measured.track, measured.split) == (song.name, song.split)
 
 
-def test_a_full_disk_ends_the_measuring(
-    tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_bucket_that_fails_ends_the_writing(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise UserError("gs://b/x: cannot be read: 503")
+
+    monkeypatch.setattr(storage, "local_copy", fail)
+    shard = Shard("valid", 0, 1, tuple(manifest.split("valid")))
+    with pytest.raises(UserError, match="503"):
+        write_shard(shard, DecodedAudio(str(manifest.audio_root)), CONFIG, str(tmp_path / "f"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), UserError("gs://b/x: cannot be read: 503")],
+)
+def test_a_full_disk_or_a_bucket_that_fails_ends_the_measuring(
+    tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr("stemforge.features.shards.beam.decode_track", full)
     song = find_tracks(str(tiny_corpus), stems=STEMS)[0]
     with (
         launching(str(tmp_path), decodes=False) as launcher,
-        pytest.raises(OSError, match="No space left"),
+        pytest.raises(type(error), match=r"No space left|503"),
     ):
         list(MeasureTrack(str(tiny_corpus), "PCM_16", launcher).process(song))
 

@@ -5,6 +5,7 @@ import platform
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,7 +19,7 @@ import scipy
 import soundfile
 
 from stemforge import storage
-from stemforge.errors import UserError
+from stemforge.errors import JobGoesOn, UserError
 from stemforge.features.audio.ffmpeg import find_program
 from stemforge.features.shards import workers
 from stemforge.features.shards.workers import launching, refuse_taken, versions
@@ -66,16 +67,17 @@ def test_code_counts_and_not_its_place(tmp_path: Path, monkeypatch: pytest.Monke
     package = Path(workers.__file__).parents[3] / "stemforge"
     copy = tmp_path / "stemforge"
     shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr("stemforge.features.__file__", str(copy / "features" / "__init__.py"))
+    monkeypatch.setattr("stemforge.code.PACKAGE", copy)
 
     def code() -> str:
         versions.cache_clear()
         return versions(decodes=False)["stemforge's code"]
 
     assert code() == ours
-    with (copy / "train" / "losses.py").open("a") as file:
-        file.write("# edited\n")
-    assert code() == ours  # training is no part of the job
+    for name in ("train/losses.py", "features/corpus/starter.py"):  # no part of the job
+        with (copy / name).open("a") as file:
+            file.write("# edited\n")
+        assert code() == ours
     with (copy / "features" / "signal" / "stft.py").open("a") as file:
         file.write("# edited\n")
     assert code() != ours
@@ -102,6 +104,41 @@ def test_a_second_launcher_is_refused_while_the_first_works(tmp_path: Path) -> N
     with launching(root, decodes=False):
         pass
     assert list((tmp_path / "f").iterdir()) == []
+
+
+def test_the_token_of_a_killed_run_of_this_machine_goes(tmp_path: Path) -> None:
+    root = str(tmp_path / "f")
+    script = (
+        "import os, signal, sys; from stemforge.features.shards.workers import launching\n"
+        "with launching(sys.argv[1], decodes=False, are_here=sys.argv[2] == 'here'):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    command = [sys.executable, "-c", script, root]
+    assert subprocess.run([*command, "here"], check=False).returncode == -9
+    token = tmp_path / "f" / ".run"
+    elsewhere = token.read_text().replace(socket.gethostname(), "another-machine")
+    refuse_taken(root)
+    assert not token.exists()
+    token.write_text(elsewhere)
+    with pytest.raises(UserError, match="if it was killed, remove"):
+        refuse_taken(root)
+    token.unlink()
+    subprocess.run([*command, "elsewhere"], check=False)  # a service may still run its job
+    with pytest.raises(UserError, match="if its job has ended, remove"):
+        refuse_taken(root)
+
+
+def test_the_token_stays_for_a_job_that_outlives_its_launcher(tmp_path: Path) -> None:
+    root = str(tmp_path / "f")
+    with (
+        pytest.raises(JobGoesOn, match="no connection"),
+        launching(root, decodes=False, are_here=False) as launcher,
+    ):
+        raise JobGoesOn("no connection")
+    launcher.check()
+    (tmp_path / "f" / "info.json").touch()  # the job has ended well
+    refuse_taken(root)
+    assert not (tmp_path / "f" / ".run").exists()
 
 
 def test_a_token_beside_an_info_json_is_of_a_run_that_has_ended(tmp_path: Path) -> None:

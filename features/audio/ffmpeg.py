@@ -146,12 +146,31 @@ def version() -> str:
     Raises:
         UserError: there is no ffmpeg.
     """
-    return run_ffmpeg("ffmpeg", "-version").split()[2].decode()
+    return _version(find_program("ffmpeg"))
+
+
+def static_version() -> str:
+    """What the ffmpeg of the `ffmpeg` extra says of its version, whatever PATH holds.
+
+    Raises:
+        UserError: the extra is not installed.
+    """
+    return _version(str(_static_build("ffmpeg")))
+
+
+def _version(place: str) -> str:
+    return _run_at(place, "ffmpeg", "-version").stdout.split()[2].decode()
 
 
 def _run(program: Program, *arguments: str | Path) -> "subprocess.CompletedProcess[bytes]":
+    return _run_at(find_program(program), program, *arguments)
+
+
+def _run_at(
+    place: str, program: Program, *arguments: str | Path
+) -> "subprocess.CompletedProcess[bytes]":
     done = subprocess.run(
-        [find_program(program), *arguments],
+        [place, *arguments],
         capture_output=True,
         check=False,
         stdin=subprocess.DEVNULL,

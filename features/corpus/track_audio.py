@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from stemforge import storage
-from stemforge.features.audio.ffmpeg import AudioError
+from stemforge.errors import UserError
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.corpus.corpora import CorpusTrack
 from stemforge.features.corpus.decoding import decode_sources
@@ -78,7 +78,7 @@ class MeasuredAudio:
         """Files by source, in a temporary folder.
 
         Raises:
-            AudioError: a file is not the one that was measured.
+            UserError: a file is not the one that was measured.
         """
         places = {source.name: storage.join(self.root, source.path) for source in track.sources}
         is_stem_file = places[MIXTURE].lower().endswith(STEM_SUFFIX)
@@ -94,7 +94,7 @@ class MeasuredAudio:
             for source in track.sources:
                 place = places[source.name]
                 if storage.file_sha256(copies[place]) != source.file_sha256:
-                    raise AudioError(f"{place}: changed since stage decode: dvc repro decode")
+                    raise UserError(f"{place}: changed since stage decode: dvc repro decode")
             files = {name: str(copies[place]) for name, place in places.items()}
             yield stack.enter_context(open_corpus_track(replace(found, files=files), subtype))
 

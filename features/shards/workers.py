@@ -5,13 +5,14 @@ would write other bytes, and another disk would keep what nobody reads. So each 
 itself with the launcher before it works.
 
 The launcher leaves a token, the hidden file .run, in the output place while its job runs. It shows
-a worker that this is the launcher's place, and another launcher that the place is taken.
+a worker that this is the launcher's place, and another launcher that the place is taken. It stays
+where a service may still run the job after the launcher's end.
 """
 
 import functools
-import hashlib
 import importlib.metadata
 import os
+import re
 import socket
 import sys
 import uuid
@@ -23,9 +24,9 @@ from pathlib import Path
 
 import soundfile
 
-import stemforge.features
 from stemforge import storage
-from stemforge.errors import UserError
+from stemforge.code import code_sha256
+from stemforge.errors import JobGoesOn, UserError
 from stemforge.features.audio import ffmpeg
 from stemforge.features.shards.records import INFO, TOKEN, is_feature_file
 
@@ -33,6 +34,8 @@ from stemforge.features.shards.records import INFO, TOKEN, is_feature_file
 # Beam's pickles must be its own. CRC-32C is a standard: whatever computes it, its bytes are equal.
 PACKAGES = ("apache-beam", "numpy", "protobuf", "pyarrow", "scipy", "soundfile", "stemforge")
 FFMPEG = "ffmpeg"
+JOB = "stemforge.features.shards.beam"  # with all that it imports
+ELSEWHERE = "workers elsewhere"  # in a token: the job may outlive its launcher
 
 
 @dataclass(frozen=True)
@@ -97,27 +100,37 @@ class Launcher:
 
 
 @contextmanager
-def launching(output: str, *, inputs: tuple[str, ...] = (), decodes: bool) -> Iterator[Launcher]:
+def launching(
+    output: str, *, inputs: tuple[str, ...] = (), decodes: bool, are_here: bool = True
+) -> Iterator[Launcher]:
     """Claims a features folder for one run; what older runs left there goes.
 
     Args:
         output: features folder, local or a URL.
         inputs: folders that workers read.
         decodes: whether workers decode with ffmpeg.
+        are_here: whether all workers end with this process.
 
     Yields:
         What workers compare themselves with.
 
     Raises:
         UserError: another run writes here, or the place cannot be written.
+        JobGoesOn: raised inside; the token stays, which the job's workers look for.
     """
     refuse_taken(output)
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    run = f"run {uuid.uuid4().hex[:8]} ({socket.gethostname()}, process {os.getpid()}, since {now})"
+    where = "" if are_here else f", {ELSEWHERE}"
+    run = (
+        f"run {uuid.uuid4().hex[:8]} "
+        f"({socket.gethostname()}, process {os.getpid()}, since {now}{where})"
+    )
     storage.write_bytes(storage.join(output, TOKEN), run.encode())
     try:
         _remove_old(output)
         yield Launcher(versions(decodes=decodes), inputs, output, run)
+    except JobGoesOn:
+        raise
     except BaseException:
         with suppress(OSError, UserError):  # the first error is the one to report
             _release(output, run)
@@ -128,19 +141,36 @@ def launching(output: str, *, inputs: tuple[str, ...] = (), decodes: bool) -> It
 def refuse_taken(output: str) -> None:
     """Refuses a features folder that another run is writing.
 
+    The token of a run that has ended goes: its info.json is there, or it was a run of this machine
+    whose process, and with it all its workers, is gone.
+
     Raises:
-        UserError: its token is there, and no info.json is.
+        UserError: a run may still write there.
     """
     token = storage.join(output, TOKEN)
     found = _token(output)
     if found is None:
         return
-    if storage.size(storage.join(output, INFO)) is None:
+    if storage.size(storage.join(output, INFO)) is None and not _was_killed(found):
+        ended = "its job has ended" if ELSEWHERE in found else "it was killed"
         raise UserError(
-            f"{output}: {found} writes features here: wait for its end; if it was killed, remove "
-            f"{token}"
+            f"{output}: {found} writes features here: wait for its end; if {ended}, remove {token}"
         )
-    storage.remove(token)  # of a run that ended well after its launcher had gone
+    storage.remove(token)
+
+
+def _was_killed(run: str) -> bool:
+    """Whether a token is of a process of this machine that is gone, with all its workers."""
+    said = re.fullmatch(r"run \w+ \((.*), process (\d+), since [^,]*\)", run)
+    if said is None or said[1] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(said[2]), 0)
+    except ProcessLookupError:
+        return True
+    except (OverflowError, PermissionError):  # no number of ours; of another user
+        return False
+    return False
 
 
 def _token(output: str) -> str | None:
@@ -182,18 +212,7 @@ def versions(*, decodes: bool) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "none"
     found["libsndfile"] = soundfile.__libsndfile_version__
-    found["stemforge's code"] = _code_sha256()[:12]
+    found["stemforge's code"] = code_sha256(JOB)[:12]
     if decodes:
         found[FFMPEG] = ffmpeg.version()
     return found
-
-
-def _code_sha256() -> str:
-    """sha256 of the modules that compute features: stemforge.features, and stemforge's own."""
-    package = Path(stemforge.features.__file__).parent
-    root = package.parent
-    digest = hashlib.sha256()
-    for path in sorted([*root.glob("*.py"), *package.rglob("*.py")]):
-        digest.update(f"{path.relative_to(root).as_posix()}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

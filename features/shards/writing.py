@@ -14,6 +14,7 @@ from stemforge.errors import UserError
 from stemforge.features.audio.ffmpeg import AudioError
 from stemforge.features.audio.files import as_stereo, read_audio
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
+from stemforge.features.corpus.decoding import Unfit
 from stemforge.features.corpus.manifest import Reject, Split, Track
 from stemforge.features.corpus.sources import MIXTURE, PHASE
 from stemforge.features.corpus.track_audio import Files, TrackAudio
@@ -177,6 +178,7 @@ def write_shard(
 
     Raises:
         OSError: the disk is full or cannot be written.
+        UserError: audio cannot be fetched.
     """
     with contextlib.ExitStack() as stack:
         if storage.is_local(root):
@@ -329,12 +331,15 @@ def failed_track(name: str, split: Split, error: Exception) -> Reject:
         error: what was raised.
 
     Raises:
-        OSError: the error itself, where it is the disk's: no fault of the track, it ends the job.
+        OSError, UserError: the error itself, where it is no fault of the track but of the disk, the
+            bucket or the set-up: the runner tries again, or the job ends.
     """
     if isinstance(error, OSError) and error.errno in storage.DISK_ERRORS:
         raise error
-    if isinstance(error, UserError):
+    if isinstance(error, AudioError | Unfit):
         return Reject(name, split, None, "decode_error", None, str(error))
+    if isinstance(error, UserError):
+        raise error
     return Reject(name, split, None, "failed", None, describe_failure(error))
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
+from stemforge.code import code_sha256
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Manifest
 from stemforge.machine import cpu_flags
-from stemforge.pipelines.code import TRAINING, code_sha256
+from stemforge.pipelines.code import TRAINING
 from stemforge.pipelines.params import Params
 from stemforge.pipelines.releases.git import git_state
 from stemforge.pipelines.running.extras import REPRO, SAME, versions

@@ -29,6 +29,7 @@ from stemforge.pipelines.running.beam_portable import portable_job
 from stemforge.pipelines.running.beam_workers import end_with_workers
 from stemforge.pipelines.running.extras import closure
 from stemforge.pipelines.running.parallel import BEAM_ARGS
+from stemforge.pipelines.running.work import time_to_cancel
 
 # It starts at once, in this process; DirectRunner would first try to download another runner.
 LOCAL_RUNNER = "FnApiRunner"
@@ -143,7 +144,8 @@ def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], o
     if is_remote(options):
         from stemforge.pipelines.running.dataflow import run_on_dataflow
 
-        run_on_dataflow(pipeline, watch=watch)
+        with time_to_cancel():
+            run_on_dataflow(pipeline, watch=watch)
         return
     service = options.view_as(PortableOptions).job_endpoint or "the runner's own job service"
     try:
@@ -159,6 +161,7 @@ def run_pipeline(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]], o
             raise
         raise UserError(known) from error
     if isinstance(result, portable_runner.PipelineResult):
-        follow(portable_job(result, service), watch=watch)
+        with time_to_cancel():
+            follow(portable_job(result, service), watch=watch)
     elif result.state != PipelineState.DONE:
         raise UserError(f"the Beam job ended as {result.state}, not done: see the runner's log")

@@ -3,15 +3,17 @@
 import copy
 import re
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.runner import PipelineState
 
-from stemforge.errors import UserError
+from stemforge.errors import JobGoesOn, UserError
 from stemforge.pipelines.console import Ended, say
 from stemforge.pipelines.running.beam_workers import SAID_BY_JOB, WORKER_DIED
 
@@ -41,6 +43,7 @@ class RemoteJob:
         page: where a person can watch it.
         by_hand: how a person cancels it.
         cancelled: what is true of it after its service accepted to cancel it.
+        is_over: whether it then is over, or soon.
         news: shows the messages that are new; returns the texts of the errors among them.
         errors: exceptions of the service's client.
     """
@@ -50,6 +53,7 @@ class RemoteJob:
     page: str
     by_hand: str
     cancelled: str
+    is_over: bool
     news: Callable[[], list[str]]
     errors: tuple[type[Exception], ...]
 
@@ -62,22 +66,26 @@ def follow(job: RemoteJob, *, watch: Callable[[dict[str, int]], object]) -> None
         watch: called with the job's counters every few seconds.
 
     Raises:
-        UserError: the job failed or was cancelled, or its service cannot be asked.
+        UserError: the job failed or was cancelled.
+        JobGoesOn: it may still run: it cannot be watched, or could not be cancelled.
     """
     try:
         say(f"beam: job {job.name} runs: {job.page} (Ctrl-C asks to cancel it)")
         state, errors = _poll(job, watch)
-    except (KeyboardInterrupt, Ended):
-        _cancel(job)
-        raise
+    except (KeyboardInterrupt, Ended) as ended:
+        if _cancel(job):
+            raise
+        raise JobGoesOn("interrupted") from ended
     except job.errors as error:
-        raise UserError(
+        raise JobGoesOn(
             f"job {job.name} goes on, but cannot be watched from here: {one_line(str(error))}: "
             f"see {job.page}; to cancel it: {job.by_hand}"
         ) from error
-    except Exception:  # a defect of ours or of Beam must not leave a job that nobody knows of
-        say(f"beam: job {job.name} goes on, and costs: to cancel it: {job.by_hand}")
-        raise
+    except Exception as error:  # a defect of ours or of Beam; nobody would know of the job
+        traceback.print_exception(error)
+        raise JobGoesOn(
+            f"job {job.name} goes on, and costs: to cancel it: {job.by_hand}"
+        ) from error
     if state == PipelineState.FAILED:
         raise UserError(f"job {job.name} failed: {cause(errors)}: see {job.page}")
     if state != PipelineState.DONE:
@@ -101,26 +109,50 @@ def _poll(job: RemoteJob, watch: Callable[[dict[str, int]], object]) -> tuple[st
     return state, errors
 
 
-def _cancel(job: RemoteJob) -> None:
-    say(f"beam: cancelling job {job.name}")
-    ending = f"goes on, and costs: to cancel it: {job.by_hand}"
+def _cancel(job: RemoteJob) -> bool:
+    """Asks to cancel a job; returns whether it is over then."""
+    _tell(f"beam: cancelling job {job.name}")
+    ending, is_over = f"goes on, and costs: to cancel it: {job.by_hand}", False
     try:
         job.result.cancel()
-        ending = job.cancelled
+        ending, is_over = job.cancelled, job.is_over
     except job.errors as error:
-        say(f"beam: {one_line(str(error))}")
-    finally:  # also where a second Ctrl-C came
-        say(f"beam: job {job.name} {ending}")
+        _tell(f"beam: {one_line(str(error))}")
+    except (KeyboardInterrupt, Ended):
+        pass  # a second Ctrl-C: it may not have been asked
+    finally:
+        _tell(f"beam: job {job.name} {ending}")
+    return is_over
+
+
+def _tell(text: str) -> None:
+    """Says something; a terminal that has gone away does not stop the cancelling."""
+    with suppress(OSError):
+        say(text)
 
 
 def counters(result: Any) -> dict[str, int]:
     """The job's counters so far, by name; those of several steps are added."""
-    # Of a copy: a portable job's result would return its first answer for ever.
+    # Of a copy: a portable job's result would always return its first answer.
     found = copy.copy(result).metrics().query(MetricsFilter())["counters"]
     total: Counter[str] = Counter()
     for entry in found:
         total[entry.key.metric.name] += int(entry.result)
     return dict(total)
+
+
+class Shown:
+    """Shows a job's messages, each once: a worker's error comes once for each of its attempts."""
+
+    def __init__(self) -> None:
+        self._lines: set[str] = set()
+
+    def show(self, kind: str, text: str) -> None:
+        """Shows a message on one line, unless it was shown before."""
+        line = one_line(text)
+        if line not in self._lines:
+            self._lines.add(line)
+            say(f"beam: {kind}: {line}")
 
 
 def known_cause(text: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import apache_beam as beam
@@ -13,9 +14,9 @@ from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyEx
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
-from stemforge.errors import UserError
+from stemforge.errors import JobGoesOn, UserError
 from stemforge.pipelines.console import Ended, say
-from stemforge.pipelines.running.beam_jobs import RemoteJob, follow, one_line
+from stemforge.pipelines.running.beam_jobs import RemoteJob, Shown, follow, one_line
 
 # OSError: what the HTTP client raises without a network, and Beam where an upload fails.
 ERRORS = (GoogleAPIError, GoogleAuthError, OSError, DataflowRuntimeException)
@@ -63,9 +64,9 @@ def run_on_dataflow(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]]
     where = f"--region={google.region} --project={google.project}"
     try:
         result = pipeline.run()
-    except (KeyboardInterrupt, Ended):
+    except (KeyboardInterrupt, Ended) as ended:
         say(f"beam: the job may have been sent: `gcloud dataflow jobs list {where}` shows it")
-        raise
+        raise JobGoesOn("interrupted") from ended
     except (*ERRORS, DataflowJobAlreadyExistsError, RuntimeError) as error:
         raise _refused("Dataflow", error) from error
     name = result.job_id()
@@ -77,6 +78,7 @@ def run_on_dataflow(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]]
         page,
         by_hand=f"gcloud dataflow jobs cancel {name} {where}",
         cancelled=f"is being cancelled: see {page}",
+        is_over=True,
         news=Messages(pipeline.runner.dataflow_client, name).news,
         errors=ERRORS,
     )
@@ -84,15 +86,19 @@ def run_on_dataflow(pipeline: beam.Pipeline, *, watch: Callable[[dict[str, int]]
 
 
 def _check_staging(options: PipelineOptions) -> None:
-    """Writes an empty file where Beam stages: Beam tries a failed upload for minutes, silently."""
+    """Writes a file where Beam stages, and removes it: Beam tries a failed upload for minutes."""
     google = options.view_as(GoogleCloudOptions)
     place = google.staging_location or google.temp_location
     bucket, _, folder = place.removeprefix("gs://").partition("/")
     try:
         client = create_storage_client(options, not google.no_auth)
-        client.get_bucket(bucket).blob(os.path.join(folder, PROBE)).upload_from_string(b"")
+        # Not get_bucket: it needs a right to read the bucket's settings.
+        probe = client.bucket(bucket).blob(os.path.join(folder, PROBE))
+        probe.upload_from_string(b"")
     except ERRORS as error:
         raise _refused(place, error) from error
+    with suppress(*ERRORS):  # a bucket that keeps its files for a while can still be staged to
+        probe.delete()
 
 
 def _refused(who: str, error: Exception) -> UserError:
@@ -115,7 +121,7 @@ class Messages:
         self._job = job
         self._since: Any = None
         self._seen: set[str] = set()
-        self._shown: set[str] = set()
+        self._shown = Shown()
 
     def news(self) -> list[str]:
         """Shows what came since the last call; returns the full texts of the errors."""
@@ -136,11 +142,6 @@ class Messages:
                 error = message.message_importance.name == "JOB_MESSAGE_ERROR"
                 if error:
                     errors.append(message.message_text)
-                self._show("error" if error else "warning", one_line(message.message_text))
+                self._shown.show("error" if error else "warning", message.message_text)
             if not page:
                 return errors
-
-    def _show(self, kind: str, line: str) -> None:
-        if line not in self._shown:  # a worker's error comes once for each of its attempts
-            self._shown.add(line)
-            say(f"beam: {kind}: {line}")

@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 
 from stemforge import storage
+from stemforge.errors import JobGoesOn
 from stemforge.features.corpus.corpora import CorpusTrack
 from stemforge.features.corpus.manifest import Manifest, Reject, Track, read_manifest, read_rejects
 from stemforge.features.corpus.track_audio import (
@@ -27,7 +28,7 @@ from stemforge.features.shards.beam import (
 )
 from stemforge.features.shards.blocks import BySize
 from stemforge.features.shards.examples import FRAME_OVERHEAD_BYTES
-from stemforge.features.shards.records import INFO
+from stemforge.features.shards.records import INFO, TOKEN
 from stemforge.features.shards.validity import Thresholds
 from stemforge.features.shards.workers import Launcher, launching
 from stemforge.features.shards.writing import FeatureConfig
@@ -39,7 +40,7 @@ from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
 from stemforge.pipelines.running.corpora import list_corpus
 from stemforge.pipelines.running.feature_output import claim_output, new_features, record_features
 from stemforge.pipelines.running.feature_places import PLACE, features_place
-from stemforge.pipelines.running.feature_workers import are_here, refuse_local_places
+from stemforge.pipelines.running.feature_workers import are_here, check_ffmpeg, refuse_local_places
 from stemforge.pipelines.running.work import check_free_space, work_folder
 
 WATCH_S = 0.5
@@ -118,7 +119,13 @@ def compute_features(
         job = corpus_job(params, corpus)
         seconds = float("inf")  # unknown before it is measured; not small
     options = pipeline_options(beam_flags, audio_s=seconds)
-    refuse_local_places(options, (job.root, place))
+    read = (
+        "use --corpus gs://..." if corpus or audio else "set corpus.root to gs://... (params.yaml)"
+    )
+    written = "use --output gs://..." if output else f"set {PLACE}=gs://..."
+    if job.decodes:
+        check_ffmpeg(options)
+    refuse_local_places(options, {job.root: read, place: written})
     known = storage.file_sha256(TRACKS) if corpus is None else None
     identity = (params.features.model_dump(), [corpus, audio, place, known])
     with work_folder("features", *identity) as work:
@@ -194,13 +201,25 @@ def run(job: Job, options: Any, out: str, notes: Path) -> None:
     sources = 1 + len(job.config.stems)
     shards = f"{job.shards} shards a split" if isinstance(job.shards, int) else "shards by size"
     say(f"features: {len(tracks)} tracks of {sources} sources to {shards}")
-    noted = Progress(notes.resolve() if are_here(options) else None)
+    here = are_here(options)
+    noted = Progress(notes.resolve() if here else None)
     with (
-        launching(out, inputs=(job.root,), decodes=job.decodes) as launcher,
+        _telling_what_stays(out),
+        launching(out, inputs=(job.root,), decodes=job.decodes, are_here=here) as launcher,
         show_tracks(len(tracks), notes) as watch,
     ):
         run_pipeline(job.build(options, launcher, noted), watch=watch)
     print_account(json.loads(storage.read_bytes(storage.join(out, INFO))))
+
+
+@contextmanager
+def _telling_what_stays(out: str) -> Iterator[None]:
+    try:
+        yield
+    except JobGoesOn:
+        token = storage.join(out, TOKEN)
+        say(f"features: {token} stays, for the job's workers: if the job fails, remove it")
+        raise
 
 
 @contextmanager

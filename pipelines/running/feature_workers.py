@@ -1,12 +1,13 @@
 """Where the feature job's workers are: in processes of this machine, or who knows where."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.features.audio import ffmpeg
 from stemforge.pipelines.running.beam import is_remote
 from stemforge.pipelines.running.parallel import BEAM_ARGS
 
@@ -23,14 +24,14 @@ def are_here(options: PipelineOptions) -> bool:
     return bool({name, f"{name}runner"} & HERE)  # Beam takes "direct" for "DirectRunner"
 
 
-def refuse_local_places(options: PipelineOptions, places: Iterable[str]) -> None:
+def refuse_local_places(options: PipelineOptions, places: Mapping[str, str]) -> None:
     """Refuses folders of this machine where workers are other machines for certain.
 
     Workers of portable runners may share a disk with this machine: they look for themselves.
 
     Args:
         options: of the job.
-        places: that workers read or write.
+        places: that workers read or write, with what to do where one is local.
 
     Raises:
         UserError: one is no URL.
@@ -38,8 +39,32 @@ def refuse_local_places(options: PipelineOptions, places: Iterable[str]) -> None
     if not is_remote(options):
         return
     unset = f", or unset {BEAM_ARGS}" if os.environ.get(BEAM_ARGS) else ""
-    for place in filter(storage.is_local, places):
+    for place, advice in places.items():
+        if storage.is_local(place):
+            raise UserError(
+                f"{place}: a folder of this machine, which Dataflow's workers cannot see: "
+                f"{advice}{unset}"
+            )
+
+
+def check_ffmpeg(options: PipelineOptions) -> None:
+    """Refuses another ffmpeg than that of Dataflow's workers, who would refuse it one by one.
+
+    Raises:
+        UserError: this machine's is not the static build, or that is not installed.
+    """
+    if not is_remote(options):
+        return
+    here = ffmpeg.version()
+    try:
+        there = ffmpeg.static_version()
+    except UserError:
         raise UserError(
-            f"{place}: a folder of this machine, which Dataflow's workers cannot see: use "
-            f"--corpus gs://... and --output gs://...{unset}"
+            "Dataflow's workers decode with the static ffmpeg, which is not installed here to "
+            "compare with: pip install 'stemforge[ffmpeg]'"
+        ) from None
+    if here != there:
+        raise UserError(
+            f"ffmpeg {here} on PATH: Dataflow's workers decode with the static build {there}: "
+            "run this with a PATH that has no ffmpeg"
         )

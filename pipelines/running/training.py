@@ -13,11 +13,12 @@ import keras
 import tensorflow as tf
 
 import stemforge
+from stemforge.code import code_sha256
 from stemforge.errors import IncompleteError, UserError
 from stemforge.features.corpus.sources import JOINT, MIXTURE, PHASE
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.machine import has_bfloat16
-from stemforge.pipelines.code import TRAINING, code_sha256
+from stemforge.pipelines.code import TRAINING
 from stemforge.pipelines.console import progress, say
 from stemforge.pipelines.params import Params, Train, read_params
 from stemforge.pipelines.paths import RUNS

@@ -11,8 +11,9 @@ from typing import Any
 
 import stemforge
 from stemforge import storage
+from stemforge.code import code_sha256
 from stemforge.features.shards.reading import FeatureSet
-from stemforge.pipelines.code import TRAINING, code_sha256
+from stemforge.pipelines.code import TRAINING
 from stemforge.pipelines.params import Params
 from stemforge.pipelines.paths import MODELS
 from stemforge.pipelines.running.extras import versions

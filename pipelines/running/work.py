@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -18,13 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stemforge.code import code_sha256, is_module
 from stemforge.errors import UserError
-from stemforge.pipelines.code import STAGES, code_sha256, is_module
+from stemforge.pipelines.code import STAGES
 from stemforge.unfinished import finishing, remove_leftovers
 
 WORK = Path(".work")
 SPARE_BYTES = 64 * 2**20  # kept free for everything else
 PARENT_CHECK_S = 0.5
+CANCEL_S = 30.0  # for the request to cancel a job that runs elsewhere
+_runs_elsewhere = threading.Event()
 
 
 @contextmanager
@@ -126,13 +130,27 @@ def explain_empty(folder: Path, text: str) -> None:
 def end_with_parent() -> None:
     """Ends this process soon after its parent has ended.
 
-    A killed `dvc repro` cannot end its stage, which would then run beside the next one.
+    A killed `dvc repro` cannot end its stage, which would then run beside the next one. Inside
+    `time_to_cancel` the process gets SIGTERM first, and some time to act on it.
     """
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(PARENT_CHECK_S)
+        if _runs_elsewhere.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(CANCEL_S)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def time_to_cancel() -> Iterator[None]:
+    """Inside, a service runs a job for this process, which cancels it before it ends."""
+    _runs_elsewhere.set()
+    try:
+        yield
+    finally:
+        _runs_elsewhere.clear()

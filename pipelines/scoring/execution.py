@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from stemforge import storage
 from stemforge.errors import UserError, needs
@@ -146,12 +148,59 @@ def _score_on_beam(jobs: Sequence[Job], *, label: str) -> None:
         import apache_beam as beam
 
         from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
+        from stemforge.pipelines.running.feature_workers import are_here, refuse_local_places
 
-    pipeline = beam.Pipeline(options=pipeline_options([]))
+    options = pipeline_options([])
+    folders = sorted({folder for job in jobs for folder in _folders(job)})
+    refuse_local_places(options, dict.fromkeys(folders, "use gs://... places"))
+    for folder in {job.out for job in jobs if storage.is_local(job.out)}:
+        Path(folder).mkdir(parents=True, exist_ok=True)  # workers look for it
+    pipeline = beam.Pipeline(options=options)
     scored = pipeline | beam.Create(jobs) | beam.Reshuffle()
-    scored | "ScoreTracks" >> beam.Map(score, threads=1)
+    work = score if are_here(options) else score_elsewhere
+    scored | "ScoreTracks" >> beam.Map(work, threads=1)
     with show_done(jobs, label=label):
         run_pipeline(pipeline, watch=lambda counters: None)
+    check_done(jobs)
+
+
+def score_elsewhere(job: Job, threads: int) -> None:
+    """`score` in a worker that may be on another machine: it must see the folders.
+
+    Raises:
+        UserError: it does not.
+    """
+    for folder in filter(storage.is_local, _folders(job)):
+        if not Path(folder).is_dir():
+            raise UserError(
+                f"worker {socket.gethostname()}: {folder}: no such folder here: use places that "
+                f"all workers see, such as gs://..., or unset {BEAM_ARGS}"
+            )
+    score(job, threads)
+
+
+def check_done(jobs: Sequence[Job]) -> None:
+    """Checks that each job has a file of scores.
+
+    Raises:
+        UserError: one has none: a worker wrote it on a disk of its own.
+    """
+    found = {out: _scored(out) for out in {job.out for job in jobs}}
+    for job in jobs:
+        if (job.method, storage.comparable(job.track.name)) not in found[job.out]:
+            raise UserError(
+                f"{job.out}: the workers left no scores of {job.method} for {job.track.name} here: "
+                f"use places that all workers see, such as gs://..., or unset {BEAM_ARGS}"
+            )
+
+
+def _folders(job: Job) -> list[str]:
+    files = (*job.track.files, *job.estimates.files)
+    return [job.out, *(storage.parent(place) for place in files)]
+
+
+def _scored(out: str) -> set[tuple[str, str]]:
+    return {(method, track_of(name)) for method, name in list_scores(out)}
 
 
 @contextmanager
@@ -161,8 +210,7 @@ def show_done(jobs: Sequence[Job], *, label: str) -> Iterator[None]:
     with progress(len(jobs), label=label, unit="track") as bar:
 
         def look() -> None:
-            there = {(method, track_of(name)) for method, name in list_scores(jobs[0].out)}
-            bar.update(len(there & wanted) - bar.n)
+            bar.update(len(_scored(jobs[0].out) & wanted) - bar.n)
 
         with watched(look, every_s=WATCH_S):
             yield

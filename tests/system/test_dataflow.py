@@ -1,7 +1,7 @@
 """`stemforge features --runner=DataflowRunner` against a fake of the service, at its HTTP edge.
 
 The fake answers Dataflow's REST interface and writes down what it is asked; a local gs:// takes
-what is staged. Where a job shall succeed, Beam's local runner executes the pipeline that was
+what is staged. Where a job has to succeed, Beam's local runner executes the pipeline that was
 staged, as the workers would.
 """
 
@@ -36,7 +36,6 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.pipelines.commands.main import build_parser, main
 from stemforge.pipelines.running.beam import pipeline_options
-from stemforge.pipelines.running.dataflow import PROBE
 from tests.conftest import ROOT
 from tests.processes import CLI, LIMIT_S, environment, free_port, google_storage, server
 
@@ -248,7 +247,7 @@ def test_a_job_shows_its_page_and_its_warnings_and_is_done(bucket: None) -> None
     assert pool["workerHarnessContainerImage"] == IMAGE[0].partition("=")[2]
     assert "packages" not in pool
     staged = {storage.name(name) for name in storage.list_files("gs://bucket/tmp")}
-    assert staged == {PROBE, "pipeline.pb"}
+    assert staged == {"pipeline.pb"}
 
 
 def test_a_failed_job_ends_in_its_cause(bucket: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,15 +269,18 @@ def test_a_job_that_cannot_be_watched_goes_on(
         line = refused(service, capsys, *IMAGE)
     assert line.startswith(f"job {JOB} goes on, but cannot be watched from here: 403 GET ")
     assert line.endswith(f": no: see {LINK}; to cancel it: {BY_HAND}")
+    assert storage.size("gs://bucket/features/.run")  # for the job's workers
 
 
 def test_no_defect_leaves_a_job_unseen(bucket: None, capsys: pytest.CaptureFixture[str]) -> None:
     # Beam cannot read a counter of which it sees only one half.
     service = Service(["JOB_STATE_RUNNING"], metrics=counter("tracks", 2)[:1])
-    with serving(service), pytest.raises(KeyError):
-        main(command(service, *IMAGE))
-    last = f"beam: job {JOB} goes on, and costs: to cancel it: {BY_HAND}"
-    assert news(capsys.readouterr().err)[-1] == last
+    with serving(service):
+        assert main(command(service, *IMAGE)) == 2
+    stderr = capsys.readouterr().err
+    assert "\nKeyError: " in stderr
+    last = f"stemforge: error: job {JOB} goes on, and costs: to cancel it: {BY_HAND}"
+    assert news(stderr)[-1] == last
 
 
 def test_what_is_refused(
@@ -322,7 +324,12 @@ def test_a_signal_cancels_the_job(
     assert process.returncode == code
     lines = news(stderr)
     assert lines[0] == f"beam: cancelling job {JOB}"
+    stays = [line for line in stderr.splitlines() if line.startswith("features: gs://")]
     assert lines[-2:] == [f"beam: job {JOB} {ending}", last]
+    token = "gs://bucket/features/.run"
+    assert bool(storage.size(token)) is not allowed
+    told = f"features: {token} stays, for the job's workers: if the job fails, remove it"
+    assert stays == ([] if allowed else [told])
     assert service.requested == ["JOB_STATE_CANCELLED"]
 
 
@@ -361,6 +368,8 @@ def test_a_portable_job_is_cancelled_and_its_late_failure_has_a_cause(
             "it on: cancel it on the cluster's own page",
             "stemforge: error: interrupted",
         ]
+        assert storage.size("gs://bucket/features/.run")  # Flink may run the job on
+        storage.remove("gs://bucket/features/.run")
 
         change_params(in_tmp, in_tmp / "params.yaml", "min_duration_s: 1.0", "min_duration_s: 99.0")
         # Beam's own stream of messages is cut after this time, which a real job exceeds.
@@ -369,7 +378,9 @@ def test_a_portable_job_is_cancelled_and_its_late_failure_has_a_cause(
             env=environment(), capture_output=True, text=True, timeout=LIMIT_S,
         )  # fmt: skip
     assert done.returncode == 2
-    assert ": no valid track in the train split (of 2; rejects: " in news(done.stderr)[-1]
+    cause = ": no valid track in the train split (of 2; rejects: "
+    assert cause in news(done.stderr)[-1]
+    assert any(line.startswith("beam: error: ") and cause[2:] in line for line in news(done.stderr))
 
 
 def test_a_job_service_that_is_not_there(bucket: None, capsys: pytest.CaptureFixture[str]) -> None:
