@@ -34,6 +34,7 @@ from google.cloud.dataflow import JobState as DataflowState
 
 from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.features.audio import ffmpeg
 from stemforge.pipelines.commands.main import build_parser, main
 from stemforge.pipelines.running.beam import pipeline_options
 from tests.conftest import ROOT
@@ -54,6 +55,17 @@ WORKER_ERROR = (
     "passed through:\n==>\n    dist_proc/dax/workflow/worker/fnapi_service_impl.cc:1348"
 )
 ATTEMPTS = "The job failed because a work item has failed 4 times. The work item was attempted on:"
+
+
+@pytest.fixture(autouse=True)
+def static_ffmpeg() -> None:
+    """Another ffmpeg than the workers' is refused before a job is submitted."""
+    try:
+        same = ffmpeg.version() == ffmpeg.static_version()
+    except UserError:
+        same = False
+    if not same:
+        pytest.skip("needs the extra `ffmpeg`, and no other ffmpeg on PATH")
 
 
 def counter(name: str, value: int) -> list[dict[str, Any]]:
