@@ -24,7 +24,8 @@ from stemforge.train.nets.unet import UNet
 from stemforge.train.trainer import Report, Trainer
 
 OFF: dict[str, Any] = {"tensorboard": False, "histograms": False, "images": False, "audio": False,
-                       "windows": 2, "dvclive": False}  # fmt: skip
+                       "windows": 2, "dvclive": False, "checkpoint_every_steps": 10**6,
+                       "keep_best": 1, "export_every_steps": None}  # fmt: skip
 SWITCHES = {
     "tensorboard": {"tensorboard": True},
     "tensorboard, images": {"tensorboard": True, "images": True},
