@@ -210,7 +210,7 @@ def test_the_wheel_works_without_a_checkout(tmp_path: Path) -> None:
         assert text in done.stdout + done.stderr
     script = (
         "import stemforge; print(stemforge.__file__)\n"
-        f"from {closure.__module__} import TRAINING, code_sha256; print(code_sha256(TRAINING))"
+        f"from stemforge.code import code_sha256; print(code_sha256({TRAINING!r}))"
     )
     done = subprocess.run(
         [venv / "bin" / "python", "-c", script],
