@@ -1,7 +1,16 @@
+import json
+from typing import Any
+
 import pytest
+import tensorflow as tf
 
 from stemforge.errors import UserError
-from stemforge.pipelines.running.strategies import choose_communication, read_tf_config
+from stemforge.pipelines.running.strategies import make_cluster, read_tf_config
+
+TF_CONFIG = {
+    "cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]},
+    "task": {"type": "worker", "index": 0},
+}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +32,17 @@ def test_a_wrong_tf_config(config: str, problem: str) -> None:
     assert problem in str(raised.value)
 
 
-@pytest.mark.parametrize(("gpus", "name"), [(0, "RING"), (1, "NCCL"), (8, "NCCL")])
-def test_gpus_talk_by_nccl(gpus: int, name: str) -> None:
-    assert choose_communication(gpus).name == name
+@pytest.mark.parametrize(("gpus", "name"), [(0, "RING"), (2, "NCCL")])
+def test_gpus_talk_by_nccl(gpus: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def start(communication_options: Any) -> None:
+        given.append(communication_options)
+        raise tf.errors.UnavailableError(None, None, "no other worker is there")
+
+    monkeypatch.setenv("TF_CONFIG", json.dumps(TF_CONFIG))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind] * gpus)
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", start)
+    with pytest.raises(UserError, match="no other worker is there"):
+        make_cluster("multi_worker")
+    assert given[0].implementation.name == name  # TensorFlow's own word

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -38,11 +37,9 @@ raise SystemExit(run_main(main))
 def test_a_stage_cancels_its_job_elsewhere_before_it_ends_with_its_parent(
     context: str, said: str
 ) -> None:
-    started_s = time.monotonic()
     # The child has the same standard error: it is read until the child has ended too.
     done = subprocess.run(
         [sys.executable, "-c", PARENT, CHILD.format(context=context)],
         stderr=subprocess.PIPE, text=True, timeout=50, check=True,
     )  # fmt: skip
     assert done.stderr.partition("\n")[0] == said
-    assert time.monotonic() - started_s < 20

@@ -17,10 +17,8 @@ from stemforge.errors import JobGoesOn, UserError
 from stemforge.pipelines.console import Ended, say
 from stemforge.pipelines.running.beam_workers import SAID_BY_JOB, WORKER_DIED
 
-FIRST_POLL_S, LAST_POLL_S = (
-    0.5,
-    10.0,
-)  # pauses double: short jobs end at once, long ones cost little
+# Pauses double: short jobs end at once, long ones cost little.
+FIRST_POLL_S, LAST_POLL_S = 0.5, 10.0
 # A service may name the cause some 30 s after the state; Beam's own poller waits as long.
 CAUSE_WAIT_S, CAUSE_POLL_S = 50.0, 2.0
 LINE_CHARACTERS = 500

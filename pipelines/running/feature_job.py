@@ -217,8 +217,9 @@ def _telling_what_stays(out: str) -> Iterator[None]:
     try:
         yield
     except JobGoesOn:
-        token = storage.join(out, TOKEN)
-        say(f"features: {token} stays, for the job's workers: if the job fails, remove it")
+        if not storage.is_local(out):  # a local folder is not finished, and goes
+            token = storage.join(out, TOKEN)
+            say(f"features: {token} stays, for the job's workers: if the job fails, remove it")
         raise
 
 
