@@ -141,7 +141,8 @@ def test_workers_elsewhere_make_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     corpus, place = "gs://bucket/corpus", "gs://bucket/features"
-    with google_storage(monkeypatch), portable_runner(elsewhere, project, tiny_corpus) as flags:
+    hidden = (project, tiny_corpus, tmp_path)
+    with google_storage(monkeypatch), portable_runner(elsewhere, *hidden) as flags:
         upload(tiny_corpus, corpus)
         # What a run of another number of shards left there, and one that was killed.
         for name in ("train/vocals-00008-of-00009.tfrecord", "valid/.index.1.tmp"):
