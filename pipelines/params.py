@@ -2,7 +2,7 @@
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -28,8 +28,8 @@ from stemforge.text import brief, decode_text, show
 from stemforge.train.config import LossName, OptimizerName, Precision, Schedule
 from stemforge.train.nets import read_net
 from stemforge.train.nets.protocol import Net
+from stemforge.train.presets import PresetName, differences, fill_in, preset_values
 from stemforge.train.sampler import Sampling
-from stemforge.train.spleeter.configuration import spleeter_preset
 
 PARAMS = Path("params.yaml")
 NET = "train.net"
@@ -133,7 +133,7 @@ class Features(Section):
 class Train(Section):
     """The nets and the training run."""
 
-    preset: Literal["spleeter"] | None
+    preset: PresetName | None
     net: AnyNet
     sampling: Sampling
     batch_size: Count
@@ -161,18 +161,25 @@ class Train(Section):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("preset") != "spleeter":
+        if not isinstance(data, dict) or data.get("preset") not in get_args(PresetName):
             return data
         try:
-            preset = spleeter_preset(data.get("optimizer"))
+            preset = preset_values(data["preset"], optimizer=data.get("optimizer"))
         except UserError as error:
-            raise ValueError(f"preset=spleeter: {error}") from None
-        net, given = preset.pop("net"), data.get("net")
-        if isinstance(given, dict) and given.get("kind") == net["kind"]:
-            net = {**given, **net}
-        elif given is not None:
-            raise ValueError(f"preset=spleeter: net={given}: must have kind={net['kind']}")
-        return {**data, **preset, "net": net}
+            raise ValueError(f"preset={data['preset']}: {error}") from None
+        return fill_in(data, preset)
+
+    def describe_preset(self) -> list[str]:
+        """What the preset has set, and what params.yaml sets instead, in a line each."""
+        if self.preset is None:
+            return []
+        preset = preset_values(self.preset, optimizer=self.optimizer)
+        values = [f"{name}={getattr(self, name)}" for name in preset if name != "net"]
+        lines = [f"preset {self.preset}: {', '.join([self.net.describe(), *values])}"]
+        own = differences(self.model_dump(), preset)
+        if own:
+            lines.append(f"params.yaml differs from preset {self.preset}: {'; '.join(own)}")
+        return lines
 
     @model_validator(mode="after")
     def _consistent(self) -> "Train":
