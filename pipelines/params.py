@@ -28,7 +28,7 @@ from stemforge.text import brief, decode_text, show
 from stemforge.train.config import LossName, OptimizerName, Precision, Schedule
 from stemforge.train.nets import read_net
 from stemforge.train.nets.protocol import Net
-from stemforge.train.presets import PresetName, differences, fill_in, preset_values
+from stemforge.train.presets import PresetName, fill_in, preset_values
 from stemforge.train.sampler import Sampling
 
 PARAMS = Path("params.yaml")
@@ -168,18 +168,6 @@ class Train(Section):
         except UserError as error:
             raise ValueError(f"preset={data['preset']}: {error}") from None
         return fill_in(data, preset)
-
-    def describe_preset(self) -> list[str]:
-        """What the preset has set, and what params.yaml sets instead, in a line each."""
-        if self.preset is None:
-            return []
-        preset = preset_values(self.preset, optimizer=self.optimizer)
-        values = [f"{name}={getattr(self, name)}" for name in preset if name != "net"]
-        lines = [f"preset {self.preset}: {', '.join([self.net.describe(), *values])}"]
-        own = differences(self.model_dump(), preset)
-        if own:
-            lines.append(f"params.yaml differs from preset {self.preset}: {'; '.join(own)}")
-        return lines
 
     @model_validator(mode="after")
     def _consistent(self) -> "Train":

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from stemforge.errors import UserError
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import Params, Train, check_checkout, read_params
-from stemforge.train.presets import PresetName, preset_values
+from stemforge.train.presets import PresetName, describe_preset, preset_values
 from stemforge.train.spleeter.configuration import spleeter_preset
 from tests.conftest import ROOT
 
@@ -136,7 +136,7 @@ def test_a_preset_fills_what_is_null_or_missing_and_a_value_wins() -> None:
     whole = preset_of(section)
     # Spleeter's musdb_config.json: T 512, ELU, Adam at 1e-4, batches of 4.
     assert (whole.net.frames, whole.learning_rate, whole.sampling) == (512, 1e-4, "songs")
-    assert whole.describe_preset() == [
+    assert describe_preset(whole.model_dump(), whole.net) == [
         "preset spleeter: U-Net, 6 blocks, 16 filters in the first, elu and elu, norm affine, "
         "dropout 0.0, sigmoid masks, "
         "sampling=songs, batch_size=4, stem_weights=None, weight_decay=None, clip_norm=None, "
@@ -148,7 +148,7 @@ def test_a_preset_fills_what_is_null_or_missing_and_a_value_wins() -> None:
     assert preset_of({**short, "net": {"kind": "unet", "head": "sigmoid"}}) == whole
     own = preset_of({**section, "net": {**section["net"], "frames": 256}, "batch_size": 2})
     assert (own.net.frames, own.net.fields()["width"], own.batch_size) == (256, 16, 2)
-    assert own.describe_preset()[1] == (
+    assert describe_preset(own.model_dump(), own.net)[1] == (
         "params.yaml differs from preset spleeter: net.frames=256, not 512; batch_size=2, not 4"
     )
     with pytest.raises(ValueError, match=r"train\.net\.frames=None: must be of type int"):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from stemforge.train.nets.protocol import Net
 from stemforge.train.spleeter.configuration import spleeter_preset
 
 PresetName = Literal["starter", "spleeter"]
@@ -40,12 +41,24 @@ def fill_in(section: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, 
     return filled
 
 
-def differences(section: Mapping[str, Any], preset: Mapping[str, Any]) -> list[str]:
-    """Where a filled-in section has other values than the preset: "net.frames=256, not 512"."""
+def describe_preset(section: Mapping[str, Any], net: Net) -> list[str]:
+    """What a preset has set, and what the section sets instead, in a line each.
+
+    Args:
+        section: filled in; without a preset there is nothing to say.
+        net: the section's net.
+    """
+    name: PresetName | None = section["preset"]
+    if name is None:
+        return []
+    preset = preset_values(name, optimizer=section["optimizer"])
+    values = [f"{key}={section[key]}" for key in preset if key != "net"]
+    lines = [f"preset {name}: {', '.join([net.describe(), *values])}"]
     ours, theirs = _flat(section), _flat(preset)
     if ours["net.kind"] != theirs["net.kind"]:
-        theirs = {key: v for key, v in theirs.items() if key in ("net.kind", *preset)}
-    return [f"{key}={ours[key]}, not {v}" for key, v in theirs.items() if ours[key] != v]
+        theirs = {key: value for key, value in theirs.items() if key in ("net.kind", *preset)}
+    own = [f"{key}={ours[key]}, not {v}" for key, v in theirs.items() if ours[key] != v]
+    return [*lines, f"params.yaml differs from preset {name}: {'; '.join(own)}"] if own else lines
 
 
 def _flat(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from stemforge.train.dataset import Dataset
 from stemforge.train.losses import LOSSES
 from stemforge.train.model import Model, load_model, weights_of
 from stemforge.train.nets.protocol import Net
+from stemforge.train.presets import describe_preset
 from stemforge.train.trainer import Report, Trainer
 
 
@@ -190,7 +191,7 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
     """Trains. The chief, which alone has a work folder, then publishes the model."""
     name, params = task.name, task.params
     if work is not None:
-        for line in params.train.describe_preset():
+        for line in describe_preset(params.train.model_dump(), params.train.net):
             say(f"train@{name}: {line}")
         if is_emulated(params.train.precision):
             say(
