@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from stemforge.errors import UserError
 from stemforge.eval.config import Average, NanPolicy
 from stemforge.features.audio.formats import Subtype
-from stemforge.features.corpus.sources import JOINT, check_stem_names
+from stemforge.features.corpus.sources import JOINT, check_stem_names, parts_of
 from stemforge.features.shards.encoding import Encoding, PhaseEncoding
 from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import run_main
@@ -69,6 +69,8 @@ class Corpus(Section):
     validation_csv: str | None
     test_csv: str | None
     stems: Annotated[list[str], Field(min_length=2)]
+    mapping: dict[str, list[str]] | None
+    test_share: Share | None
     valid_share: Share
 
     @model_validator(mode="after")
@@ -77,6 +79,15 @@ class Corpus(Section):
             check_stem_names(self.stems)
         except UserError as error:
             raise ValueError(f"corpus.stems: {error}") from None
+        try:
+            parts_of(self.stems, self.mapping)
+        except UserError as error:
+            raise ValueError(f"corpus.mapping: {error}") from None
+        if self.train_csv is not None and self.test_share is not None:
+            raise ValueError(
+                f"test_share={self.test_share}, but train_csv is set, and test_csv says what is "
+                "tested: set test_share to null"
+            )
         if self.train_csv is None and (self.validation_csv or self.test_csv):
             raise ValueError("train_csv=null, but validation_csv or test_csv is set: set train_csv")
         return self

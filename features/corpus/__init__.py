@@ -1,6 +1,8 @@
 """Songs and their stems.
 
-- corpora: finds the tracks of MUSDB folders and CSV files
+- corpora: finds the tracks of a folder of songs
+- song_folders: the stems in one song's folder
+- csv_files: finds the tracks of CSV files in Spleeter's format
 - sources: names of the mixture and the stems
 - decoding: decodes one track to WAV files and its row of the manifest
 - manifest: the names of sources; tracks.parquet and the rejects' table

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.text import show
 
@@ -58,6 +59,39 @@ def check_stem_names(names: Iterable[object]) -> None:
         if name.lower() in seen:  # files of both cases may be one
             raise UserError(f"{name}: two stems have this name: rename one")
         seen.add(name.lower())
+
+
+def parts_of(
+    stems: Sequence[str], mapping: Mapping[str, Sequence[str]] | None
+) -> dict[str, tuple[str, ...]]:
+    """What each source is the sum of, by the names in the corpus; the mixture is first.
+
+    Args:
+        stems: names of our stems.
+        mapping: names in the corpus by the name of our source; a source that it leaves out is the
+            corpus' own of its name.
+
+    Raises:
+        UserError: the mapping has a source that is no stem, a source of nothing, or a name twice;
+            the message begins with it.
+    """
+    given = mapping or {}
+    sources = (MIXTURE, *stems)
+    for source, names in given.items():
+        if source not in sources:
+            raise UserError(f"{source}: not one of the stems, {', '.join(stems)}")
+        if not names or not all(names):
+            raise UserError(f"{source}: no name, or an empty one: name what it is the sum of")
+    parts = {source: tuple(given.get(source, (source,))) for source in sources}
+    taken: dict[str, str] = {}
+    for source, names in parts.items():
+        for name in names:
+            other = taken.get(storage.folded(name))
+            if other:
+                both = "twice" if other == source else f"and in {other}"
+                raise UserError(f"{source}: {name} is in it {both}: keep one")
+            taken[storage.folded(name)] = source
+    return parts
 
 
 def accompaniment(stems: Mapping[str, "Waveform"]) -> "Waveform":

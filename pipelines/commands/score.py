@@ -12,7 +12,12 @@ from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
 from stemforge.eval.config import ORACLES, Average, NanPolicy
 from stemforge.features.corpus.sources import STEMS, check_stem_names
-from stemforge.pipelines.options import check_method_name, local_path, split_names
+from stemforge.pipelines.options import (
+    check_method_name,
+    local_path,
+    split_mapping,
+    split_names,
+)
 
 if TYPE_CHECKING:
     from stemforge.eval.leaderboard.board import Leaderboard
@@ -45,7 +50,8 @@ def add_to(commands: Any) -> None:
         "--corpus",
         required=True,
         metavar="ROOT",
-        help="MUSDB folder with .stem.mp4 files or folders of WAV files in its test/",
+        help="MUSDB folder with .stem.mp4 files or folders of WAV files in its test/, or a flat "
+        "folder of such songs, all of which are scored",
     )
     option("--output", required=True, metavar="DIR", help="folder of scores, for several methods")
     option(
@@ -61,6 +67,12 @@ def add_to(commands: Any) -> None:
         default=",".join(STEMS),
         metavar="A,B,...",
         help="stems of the corpus (default: %(default)s)",
+    )
+    option(
+        "--mapping",
+        metavar="STEM=A+B,...",
+        help="what the corpus calls a stem, or what it is summed of, such as other=guitar+piano; "
+        "others have their own names there",
     )
     option(
         "--oracles",
@@ -204,20 +216,21 @@ def _plan(
     """Finds the corpus' tracks and the estimates, and plans the scores."""
     from stemforge.eval.scoring.estimates import find_estimates
     from stemforge.eval.scoring.scores import Scoring
-    from stemforge.features.corpus.track_audio import open_corpus_track
+    from stemforge.features.corpus.track_audio import open_corpus_track, scored_subtype
     from stemforge.pipelines.running.corpora import find_test_tracks
     from stemforge.pipelines.scoring.methods import load_model
     from stemforge.pipelines.scoring.plan import TrackSources, plan_scores
     from stemforge.pipelines.scoring.score_files import list_scores
 
+    mapping = split_mapping(arguments.mapping, option="--mapping")
     tracks = [
-        # As musdb reads it.
         TrackSources(
             track.name,
-            functools.partial(open_corpus_track, track, "PCM_16"),
-            tuple(dict.fromkeys(track.files.values())),
+            functools.partial(open_corpus_track, track, scored_subtype(track)),
+            tuple(track.places),
+            repr(sorted(mapping.items())) if mapping else "",
         )
-        for track in find_test_tracks(arguments.corpus, stems)
+        for track in find_test_tracks(arguments.corpus, stems, mapping)
     ]
     if arguments.model:
         found: Estimates | FromModel = load_model(arguments.model, stems=stems)

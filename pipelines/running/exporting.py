@@ -196,8 +196,8 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list[Clip]:
             CorpusTrack(
                 "example",
                 "test",
-                dict.fromkeys(MUSDB_STREAMS, place),
-                MUSDB_STREAMS,
+                dict.fromkeys(MUSDB_STREAMS, (place,)),
+                {name: (number,) for name, number in MUSDB_STREAMS.items()},
                 is_complete=True,
                 is_decoded=True,
             )

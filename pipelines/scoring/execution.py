@@ -77,6 +77,7 @@ def score(job: Job, threads: int) -> None:
 
 def _identity(job: Job) -> str:
     digest = hashlib.sha256(repr((job.estimates.key, job.scoring)).encode())
+    digest.update(job.track.mapping.encode())
     for place in (*job.track.files, *job.estimates.files):
         digest.update(_checksum(place).encode())
     return digest.hexdigest()

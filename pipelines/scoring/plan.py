@@ -22,11 +22,13 @@ class TrackSources:
         name: of the track.
         open: a context manager that gives local files of the mixture and the stems.
         files: places whose contents these depend on.
+        mapping: how the stems are summed of the files; empty where each is one file or stream.
     """
 
     name: str
     open: Callable[[], AbstractContextManager[dict[str, Path]]]
     files: tuple[str, ...] = ()
+    mapping: str = ""
 
 
 @dataclass(frozen=True)
