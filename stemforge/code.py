@@ -21,6 +21,7 @@ WITHOUT_EFFECT = {
 }
 # What modules read that lies beside them.
 DATA = {
+    "stemforge.features.corpus.musdb18": "features/corpus/musdb18.csv",
     "stemforge.eval.scoring.scores": "eval/scoring/museval.schema.json",
     "stemforge.eval.leaderboard.published": "eval/leaderboard/reference",
 }

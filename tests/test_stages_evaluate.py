@@ -67,7 +67,11 @@ def test_rejects_go_into_the_tables(project: Path, capsys: pytest.CaptureFixture
     Path("comparisons/broken/test/One.json").write_text('{"targets": [')
     capsys.readouterr()
     assert run_main(leaderboard.main) == 0
-    page, said = capsys.readouterr()
+    printed, said = capsys.readouterr()
+    page = Path("leaderboard/leaderboard.md").read_text()
+    assert printed.endswith("All metrics, intervals and tests: leaderboard/leaderboard.md\n")
+    rows = [line.replace("*", "").split() for line in printed.splitlines()]
+    assert ["stemforge", "20.00", "20.00"] in rows
     assert (
         "leaderboard: broken: One: not_scored: broken/test/One.json: not JSON: Expecting value"
         in said

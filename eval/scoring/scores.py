@@ -30,7 +30,7 @@ FRAME_TABLE, WHOLE_TABLE = "scores.parquet", "whole.parquet"  # in a folder of s
 OURS = "stemforge"  # key in the JSON of everything that museval's format cannot hold
 
 # Why a target or a whole track is not scored, or scored only after a change. The maker of an
-# estimate can correct all of these but the first.
+# estimate can correct all of these but those in HARMLESS.
 Reason = Literal[
     "silent_reference",  # there is nothing to separate
     "silent_estimate",
@@ -47,8 +47,9 @@ Reason = Literal[
     "mono",  # scored with both channels equal
     "padded",  # scored with zeros at its end, as museval does
     "cut",  # scored without its end, as museval does
+    "other_test_set",  # others' scores, of other frames or another song
 ]
-HARMLESS = frozenset({"silent_reference"})
+HARMLESS = frozenset({"silent_reference", "other_test_set"})
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,7 @@ def from_json(track: str, file: bytes) -> TrackScores:
             whole,
             (*remarks, *infinite),
             ours.get("fallbacks", 0),
-            ours.get("scoring", {}),
+            ours.get("scoring") or _grid(data["targets"]),
         )
     except jsonschema.ValidationError as error:
         where = ".".join(map(str, error.absolute_path)) or "the file"
@@ -315,6 +316,17 @@ def from_json(track: str, file: bytes) -> TrackScores:
         raise ValueError(f"not museval's: no {error} in it") from None
     except OverflowError:
         raise ValueError("not museval's: a score is too large") from None
+
+
+def _grid(targets: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Window and hop of another program's file, as far as its frames say them."""
+    found: dict[str, float] = {}
+    frames = next((target["frames"] for target in targets if target["frames"]), [])
+    if frames and "duration" in frames[0]:
+        found["window_s"] = float(frames[0]["duration"])
+    if len(frames) > 1 and "time" in frames[0] and "time" in frames[1]:
+        found["hop_s"] = float(frames[1]["time"]) - float(frames[0]["time"])
+    return found
 
 
 # Of what `to_json` adds; another program may leave out any of it.

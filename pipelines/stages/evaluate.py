@@ -7,7 +7,7 @@ from stemforge.errors import UserError
 from stemforge.eval.config import MODEL
 from stemforge.eval.scoring.estimates import find_estimates
 from stemforge.eval.scoring.oracles import METHODS
-from stemforge.eval.scoring.scores import Scoring
+from stemforge.eval.scoring.scores import FRAME_TABLE, Scoring
 from stemforge.features.corpus.manifest import read_manifest
 from stemforge.features.corpus.track_audio import DecodedAudio
 from stemforge.pipelines.console import run_main
@@ -27,7 +27,11 @@ def main() -> None:
         out = work / "scores"
         carry_out(plan_evaluation(str(out.resolve()), how), label="evaluate")
         found = read_scores(str(out), [MODEL, *METHODS])
-        problems = say_remarks(found, label="evaluate")
+        problems = say_remarks(
+            found,
+            label="evaluate",
+            where=None if config.strict else str(SCORES / FRAME_TABLE),
+        )
         if problems and config.strict:
             raise UserError(
                 f"evaluate.strict=true: {problems} estimates have problems, named above"
