@@ -10,7 +10,15 @@ import pytest
 
 from stemforge.errors import UserError
 from stemforge.pipelines.options import split_mapping
-from stemforge.pipelines.running.corpora import find_test_tracks, list_corpus
+from stemforge.pipelines.running.corpora import (
+    describe_corpus,
+    describe_files,
+    find_test_tracks,
+    list_corpus,
+)
+from tests.conftest import SHARED
+
+MUSDB18_7 = SHARED / "data" / "musdb18-7"
 
 
 def refused(corpus: str, *stems: str) -> str:
@@ -105,3 +113,25 @@ def test_a_mapping_of_the_command(in_tmp: Path) -> None:
     for wrong, message in (("a", "write STEM=NAME"), ("a=b,a=c", "a is there twice")):
         with pytest.raises(UserError, match=message):
             split_mapping(wrong, option="--mapping")
+
+
+def test_one_sentence_says_what_a_corpus_is() -> None:
+    songs: Any = {"train": 80, "valid": 14, "test": 50}
+    assert describe_corpus("MUSDB18-7", songs, [6.8] * 49 + [6.83]) == (
+        "MUSDB18-7: 94 training songs (14 of them validation), 50 test songs of 6.8 s"
+    )
+    songs = {"train": 10, "valid": 2, "test": 3}
+    assert describe_corpus("data/x", songs, [31.2, 9.6, 15.0]) == (
+        "data/x: 12 training songs (2 of them validation), 3 test songs of 10 to 31 s"
+    )
+    assert describe_corpus("x", {"test": 1}, [0.5]) == "x: 0 training songs, 1 test song of 0.5 s"
+    assert describe_corpus("x", {"train": 1}, []) == "x: 1 training song, 0 test songs"
+
+
+@pytest.mark.skipif(not MUSDB18_7.is_dir(), reason="needs MUSDB18-7's excerpts in ../shared")
+def test_the_real_excerpts() -> None:
+    """musdb lists 94 training songs with its 14; a test song has 300 032 samples."""
+    train, test = (sorted((MUSDB18_7 / split).glob("*")) for split in ("train", "test"))
+    assert describe_files("MUSDB18-7", train, test[:2]) == (
+        "MUSDB18-7: 94 training songs (14 of them validation), 2 test songs of 6.8 s"
+    )

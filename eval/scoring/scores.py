@@ -321,7 +321,7 @@ def from_json(track: str, file: bytes) -> TrackScores:
 def _grid(targets: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Window and hop of another program's file, as far as its frames say them."""
     found: dict[str, float] = {}
-    frames = next((target["frames"] for target in targets if target["frames"]), [])
+    frames: list[Any] = next((target["frames"] for target in targets if target["frames"]), [])
     if frames and "duration" in frames[0]:
         found["window_s"] = float(frames[0]["duration"])
     if len(frames) > 1 and "time" in frames[0] and "time" in frames[1]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from stemforge import storage
 from stemforge.features.audio import ffmpeg
 from stemforge.features.audio import files as audio
-from stemforge.features.corpus.corpora import WAV_SUFFIX, CorpusTrack
+from stemforge.features.corpus.corpora import CorpusTrack
+from stemforge.features.corpus.song_folders import WAV_SUFFIX
 from stemforge.features.corpus.sources import MIXTURE
 
 FILES = 8  # at a time; each is a short process, or a download

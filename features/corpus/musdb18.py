@@ -84,5 +84,5 @@ def whole_seconds() -> Mapping[str, int]:
     has the oracles' number, which the true stems gave, and TOLERANCE_S allows for both.
     """
     place = resources.files("stemforge.features.corpus").joinpath("musdb18.csv")
-    with place.open(encoding="utf-8", newline="") as file:
+    with place.open(encoding="utf-8") as file:
         return {row["song"]: int(row["whole_seconds"]) for row in csv.DictReader(file)}

@@ -8,6 +8,7 @@ Only features, train, train_cluster, release and import-config read params.yaml.
 - import_scores: adds the scores of other methods to the comparison
 - export: models to SavedModel and TFLite
 - spleeter: converts Deezer's checkpoints and configurations
+- corpus: fetches a corpus by its name
 - features: the feature job, also on Flink and Dataflow
 - train: one model, also as one of several workers
 - train_cluster: several workers on this machine

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from stemforge.errors import needs
 from stemforge.pipelines.commands import (
+    corpus,
     export,
     features,
     import_scores,
@@ -24,7 +25,7 @@ from stemforge.pipelines.console import run_main
 # In the order of the help. Heavy imports wait until a command runs: help answers within a second.
 COMMANDS = (
     *(separate, score, import_scores, export, spleeter),
-    *(features, train, train_cluster, release, info, verify),
+    *(corpus, features, train, train_cluster, release, info, verify),
 )
 
 

@@ -154,7 +154,7 @@ def convert_spleeter(arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         checkpoint: Path = arguments.checkpoint
         if arguments.download:
-            from stemforge.pipelines.running.download import fetch_checkpoint
+            from stemforge.pipelines.running.spleeter_archives import fetch_checkpoint
 
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="stemforge-"))
             checkpoint = fetch_checkpoint(

@@ -8,7 +8,8 @@
 - beam_portable: a job of Beam's portable job service
 - dataflow: a job on Dataflow
 - beam_workers: the end of a Beam job whose worker process died
-- corpora: the tracks that params.yaml or --corpus names
+- corpora: the tracks that params.yaml or --corpus names, and what is said of them
+- musdb18_7: the corpus MUSDB18-7, fetched by its name
 - starter_corpus: the corpus that the checkout comes with
 - feature_job: the feature job, planned, run and summed up
 - feature_output: the place that the feature job writes: claimed, filled, recorded for DVC
@@ -29,6 +30,7 @@
 - timings: latency and memory of exports on this machine
 - spleeter_models: converts an official checkpoint to models
 - spleeter_params: converts Spleeter's configuration to params.yaml
-- download: Deezer's archives, checked by checksum
+- spleeter_archives: Deezer's archives, checked by checksum
+- download: downloads that are resumed
 - extras: which packages an extra installs
 """

@@ -1,10 +1,13 @@
 """The tracks that params.yaml or a command's --corpus names."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.features.audio import ffmpeg
 from stemforge.features.corpus.corpora import (
     MUSDB_VALIDATION_TRACKS,
     CorpusTrack,
@@ -16,10 +19,13 @@ from stemforge.features.corpus.corpora import (
 )
 from stemforge.features.corpus.csv_files import read_csvs
 from stemforge.features.corpus.manifest import Split
+from stemforge.features.corpus.sources import STEM_SUFFIX
 from stemforge.pipelines.console import say
 
 if TYPE_CHECKING:
     from stemforge.pipelines.params import Corpus  # commands have no params.yaml
+
+PROBES = 4  # at a time: they wait for programs
 
 
 def list_corpus(corpus: "Corpus") -> list[CorpusTrack]:
@@ -88,3 +94,58 @@ def find_test_tracks(
     if not tracks:
         raise UserError(f"{labels.root}: no tracks in its test/")
     return tracks
+
+
+def describe_corpus(
+    label: str, songs: Mapping[Split, int], test_durations_s: Sequence[float]
+) -> str:
+    """One sentence that says what a corpus is.
+
+    Args:
+        label: its name or its folder.
+        songs: how many in each split; a split without songs may be left out.
+        test_durations_s: lengths of the test songs in seconds.
+
+    Returns:
+        Such as "MUSDB18-7: 94 training songs (14 of them validation), 50 test songs of 6.8 s".
+    """
+    valid, test = songs.get("valid", 0), songs.get("test", 0)
+    held_out = f" ({valid} of them validation)" if valid else ""
+    training = _count(songs.get("train", 0) + valid, "training song")
+    of = ""
+    if test_durations_s:
+        shortest, longest = min(test_durations_s), max(test_durations_s)
+        digits = 1 if longest < 10 else 0
+        lengths = dict.fromkeys((f"{shortest:.{digits}f}", f"{longest:.{digits}f}"))
+        of = f" of {' to '.join(lengths)} s"
+    return f"{label}: {training}{held_out}, {_count(test, 'test song')}{of}"
+
+
+def describe_files(label: str, train: Sequence[Path], test: Sequence[Path]) -> str:
+    """The same of .stem.mp4 files, from the lengths that the test songs state.
+
+    Its validation songs are musdb's own, where all of these are there.
+
+    Raises:
+        UserError: a test song is not audio.
+    """
+    official = {f"{name}{STEM_SUFFIX}" for name in MUSDB_VALIDATION_TRACKS}
+    valid = len(official) if official <= {path.name for path in train} else 0
+    with ThreadPoolExecutor(PROBES) as pool:
+        lengths = [*pool.map(_stated_seconds, test)]
+    songs: dict[Split, int] = {"train": len(train) - valid, "valid": valid, "test": len(test)}
+    return describe_corpus(label, songs, lengths)
+
+
+def _stated_seconds(file: Path) -> float:
+    try:
+        streams = ffmpeg.probe_streams(file)
+    except ffmpeg.AudioError as error:
+        raise UserError(f"{file}: {error}") from None
+    if not streams or streams[0].samples is None:
+        raise UserError(f"{file}: states no length: fetch it again, or remove it")
+    return streams[0].seconds
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -16,6 +16,7 @@ from stemforge.pipelines.console import say
 from stemforge.pipelines.params import Starter, read_params
 from stemforge.pipelines.paths import CORPUS_CARD, STARTER
 from stemforge.pipelines.releases.git import head_commit
+from stemforge.pipelines.running.musdb18_7 import link_by_name
 from stemforge.pipelines.running.parallel import map_tracks
 from stemforge.pipelines.running.work import explain_empty, work_folder
 from stemforge.pipelines.running.workspaces import link_published, link_root, origin, publish_all
@@ -29,8 +30,10 @@ SMOKE_REMARK = (
 def make_corpus() -> None:
     """Writes data/corpus.json, and data/starter (empty where another corpus is named).
 
+    A corpus that corpus.root calls by its name is fetched, if it is not there.
+
     Raises:
-        UserError: corpus.root names no folder.
+        UserError: corpus.root names no folder, or its corpus cannot be fetched.
     """
     params = read_params()
     try:
@@ -41,6 +44,7 @@ def make_corpus() -> None:
     is_starter = storage.is_local(root) and Path(root) == STARTER
     if not is_starter:
         link_root(root)
+        link_by_name(root)
         check_corpus_root(root)
     with work_folder("corpus", params.starter.model_dump(), root) as work:
         outs = (STARTER, CORPUS_CARD)

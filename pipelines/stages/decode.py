@@ -31,7 +31,7 @@ from stemforge.features.corpus.sources import MUSDB_STREAMS
 from stemforge.pipelines.console import run_main, say
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
-from stemforge.pipelines.running.corpora import list_corpus
+from stemforge.pipelines.running.corpora import describe_corpus, list_corpus
 from stemforge.pipelines.running.parallel import map_tracks
 from stemforge.pipelines.running.work import check_free_space, explain_empty, work_folder
 from stemforge.pipelines.running.workspaces import link_published, publish_all
@@ -71,10 +71,13 @@ def main() -> None:
         results = map_tracks(_decode_once, jobs, label="decode")
         rejects = [result for result in results if isinstance(result, Reject)]
         report_rejects(rejects, len(tracks), strict=params.decode.strict)
+        found = [result for result in results if isinstance(result, Track)]
+        test_s = [track.duration_s for track in found if track.split == "test"]
+        say(describe_corpus(root, Counter(track.split for track in found), test_s))
         write_manifest(work / TRACKS.name, Manifest(
             DECODED if decode or is_remote else Path(root),
             tuple(params.corpus.stems),
-            tuple(result for result in results if isinstance(result, Track)),
+            tuple(found),
             corpus=root.rstrip("/") if is_remote else "",
         ))  # fmt: skip
         write_rejects(work / TRACK_REJECTS.name, rejects)

@@ -1,0 +1,173 @@
+"""MUSDB18-7 by its name: the folder that the musdb package keeps it in, and how it gets there.
+
+These are excerpts of a few seconds of MUSDB18's songs, the only part of the corpus that anybody can
+download.
+"""
+
+import fcntl
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from stemforge import storage
+from stemforge.errors import UserError
+from stemforge.features.corpus.sources import STEM_SUFFIX
+from stemforge.pipelines.console import say
+from stemforge.pipelines.running.download import fetch_file
+from stemforge.pipelines.running.work import check_free_space
+from stemforge.unfinished import finishing
+
+NAME = "musdb18-7"  # as corpus.root
+TITLE = "MUSDB18-7"
+# Folder and address of musdb 0.4.3: DB(download=True), and sample-url of its configs/mus.yaml.
+FOLDER = "~/MUSDB18/MUSDB18-7"
+URL = "https://github.com/sigsep/sigsep-mus-db/releases/download/v0.4.0/MUSDB18-7-STEMS.zip"
+SONGS = {"train": 94, "test": 50}
+
+
+def link_by_name(root: str) -> None:
+    """Makes a link `musdb18-7` in the current folder, where that is the corpus' root.
+
+    DVC then finds the corpus at a relative path, the same on all machines. A folder of that name
+    is used as it is. The corpus is fetched where it is not on this machine.
+
+    Raises:
+        UserError: it cannot be fetched.
+    """
+    place = Path(root)
+    if root != NAME or place.exists():
+        return
+    folder = fetch()
+    with finishing(place, by_process=True) as link:  # other experiments may make it too
+        link.symlink_to(folder)
+    say(f"{root}: {folder}")
+
+
+def fetch(url: str = URL) -> Path:
+    """Downloads and unpacks MUSDB18-7, unless it is there.
+
+    A folder with songs in it is used as it is, also with some of the songs only.
+
+    Args:
+        url: of the archive.
+
+    Returns:
+        The folder with train/ and test/.
+
+    Raises:
+        UserError: it cannot be reached, is another archive, the disk has no room, or something
+            else is in the folder.
+    """
+    folder = _folder()
+    if any(find_songs(folder).values()):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder.with_name(f".{folder.name}.lock")):
+        if any(find_songs(folder).values()):  # another process has fetched it
+            return folder
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(
+                f"{folder}: holds no *{STEM_SUFFIX} in train/ or test/: move it away, so that "
+                f"{TITLE} can be fetched"
+            )
+        archive = folder.with_name(f".{folder.name}.zip")
+        if not archive.exists():  # else a run was killed that had downloaded it
+            say(f"{TITLE}: from {url} to {folder}; for academic use only")
+            advice = (
+                f"unzip it into {folder}, so that train/ and test/ are there, or set corpus.root "
+                "to another folder"
+            )
+            fetch_file(url, archive, advice=f"download it elsewhere and {advice}")
+        unpack(archive, folder, url)
+        archive.unlink()
+    return folder
+
+
+def find_songs(folder: Path) -> dict[str, list[Path]]:
+    """The songs of train/ and of test/ in a folder, sorted; none where it does not exist."""
+    found = {split: storage.visible((folder / split).glob("*"), folder) for split in SONGS}
+    return {
+        split: [path for path in paths if path.name.lower().endswith(STEM_SUFFIX)]
+        for split, paths in found.items()
+    }
+
+
+def _folder() -> Path:
+    try:
+        place = Path(FOLDER).expanduser()
+    except RuntimeError:
+        raise UserError(f"{FOLDER}: this user has no home: set HOME to a folder") from None
+    folder = place.resolve()  # of a link, people's way to another disk
+    if place.is_symlink() and not place.exists():
+        raise UserError(f"{place}: a link to {folder}, which does not exist: make that folder")
+    return folder
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Waits until no other process fetches the corpus."""
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"{TITLE}: another process is fetching it: waiting for that")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def unpack(archive: Path, folder: Path, url: str) -> None:
+    """Unpacks all songs or none; an archive of something else is removed."""
+    try:
+        with zipfile.ZipFile(archive) as file:
+            members = _members(file)
+            size = sum(member.file_size for member in members.values())
+            check_free_space(folder, size, what=f"unpacking {TITLE}")
+            with finishing(folder) as fresh:
+                for split in SONGS:
+                    (fresh / split).mkdir(parents=True)
+                for place, member in members.items():
+                    with file.open(member) as source, (fresh / place).open("xb") as target:
+                        shutil.copyfileobj(source, target)  # the CRC is checked at the end
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        archive.unlink()
+        raise UserError(
+            f"{url}: not the archive of {TITLE}: {error}: nothing was kept: try again, or give "
+            "another --url to `stemforge corpus`"
+        ) from None
+
+
+def _members(archive: zipfile.ZipFile) -> Mapping[str, zipfile.ZipInfo]:
+    """The songs of an archive by their place in the corpus.
+
+    Raises:
+        BadZipFile: other songs, or a file that would lie outside of the folder.
+    """
+    # Not above: it brings pyarrow, which `stemforge --help` has to do without.
+    from stemforge.features.corpus.corpora import MUSDB_VALIDATION_TRACKS
+
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        path = PurePosixPath(member.filename)
+        if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
+            raise zipfile.BadZipFile(f"{member.filename!r} in it would lie outside of the folder")
+        if member.is_dir() or storage.is_hidden(member.filename):
+            continue
+        if len(path.parts) == 2 and path.parent.name in SONGS and path.name.endswith(STEM_SUFFIX):
+            if member.flag_bits & 1 or member.compress_type not in {
+                zipfile.ZIP_STORED,
+                zipfile.ZIP_DEFLATED,
+            }:
+                raise zipfile.BadZipFile(f"{member.filename} in it is encrypted or packed oddly")
+            found[str(path)] = member
+    counts = {split: sum(name.startswith(f"{split}/") for name in found) for split in SONGS}
+    if counts != SONGS:
+        there = " and ".join(f"{count} songs in {split}/" for split, count in counts.items())
+        wanted = " and ".join(map(str, SONGS.values()))
+        raise zipfile.BadZipFile(f"it holds {there}, not {wanted}")
+    for song in MUSDB_VALIDATION_TRACKS:
+        if f"train/{song}{STEM_SUFFIX}" not in found:
+            raise zipfile.BadZipFile(f"train/{song}{STEM_SUFFIX} is not in it")
+    return found
