@@ -178,6 +178,11 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         check_stem_names(stems)
     except UserError as error:
         raise UserError(f"--stems {error}") from None
+    if len(stems) < 2:
+        raise UserError(
+            f"--stems {arguments.stems}: must be all stems of the corpus, two or more: an estimate "
+            "of one stem is scored against the sum of the others"
+        )
     plan = _plan(arguments, name, oracles, stems=stems, out=out)
     carry_out(plan, label="score", processes=arguments.processes)
     found = read_scores(out, read_methods(out))
@@ -233,6 +238,7 @@ def _plan(
         name,
         tracks,
         found,
+        stems=stems,
         oracles=oracles,
         scoring=Scoring(
             window_s=arguments.window_s,
