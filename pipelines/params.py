@@ -326,17 +326,25 @@ class Params(Section):
             )
         return self
 
-    def require_all_models(self) -> None:
-        """Refuses what needs a model of every stem: masks divide the mixture among the models.
+    @property
+    def estimated_stems(self) -> list[str]:
+        """The stems that the models estimate, in the order of corpus.stems."""
+        return self.corpus.stems if self.models == [JOINT] else self.models
+
+    def require_usable_models(self) -> None:
+        """Refuses models of some stems: ratio masks divide the whole mixture among the models.
+
+        A single model has a mask of its own.
 
         Raises:
-            UserError: a stem of the corpus has no model.
+            UserError: there are two models or more, and a stem of the corpus has none.
         """
-        missing = [stem for stem in self.corpus.stems if stem not in self.models]
-        if self.models != [JOINT] and missing:
+        missing = [stem for stem in self.corpus.stems if stem not in self.estimated_stems]
+        if missing and len(self.models) > 1:
             raise UserError(
                 f"models={self.models}: no model of {', '.join(missing)}, and masks divide the "
-                "mixture among all stems: add them to models, or take them out of corpus.stems"
+                "mixture among all stems: add them to models, name one stem alone, or take them "
+                "out of corpus.stems"
             )
 
     def check_models(self) -> None:

@@ -543,7 +543,7 @@ def test_models_on_the_fly_score_as_their_files_do(tiny_corpus: Path, in_tmp: Pa
 
 
 def test_a_model_of_the_vocals_alone_is_scored_against_the_rest(
-    tiny_corpus: Path, in_tmp: Path
+    tiny_corpus: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_models(Path("models"), ["vocals"])
     run(
@@ -555,6 +555,32 @@ def test_a_model_of_the_vocals_alone_is_scored_against_the_rest(
         "accompaniment",
     }
     assert "accompaniment" in set(frames_of("MIX").index.get_level_values("target"))
+    assert "vocals: vocals against the rest (accompaniment)." in capsys.readouterr().out
+
+
+def test_a_folder_of_one_stem_is_scored_against_the_rest(
+    corpus: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rest is the mixture minus the estimate; tests/test_scoring_scores.py has museval's."""
+    song = in_tmp / "hq" / "test" / TRACKS[0]
+    song.parent.mkdir(parents=True)
+    song.symlink_to(corpus / "test" / TRACKS[0])
+    drums, _ = soundfile.read(song / "drums.wav")
+    noise = np.random.default_rng(7).normal(0, 0.02, drums.shape)
+    write(in_tmp / "mine" / TRACKS[0] / "drums.wav", drums + noise)
+    score(in_tmp / "mine", in_tmp / "hq", "--oracles", "IRM1")
+    page, said = capsys.readouterr()
+    assert "drums" not in said  # nothing is missing
+    sdr = frames_of("mine")["SDR"].groupby("target").median()
+    assert sdr["drums"] == pytest.approx(20 * np.log10(0.1 / 0.02), abs=0.3)
+    assert sdr["no_drums"] == pytest.approx(sdr["drums"] + 10 * np.log10(3), abs=0.3)
+    assert {"drums", "no_drums", "vocals"} <= {target for _, target, _ in frames_of("IRM1").index}
+    assert "mine: drums against the rest (no_drums). It estimates one of the two; the" in page
+    assert "## Not scored" not in page
+    stored = json.loads(Path(f"scores/mine/test/{TRACKS[0]}.json").read_text())["stemforge"]
+    assert (stored["scoring"]["against_rest"], stored["remarks"]) == (["drums"], [])
+    run("score", "mine", "--corpus", "hq", "--output", "scores", "--stems", "drums", code=2)
+    assert "--stems drums: must be all stems of the corpus" in capsys.readouterr().err
 
 
 @pytest.mark.system

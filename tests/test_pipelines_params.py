@@ -108,6 +108,24 @@ def test_every_mistake_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
+    ("models", "missing"),
+    [("[vocals]", ""), ("[drums, other]", "vocals, bass"), ("[joint]", "")],
+)
+def test_models_of_some_stems_are_refused_but_one_alone(
+    in_tmp: Path, models: str, missing: str
+) -> None:
+    changed = re.sub(r"models: \[.*\]", f"models: {models}", TEXT, count=1)
+    Path("params.yaml").write_text(changed, encoding="utf-8")
+    params = read_params()  # training any of them is fine
+    if not missing:
+        params.require_usable_models()
+        return
+    message = f"no model of {missing}, and masks divide .*: add them to models, name one stem alone"
+    with pytest.raises(UserError, match=message):
+        params.require_usable_models()
+
+
+@pytest.mark.parametrize(
     ("encoding", "message"),
     [("utf-8-sig", None), ("utf-16", None), ("cp1252", "line 1: not UTF-8 text")],
 )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,25 @@ def test_the_card_in_a_readers_eyes(tmp_path: Path) -> None:
     assert "commit 0123456 with uncommitted changes," in text
     assert "\nOther code or packages than these trained no, vocals.\n" in text
     assert "\nA **smoke** corpus.\n" in text
+
+
+def test_a_single_stem_is_shown_with_the_rest(tmp_path: Path) -> None:
+    record = write_release(tmp_path)
+    for stem in ("no", "drums"):
+        shutil.rmtree(tmp_path / "models" / stem)
+    place = tmp_path / "leaderboard" / "leaderboard.parquet"
+    table = pd.read_parquet(place)
+    table.replace({"target": {"no": "accompaniment"}}).to_parquet(place)
+    text = render(tmp_path, record, {"remark": None}, PARITY)["README.md"]
+    for line in (
+        "Separates the vocals from the rest of the music.",
+        "stemforge separate song.mp3 --model models --output stems --residual",
+        'names = ["vocals"]',
+        "| method | vocals | accompaniment |",
+        "| stemforge | 6.11 (5.00 to 7.00) | -0.03 (0.00 to 1.50) |",
+    ):
+        assert line in text.splitlines()
+    assert "): one net. Its input is" in text
 
 
 def test_one_test_track_has_no_interval(tmp_path: Path) -> None:

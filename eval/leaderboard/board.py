@@ -12,7 +12,7 @@ from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.oracles import METHODS
 from stemforge.eval.scoring.scores import MethodScores, Scoring, frame_table, whole_table
 from stemforge.features.corpus.musdb18 import TestSet
-from stemforge.features.corpus.sources import ACCOMPANIMENT
+from stemforge.features.corpus.sources import rest_of, targets_of
 
 TITLE, PAGE = "Leaderboard", "leaderboard.md"
 METHOD_NOTES = (
@@ -28,7 +28,7 @@ class Leaderboard:
     Args:
         found: scores by method, all of the same tracks and frames (see
             eval.leaderboard.comparable).
-        stems: of the corpus: columns of the table, with the accompaniment where it is scored.
+        stems: of the corpus: columns of the table, with the rests of stems where they are scored.
         aggregation: how scores are averaged.
         how: how the tracks were scored.
         test_set: what the tracks are. SiSEC 2018's systems and published figures are ranked and
@@ -61,8 +61,16 @@ class Leaderboard:
             raise UserError(
                 f"baseline={aggregation.baseline}: unknown method; known: {', '.join(methods)}"
             )
-        order = dict.fromkeys((*stems, ACCOMPANIMENT))
-        self.targets = [target for target in order if target in set(self.tracks["target"])]
+        scored = set(self.tracks["target"])
+        self.targets = [target for target in targets_of(stems) if target in scored]
+        self.single_stems = sorted(
+            {
+                (method, stem, rest_of(stem, stems))
+                for method, track in found
+                for stem in track.scoring.get("against_rest", ())
+                if not tables.is_reference(method)
+            }
+        )
         fits = published.fits(how, aggregation.frames)
         if context and not fits:
             raise UserError(
@@ -152,6 +160,12 @@ class Leaderboard:
             f"{self._legend()} Intervals: {self.aggregation.confidence:.0%}, bootstrap over "
             "tracks. uSDR, SI-SDR and PES are of whole tracks, their means."
         ]
+        for method, stem, rest in self.single_stems:
+            notes.append(
+                f"{method}: {stem} against the rest ({rest}). It estimates one of the two; the "
+                "other is the mixture minus the estimate. SIR and SAR are not comparable with "
+                "those of methods that were scored with other targets."
+            )
         if set(self.table["method"]) & set(METHODS):
             notes.append(METHOD_NOTES)
         if self.joined:

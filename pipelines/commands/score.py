@@ -193,6 +193,11 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         check_stem_names(stems)
     except UserError as error:
         raise UserError(f"--stems {error}") from None
+    if len(stems) < 2:
+        raise UserError(
+            f"--stems {arguments.stems}: must be all stems of the corpus, two or more: an estimate "
+            "of one stem is scored against the sum of the others"
+        )
     mapping = split_mapping(arguments.mapping, option="--mapping")
     tracks = find_test_tracks(arguments.corpus, stems, mapping)
     plan = _plan(arguments, name, oracles, tracks, stems=stems, out=out)
@@ -262,6 +267,7 @@ def _plan(
         name,
         tracks,
         found,
+        stems=stems,
         oracles=oracles,
         scoring=Scoring(
             window_s=arguments.window_s,

@@ -15,7 +15,7 @@ from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import ESTIMATES, SCORES, TRACKS
 from stemforge.pipelines.running.work import publish, work_folder
 from stemforge.pipelines.scoring.execution import carry_out
-from stemforge.pipelines.scoring.plan import Plan, TrackSources, folder_jobs, oracle_jobs
+from stemforge.pipelines.scoring.plan import Plan, TrackSources, plan_scores
 from stemforge.pipelines.scoring.score_files import read_scores, say_remarks, write_tables
 
 
@@ -57,9 +57,16 @@ def plan_evaluation(out: str, how: Scoring) -> Plan:
         TrackSources(track.name, functools.partial(audio.open, track))
         for track in manifest.split("test")
     ]
-    ours = folder_jobs(MODEL, tracks, estimates, scoring=how, out=out)
-    oracles = oracle_jobs(METHODS, tracks, scoring=how, out=out)
-    return Plan(MODEL, out, how, side_by_side=(*ours, *oracles))
+    return plan_scores(
+        MODEL,
+        tracks,
+        estimates,
+        stems=manifest.stems,
+        oracles=METHODS,
+        scoring=how,
+        out=out,
+        there=(),
+    )
 
 
 if __name__ == "__main__":
