@@ -104,6 +104,7 @@ def _of_models(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 def _of_scores(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """What the README says of tracks and scores."""
     table = pd.read_parquet(folder / "leaderboard" / "leaderboard.parquet")
+    table = table[table["test_set"] == ""]  # of these songs
     stems = record["corpus"]["stems"]
     counts = {f"{split}_tracks": _count(record, split) for split in ("train", "valid", "test")}
     return counts | {
@@ -123,7 +124,7 @@ def _count(record: Mapping[str, Any], split: str) -> dict[str, Any]:
 def _rows(table: pd.DataFrame, stems: list[str]) -> list[dict[str, Any]]:
     """SDR with its interval, where there is one, of ours and of mixture and oracles.
 
-    SiSEC 2018's have a longer name: they are of another test set, and not here.
+    SiSEC 2018's have a longer name, and are not here.
     """
     cells = {(row["method"], row["target"]): row for row in table.to_dict("records")}
 
