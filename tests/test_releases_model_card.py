@@ -48,12 +48,12 @@ def write_release(
     board.mkdir()
     (board / "metrics.json").write_text(json.dumps(METRICS))
     rows = [
-        ("stemforge", "vocals", 6.1068, 5.0, 7.0),
-        ("stemforge", "no", -0.0321, -0.001, 1.5),
-        ("IRM1", "vocals", 12.48, 11.0, 13.0),
-        ("IRM1 (SiSEC 2018)", "vocals", 8.52, 8.0, 9.0),
+        ("stemforge", "vocals", 6.1068, 5.0, 7.0, ""),
+        ("stemforge", "no", -0.0321, -0.001, 1.5, ""),
+        ("IRM1", "vocals", 12.48, 11.0, 13.0, ""),
+        ("IRM1 (SiSEC 2018)", "vocals", 8.52, 8.0, 9.0, "MUSDB18"),
     ]
-    columns = ["method", "target", "SDR", "SDR_low", "SDR_high"]
+    columns = ["method", "target", "SDR", "SDR_low", "SDR_high", "test_set"]
     pd.DataFrame(rows, columns=columns).to_parquet(board / "leaderboard.parquet")
     tracks = [("stemforge", "B", "vocals", 6.0), ("stemforge", "A", "vocals", 2.5)]
     columns = ["method", "track", "target", "SDR"]
@@ -157,6 +157,15 @@ def test_any_author_can_be_cited(tmp_path: Path) -> None:
     assert citation["authors"] == [{"name": HOSTILE}]
     assert citation["version"] == "1.10"
     assert citation["license"] == "CC-BY-NC-SA-4.0"
+
+
+def test_intervals_are_those_of_this_test_set(tmp_path: Path) -> None:
+    record = write_release(tmp_path)
+    place = tmp_path / "leaderboard" / "leaderboard.parquet"
+    table = pd.read_parquet(place)
+    table.loc[table["test_set"] == "", ["SDR_low", "SDR_high"]] = float("nan")  # a single song
+    table.to_parquet(place)
+    assert "intervals" not in render(tmp_path, record, {"remark": None}, PARITY)["README.md"]
 
 
 def test_the_card_in_a_readers_eyes(tmp_path: Path) -> None:

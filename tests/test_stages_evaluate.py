@@ -71,7 +71,7 @@ def test_rejects_go_into_the_tables(project: Path, capsys: pytest.CaptureFixture
     page = Path("leaderboard/leaderboard.md").read_text()
     assert printed.endswith("All metrics, intervals and tests: leaderboard/leaderboard.md\n")
     rows = [line.replace("*", "").split() for line in printed.splitlines()]
-    assert ["stemforge", "20.00", "20.00"] in rows
+    assert ["stemforge", "20.00"] in [row[:2] for row in rows]
     assert (
         "leaderboard: broken: One: not_scored: broken/test/One.json: not JSON: Expecting value"
         in said

@@ -105,6 +105,7 @@ def _of_models(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 def _of_scores(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """What the README says of tracks and scores."""
     table = pd.read_parquet(folder / "leaderboard" / "leaderboard.parquet")
+    table = table[table["test_set"] == ""]  # of these songs
     corpus_stems = record["corpus"]["stems"]
     known = {stem for path in models(folder) for stem in read_card(path)["stems"]}
     stems = [stem for stem in corpus_stems if stem in known]
@@ -131,7 +132,7 @@ def _count(record: Mapping[str, Any], split: str) -> dict[str, Any]:
 def _rows(table: pd.DataFrame, targets: list[str]) -> list[dict[str, Any]]:
     """SDR with its interval, where there is one, of ours and of mixture and oracles.
 
-    SiSEC 2018's have a longer name: they are of another test set, and not here.
+    SiSEC 2018's have a longer name, and are not here.
     """
     cells = {(row["method"], row["target"]): row for row in table.to_dict("records")}
 
