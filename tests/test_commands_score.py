@@ -97,7 +97,7 @@ def test_estimates_are_never_touched(
 def test_a_folder_of_estimates(
     estimates: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = score(estimates, corpus, "--oracles", "MIX")
+    table = score(estimates, corpus, "--oracles", "UNPROCESSED,MIX")
     store = museval.EvalStore()
     store.add_eval_dir("scores/mine")
     assert set(store.df["track"]) == set(TRACKS)
@@ -107,11 +107,13 @@ def test_a_folder_of_estimates(
         for metric in METRICS:
             value = leaderboard.loc[("mine", target), metric]
             assert value == pytest.approx(theirs[target, metric], abs=1e-3)
-    assert set(table["method"]) == {"mine", "MIX"}
+    assert set(table["method"]) == {"mine", "UNPROCESSED", "MIX"}
     assert set(table["frame"]) == {0, 1}
     # 14 dB by construction; the mixture holds three stems of the same level beside each.
     assert leaderboard.loc[("mine", "vocals"), "SDR"] == pytest.approx(14.0, abs=0.3)
-    assert leaderboard.loc[("MIX", "vocals"), "SDR"] == pytest.approx(-4.8, abs=0.3)
+    assert leaderboard.loc[("UNPROCESSED", "vocals"), "SDR"] == pytest.approx(-4.8, abs=0.3)
+    # A quarter of it: |s|^2 / (9/16 |s|^2 + 3/16 |s|^2).
+    assert leaderboard.loc[("MIX", "vocals"), "SDR"] == pytest.approx(1.25, abs=0.3)
     metrics = json.loads(Path("scores/metrics.json").read_text())
     assert metrics["mine"]["vocals"]["uSDR"] == pytest.approx(14.0, abs=0.3)
     said = capsys.readouterr().out.splitlines()
@@ -221,7 +223,7 @@ def test_nothing_to_score(
     )
     assert "neither of ESTIMATES and --model given" in refused(*here)
     assert "both of ESTIMATES and --model given" in refused(estimates, "--model", "m", *here)
-    assert "--oracles IRM3: not an oracle: use all or some of MIX" in refused(
+    assert "--oracles IRM3: not an oracle: use all or some of UNPROCESSED, MIX" in refused(
         estimates, *here, "--oracles", "IRM3"
     )
     assert "--baseline TAK1: must be one of mine" in refused(estimates, *here, "--baseline", "TAK1")

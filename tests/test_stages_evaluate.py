@@ -55,7 +55,9 @@ def test_rejects_go_into_the_tables(project: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr().err
     assert "evaluate: stemforge: Two: drums: padded: 100 samples short" in said
     scores = pd.read_parquet("scores/scores.parquet")
-    assert set(scores["method"]) == {"stemforge", "MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF"}
+    assert set(scores["method"]) == {
+        *("stemforge", "UNPROCESSED", "MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF")
+    }
     mine = scores[(scores["method"] == "stemforge") & (scores["reason"] != "")]
     assert set(zip(mine["track"], mine["target"], mine["reason"], strict=True)) == {
         ("Two", "drums", "padded")

@@ -16,9 +16,10 @@ from stemforge.features.corpus.sources import rest_of, targets_of
 
 TITLE, PAGE = "Leaderboard", "leaderboard.md"
 METHOD_NOTES = (
-    "`MIX` is the unprocessed mixture as estimate, the floor. The ceilings know the truth: `IRM1` "
-    "and `IRM2` are ideal ratio masks, `IBM1` and `IBM2` ideal binary ones, of magnitudes and of "
-    "energies, `MWF` is a multichannel Wiener filter; all as in SiSEC 2018."
+    "`UNPROCESSED` is the mixture as estimate: what no separation scores. `MIX` is the mixture "
+    "divided by the number of stems. The ceilings know the truth: `IRM1` and `IRM2` are ideal "
+    "ratio masks, `IBM1` and `IBM2` ideal binary ones, of magnitudes and of energies. These five "
+    "are defined as in SiSEC 2018. `MWF` is a multichannel Wiener filter."
 )
 
 

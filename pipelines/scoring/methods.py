@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.eval.config import UNPROCESSED
 from stemforge.eval.scoring import oracles
 from stemforge.eval.scoring.estimates import Estimates, read_estimates
 from stemforge.eval.scoring.scores import Remark
@@ -97,14 +98,18 @@ class Oracle:
 
     Attributes:
         name: its name there.
+        rests: targets that are sums of other stems and are scored too. Their estimates are the
+            sums of the others' estimates, but the mixture once where nothing is processed.
     """
 
     name: str
+    rests: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """See Method."""
-        return repr(("oracle", self.name))
+        # Scores of a "MIX" that was not SiSEC's have the key ("oracle", "MIX").
+        return repr(("oracle as in SiSEC", self.name))
 
     @property
     def files(self) -> Sequence[str]:
@@ -113,7 +118,10 @@ class Oracle:
 
     def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
         """See Method."""
-        return oracles.METHODS[self.name](truth.mixture, truth.stems), []
+        made = oracles.METHODS[self.name](truth.mixture, truth.stems)
+        if self.name == UNPROCESSED:
+            made |= dict.fromkeys(self.rests, truth.mixture)
+        return made, []
 
 
 @dataclass(frozen=True)

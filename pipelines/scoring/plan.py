@@ -153,4 +153,7 @@ def oracle_jobs(
 ) -> tuple[Job, ...]:
     """A job for each track and oracle, track by track."""
     names = tuple(oracles)
-    return tuple(Job(name, track, Oracle(name), scoring, out) for track in tracks for name in names)
+    rests = (ACCOMPANIMENT,) if scoring.accompaniment else ()
+    return tuple(
+        Job(name, track, Oracle(name, rests), scoring, out) for track in tracks for name in names
+    )
