@@ -206,7 +206,8 @@ def _istft(spectrum: Spectrum) -> NDArray[np.float64]:
     frames = scipy.fft.irfft(spectrum, n=ORACLE_FRAME_SAMPLES) * window
     waveform = frames[:, :-1, HOP:] + frames[:, 1:, :HOP]
     waveform /= _window()[:HOP] ** 2 + _window()[HOP:] ** 2
-    return waveform.reshape(len(waveform), -1).T
+    samples: NDArray[np.float64] = waveform.reshape(len(waveform), -1).T
+    return samples
 
 
 METHODS: dict[str, Callable[[Waveform, Stems], dict[str, Waveform]]] = {

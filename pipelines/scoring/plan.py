@@ -9,7 +9,7 @@ from pathlib import Path
 from stemforge import storage
 from stemforge.eval.scoring.estimates import Estimates
 from stemforge.eval.scoring.scores import Scoring, TrackScores
-from stemforge.features.corpus.sources import rest_of
+from stemforge.features.corpus.sources import ACCOMPANIMENT, rest_of
 from stemforge.pipelines.scoring.methods import (
     AgainstRest,
     FromFolder,
@@ -107,6 +107,7 @@ def plan_scores(
         oracles are scored in the same pairs as the method, so that they can be compared target by
         target.
     """
+    names = tuple(oracles)
     targets, method_of = _in_pairs(found.targets, stems)
     if len(found.targets) == 1:
         stem = next(target for target in targets if target in stems)
@@ -132,7 +133,13 @@ def plan_scores(
     rests = {stem: rest_of(stem, stems) for stem in stems}
     paired = tuple(s for s, rest in rests.items() if rest in targets and rest not in stems)
     compared = dataclasses.replace(scoring, against_rest=paired)
-    side_by_side += oracle_jobs(oracles, tracks, scoring=compared, out=out)
+    accompanied = {ACCOMPANIMENT} - {*stems} if scoring.accompaniment else set()
+    scored_rests = tuple(sorted({rests[stem] for stem in paired} | accompanied))
+    side_by_side += tuple(
+        Job(name, track, Oracle(name, scored_rests), compared, out)
+        for track in tracks
+        for name in names
+    )
     stale = tuple(storage.join(out, place) for place in there if track_of(place) not in known)
     return Plan(method, out, scoring, in_turn, side_by_side, unscored, stale)
 
@@ -146,14 +153,3 @@ def _in_pairs(
     (target,) = targets
     rest = rest_of(target, stems)
     return (target, rest), lambda method: AgainstRest(method, target, rest)
-
-
-def oracle_jobs(
-    oracles: Iterable[str], tracks: Iterable[TrackSources], *, scoring: Scoring, out: str
-) -> tuple[Job, ...]:
-    """A job for each track and oracle, track by track."""
-    names = tuple(oracles)
-    rests = (ACCOMPANIMENT,) if scoring.accompaniment else ()
-    return tuple(
-        Job(name, track, Oracle(name, rests), scoring, out) for track in tracks for name in names
-    )
