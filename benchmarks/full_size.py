@@ -7,8 +7,10 @@ import argparse
 import dataclasses
 from collections.abc import Callable
 
+from ruamel.yaml import YAML
+
 from benchmarks.common import ROOT
-from stemforge.pipelines.params import read_params
+from stemforge.pipelines.params import PARAMS, Params
 from stemforge.train.config import TrainConfig
 from stemforge.train.nets.unet import UNet
 
@@ -52,15 +54,20 @@ def refuse_other_sizes(parser: argparse.ArgumentParser, arguments: argparse.Name
         )
 
 
+def spleeter_params() -> Params:
+    """The checkout's params.yaml with `train.preset: spleeter`."""
+    values = YAML(typ="safe").load((ROOT / PARAMS).read_text(encoding="utf-8"))
+    values["train"]["preset"] = "spleeter"
+    return Params.model_validate(values)
+
+
 def training_config() -> TrainConfig:
     """How `train.preset: spleeter` trains, without validations and checkpoints in between."""
     from stemforge.pipelines.running.training import net_and_config
 
-    params = read_params(ROOT / "params.yaml")
-    train = params.train.model_validate({**params.train.model_dump(), "preset": "spleeter"})
     far = 10**6
     return dataclasses.replace(
-        net_and_config(params.model_copy(update={"train": train}))[1],
+        net_and_config(spleeter_params())[1],
         steps=far,
         validate_every_steps=far,
         checkpoint_every_steps=far,

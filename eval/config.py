@@ -12,4 +12,5 @@ Mask = Literal["ratio", "direct"]
 MaskExtension = Literal["zeros", "average"]
 MODEL = "stemforge"  # name of the method of our own models
 # Methods that know the true stems, and the mixture as estimate; defined in eval.scoring.oracles.
-ORACLES = ("MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF")
+UNPROCESSED = "UNPROCESSED"
+ORACLES = (UNPROCESSED, "MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF")

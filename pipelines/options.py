@@ -54,6 +54,25 @@ def split_names(text: str, *, option: str) -> list[str]:
     return names
 
 
+def split_mapping(text: str | None, *, option: str) -> dict[str, list[str]] | None:
+    """STEM=NAME+NAME,... as lists of names by stem, in comparable form; None stays None.
+
+    Raises:
+        UserError: a part has no = or nothing in front of it, or a stem is there twice.
+    """
+    if text is None:
+        return None
+    mapping: dict[str, list[str]] = {}
+    for part in text.split(","):
+        stem, equals, names = (storage.comparable(piece.strip()) for piece in part.partition("="))
+        if not (stem and equals):
+            raise UserError(f"{option} {text!r}: {part!r}: write STEM=NAME+NAME,...")
+        if stem in mapping:
+            raise UserError(f"{option} {text}: {stem} is there twice: name it once")
+        mapping[stem] = [name.strip() for name in names.split("+")]
+    return mapping
+
+
 def local_path(text: str) -> Path:
     """The path that an option gives; for options that work only on this machine.
 

@@ -2,7 +2,7 @@
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from stemforge.errors import UserError
 from stemforge.eval.config import Average, NanPolicy
 from stemforge.features.audio.formats import Subtype
-from stemforge.features.corpus.sources import JOINT, check_stem_names
+from stemforge.features.corpus.sources import JOINT, check_stem_names, parts_of
 from stemforge.features.shards.encoding import Encoding, PhaseEncoding
 from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import run_main
@@ -28,8 +28,8 @@ from stemforge.text import brief, decode_text, show
 from stemforge.train.config import LossName, OptimizerName, Precision, Schedule
 from stemforge.train.nets import read_net
 from stemforge.train.nets.protocol import Net
+from stemforge.train.presets import PresetName, fill_in, preset_values
 from stemforge.train.sampler import Sampling
-from stemforge.train.spleeter.configuration import spleeter_preset
 
 PARAMS = Path("params.yaml")
 NET = "train.net"
@@ -69,6 +69,8 @@ class Corpus(Section):
     validation_csv: str | None
     test_csv: str | None
     stems: Annotated[list[str], Field(min_length=2)]
+    mapping: dict[str, list[str]] | None
+    test_share: Share | None
     valid_share: Share
 
     @model_validator(mode="after")
@@ -77,6 +79,15 @@ class Corpus(Section):
             check_stem_names(self.stems)
         except UserError as error:
             raise ValueError(f"corpus.stems: {error}") from None
+        try:
+            parts_of(self.stems, self.mapping)
+        except UserError as error:
+            raise ValueError(f"corpus.mapping: {error}") from None
+        if self.train_csv is not None and self.test_share is not None:
+            raise ValueError(
+                f"test_share={self.test_share}, but train_csv is set, and test_csv says what is "
+                "tested: set test_share to null"
+            )
         if self.train_csv is None and (self.validation_csv or self.test_csv):
             raise ValueError("train_csv=null, but validation_csv or test_csv is set: set train_csv")
         return self
@@ -133,7 +144,7 @@ class Features(Section):
 class Train(Section):
     """The nets and the training run."""
 
-    preset: Literal["spleeter"] | None
+    preset: PresetName | None
     net: AnyNet
     sampling: Sampling
     batch_size: Count
@@ -161,18 +172,13 @@ class Train(Section):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("preset") != "spleeter":
+        if not isinstance(data, dict) or data.get("preset") not in get_args(PresetName):
             return data
         try:
-            preset = spleeter_preset(data.get("optimizer"))
+            preset = preset_values(data["preset"], optimizer=data.get("optimizer"))
         except UserError as error:
-            raise ValueError(f"preset=spleeter: {error}") from None
-        net, given = preset.pop("net"), data.get("net")
-        if isinstance(given, dict) and given.get("kind") == net["kind"]:
-            net = {**given, **net}
-        elif given is not None:
-            raise ValueError(f"preset=spleeter: net={given}: must have kind={net['kind']}")
-        return {**data, **preset, "net": net}
+            raise ValueError(f"preset={data['preset']}: {error}") from None
+        return fill_in(data, preset)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Train":
@@ -320,17 +326,25 @@ class Params(Section):
             )
         return self
 
-    def require_all_models(self) -> None:
-        """Refuses what needs a model of every stem: masks divide the mixture among the models.
+    @property
+    def estimated_stems(self) -> list[str]:
+        """The stems that the models estimate, in the order of corpus.stems."""
+        return self.corpus.stems if self.models == [JOINT] else self.models
+
+    def require_usable_models(self) -> None:
+        """Refuses models of some stems: ratio masks divide the whole mixture among the models.
+
+        A single model has a mask of its own.
 
         Raises:
-            UserError: a stem of the corpus has no model.
+            UserError: there are two models or more, and a stem of the corpus has none.
         """
-        missing = [stem for stem in self.corpus.stems if stem not in self.models]
-        if self.models != [JOINT] and missing:
+        missing = [stem for stem in self.corpus.stems if stem not in self.estimated_stems]
+        if missing and len(self.models) > 1:
             raise UserError(
                 f"models={self.models}: no model of {', '.join(missing)}, and masks divide the "
-                "mixture among all stems: add them to models, or take them out of corpus.stems"
+                "mixture among all stems: add them to models, name one stem alone, or take them "
+                "out of corpus.stems"
             )
 
     def check_models(self) -> None:

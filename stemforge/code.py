@@ -13,7 +13,7 @@ PACKAGE = Path(stemforge.__file__).parent  # its links lead to the other package
 # Modules that decide no output. Neither they nor what only they import count.
 WITHOUT_EFFECT = {
     "stemforge": "says only where the public names are",
-    "stemforge.pipelines.params": "reads params.yaml, whose values are parameters in dvc.yaml",
+    "stemforge.pipelines.params": "reads params.yaml and presets, which dvc.yaml lists",
     "stemforge.pipelines.console": "what is shown on the terminal",
     "stemforge.pipelines.running.monitor": "writes to runs/, which no stage reads",
     "stemforge.code": "says which code it was",
@@ -21,6 +21,7 @@ WITHOUT_EFFECT = {
 }
 # What modules read that lies beside them.
 DATA = {
+    "stemforge.features.corpus.musdb18": "features/corpus/musdb18.csv",
     "stemforge.eval.scoring.scores": "eval/scoring/museval.schema.json",
     "stemforge.eval.leaderboard.published": "eval/leaderboard/reference",
 }

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import socket
+import sys
 import tempfile
 import time
 import unicodedata
@@ -255,14 +256,15 @@ def is_folder(place: str) -> bool:
     return Path(place).is_dir() if is_local(place) else bool(list_files(place, hidden=True))
 
 
-def list_files(folder: str, *, hidden: bool = False) -> list[str]:
-    """All files below a folder, at any depth, sorted, as places relative to it.
+def list_files(folder: str, *, hidden: bool = False, depth: int = sys.maxsize) -> list[str]:
+    """All files below a folder, sorted, as places relative to it.
 
     Links to files and folders are followed; a link to a folder that it is in is not.
 
     Args:
         folder: local or a URL; where there is none, it has no files.
         hidden: also those that `is_hidden`, such as unfinished files.
+        depth: most parts of a place; 1: only the folder's own files.
 
     Raises:
         OSError: a local folder cannot be read.
@@ -270,14 +272,32 @@ def list_files(folder: str, *, hidden: bool = False) -> list[str]:
     """
     if is_local(folder):
         root = Path(folder)
-        found = [path.relative_to(root).as_posix() for path in _walk(root, hidden=hidden)]
+        walked = _walk(root, hidden=hidden, depth=depth)
+        found = [path.relative_to(root).as_posix() for path in walked]
     else:
         with _remote(folder) as (file_system, path):
             prefix = path.rstrip("/") + "/"
             places = [place for place in _find(file_system, path) if place.startswith(prefix)]
         # Object stores may hold an empty object for a folder.
         found = [place.removeprefix(prefix) for place in places if not place.endswith("/")]
-    return sorted(place for place in found if hidden or not is_hidden(place))
+    near = (place for place in found if place.count("/") < depth)
+    return sorted(place for place in near if hidden or not is_hidden(place))
+
+
+def folders(folder: str) -> list[str]:
+    """Names of the folders in a folder that are not hidden, sorted.
+
+    Args:
+        folder: local or a URL; on an object store, a folder is what a file is below.
+
+    Raises:
+        OSError: a local folder cannot be read.
+        UserError: the filesystem cannot be reached or read.
+    """
+    if not is_local(folder):
+        return sorted({place.partition("/")[0] for place in list_files(folder) if "/" in place})
+    paths = Path(folder).iterdir() if Path(folder).is_dir() else ()
+    return sorted(path.name for path in paths if path.is_dir() and not is_hidden(path.name))
 
 
 def empty_entries(folder: str) -> list[str]:
@@ -287,14 +307,16 @@ def empty_entries(folder: str) -> list[str]:
     return [
         path.name
         for path in sorted(Path(folder).iterdir())
-        if not is_hidden(path.name) and not path.is_file() and not list_files(str(path))
+        if not is_hidden(path.name)
+        and not path.is_file()
+        and next(_walk(path, hidden=False, depth=sys.maxsize), None) is None
     ]
 
 
 def _walk(
-    folder: Path, *, hidden: bool, above: frozenset[tuple[int, int]] = frozenset()
+    folder: Path, *, hidden: bool, depth: int, above: frozenset[tuple[int, int]] = frozenset()
 ) -> Iterator[Path]:
-    """The files below a local folder; `above` are the folders that it is in, as inodes."""
+    """The files down to a depth in a local folder; `above` are the inodes that it is in."""
     try:
         status = folder.stat()
         paths = sorted(folder.iterdir())
@@ -307,7 +329,8 @@ def _walk(
         if not hidden and is_hidden(path.name):
             continue  # may be a folder that cannot be read, such as .Trashes
         if path.is_dir():
-            yield from _walk(path, hidden=hidden, above=above | {here})
+            if depth > 1:
+                yield from _walk(path, hidden=hidden, depth=depth - 1, above=above | {here})
         elif path.is_file():
             yield path
 

@@ -117,7 +117,7 @@ def read_params(folder: Path) -> None:
 
 
 def read_csv(folder: Path) -> None:
-    from stemforge.features.corpus.corpora import read_csvs
+    from stemforge.features.corpus.csv_files import read_csvs
 
     tracks = read_csvs({"train": str(folder / "train.csv")}, root=str(folder), stems=("a", "b"))
     assert all(track.name not in ("", ".", "..") and "/" not in track.name for track in tracks)

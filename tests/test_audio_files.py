@@ -178,6 +178,40 @@ def test_half_a_file(tmp_path: Path, ending: str, options: tuple[str, ...]) -> N
         list(audio.stream_song(path)[1])
 
 
+def state_more(header: bytearray, ending: str, samples: int) -> None:
+    """Writes a number of 16-bit stereo samples where the format's header has it."""
+    place, count, size, order = {
+        "aiff": (header.find(b"COMM") + 10, samples, 4, "big"),
+        "au": (8, 4 * samples, 4, "big"),
+        "caf": (header.find(b"data") + 4, 4 * samples + 4, 8, "big"),
+        "rf64": (header.find(b"ds64") + 16, 4 * samples, 8, "little"),
+        "wav": (header.find(b"data") + 4, 4 * samples, 4, "little"),
+        # 36 bits, behind four of the sample size.
+        "flac": (18, int.from_bytes(header[18:26], "big") >> 36 << 36 | samples, 8, "big"),
+    }[ending]
+    header[place : place + size] = count.to_bytes(size, order)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("more", [10, 2 * RATE_HZ])  # 10: less than codecs may round
+@pytest.mark.parametrize("ending", ["wav", "rf64", "aiff", "au", "caf", "flac"])
+def test_a_header_that_promises_more_samples_than_there_are(
+    tmp_path: Path, random: np.random.Generator, ending: str, more: int
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    noise = random.uniform(-0.3, 0.3, (RATE_HZ, 2))
+    soundfile.write(path, noise, RATE_HZ, subtype="PCM_16", format=ending.upper())
+    waveform, damage = read_song(path)
+    assert (len(waveform), damage) == (RATE_HZ, "")
+    content = bytearray(path.read_bytes())
+    state_more(content, ending, RATE_HZ + more)
+    path.write_bytes(content)
+    waveform, damage = read_song(path)
+    assert RATE_HZ - 4 < len(waveform) <= RATE_HZ
+    assert damage.startswith("cut off? it")
+    with pytest.raises(AudioError, match=r"cut off|malformed|not PCM"):
+        audio.file_info(path)
+
+
 def odd_but_whole(folder: Path) -> dict[str, tuple[bytes, int]]:
     """Files that are not as the book says, with all their samples; and how many."""
     wav = bytearray(written(folder / "a.wav"))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from benchmarks import common, features, full_size
-from stemforge.pipelines.params import read_params
 from tests.conftest import ROOT
 from tests.system.test_benchmarks import CASES, NET
 
@@ -40,9 +39,7 @@ def test_documents_name_benchmarks_as_they_are_called() -> None:
 
 
 def test_the_full_size_net_is_the_presets() -> None:
-    params = read_params(ROOT / "params.yaml").train
-    preset = params.model_validate({**params.model_dump(), "preset": "spleeter"})
-    assert full_size.full_size() == preset.net
+    assert full_size.full_size() == full_size.spleeter_params().train.net
 
 
 def test_operations_are_those_of_keras_layers() -> None:

@@ -19,6 +19,7 @@ from stemforge.eval.leaderboard import published
 from stemforge.eval.leaderboard.board import Leaderboard
 from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.scores import METRICS, Scoring, TrackScores
+from stemforge.features.corpus.musdb18 import recognise_test_set
 from stemforge.pipelines.commands import main as cli
 from stemforge.pipelines.scoring.execution import check_done, score_elsewhere
 from stemforge.pipelines.scoring.methods import Oracle
@@ -96,7 +97,7 @@ def test_estimates_are_never_touched(
 def test_a_folder_of_estimates(
     estimates: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = score(estimates, corpus, "--oracles", "MIX")
+    table = score(estimates, corpus, "--oracles", "UNPROCESSED,MIX")
     store = museval.EvalStore()
     store.add_eval_dir("scores/mine")
     assert set(store.df["track"]) == set(TRACKS)
@@ -106,15 +107,23 @@ def test_a_folder_of_estimates(
         for metric in METRICS:
             value = leaderboard.loc[("mine", target), metric]
             assert value == pytest.approx(theirs[target, metric], abs=1e-3)
-    assert set(table["method"]) == {"mine", "MIX"}
+    assert set(table["method"]) == {"mine", "UNPROCESSED", "MIX"}
     assert set(table["frame"]) == {0, 1}
     # 14 dB by construction; the mixture holds three stems of the same level beside each.
     assert leaderboard.loc[("mine", "vocals"), "SDR"] == pytest.approx(14.0, abs=0.3)
-    assert leaderboard.loc[("MIX", "vocals"), "SDR"] == pytest.approx(-4.8, abs=0.3)
+    assert leaderboard.loc[("UNPROCESSED", "vocals"), "SDR"] == pytest.approx(-4.8, abs=0.3)
+    # A quarter of it: |s|^2 / (9/16 |s|^2 + 3/16 |s|^2).
+    assert leaderboard.loc[("MIX", "vocals"), "SDR"] == pytest.approx(1.25, abs=0.3)
     metrics = json.loads(Path("scores/metrics.json").read_text())
     assert metrics["mine"]["vocals"]["uSDR"] == pytest.approx(14.0, abs=0.3)
-    page = capsys.readouterr().out
-    assert page.strip() == Path("scores/leaderboard.md").read_text().strip()
+    said = capsys.readouterr().out.splitlines()
+    page = Path("scores/leaderboard.md").read_text()
+    assert said[-1] == "All metrics, intervals and tests: scores/leaderboard.md"
+    assert said[2].startswith("3 test tracks. BSSEval v4 as in museval, median over frames")
+    assert said[2] in page
+    # Of the page's two tables only the one of SDRs: a header and two methods.
+    assert [line.split()[0] for line in said[4:-2]] == ["SDR,", "mine", "MIX"]
+    assert "| mine | vocals |" in page
     for name in ("leaderboard.tex", "leaderboard.parquet", "boxplots/vocals.svg"):
         assert Path("scores", name).is_file()
 
@@ -151,8 +160,10 @@ def test_bad_estimates_are_named_and_the_rest_is_scored(
         ("D - Four", ""): "unknown_track",
     }
     for (track, _), reason in reasons.items():
-        assert f"score: mine: {track}" in said
+        assert f"score: mine: {track}" in said or reason == "missing"
         assert f": {reason}: " in said
+    assert said.count(": missing: no estimate of") == 4
+    assert "score: missing: and 1 more, in scores/leaderboard.md\n" in said
     assert "stemforge: 12 estimates were missing or had a problem" in said
     scored = set(map(tuple, table.dropna(subset="SDR")[["track", "target"]].to_numpy()))
     assert scored == {("A - One", t) for t in STEMS[1:]} | {("B - Two", "vocals")}
@@ -178,7 +189,7 @@ def test_a_target_that_no_track_has_is_a_dash(
         write(in_tmp / folder / "One" / "vocals.wav", np.zeros_like(true))
     stems = ("--stems", "vocals,drums,accompaniment", "--nan-policy", "per_source")
     score(Path("mine"), Path("c"), *stems)
-    page = capsys.readouterr().out
+    page = Path("scores/leaderboard.md").read_text()
     assert "| SDR, dB | vocals (0 tracks, 1 without a score) | drums (1 track) | acc" in page
     assert "| mine | - | **20.00** | **20.00** |" in page  # a tenth of the stem is missing
     assert Path("scores/boxplots/vocals.svg").is_file()
@@ -212,7 +223,7 @@ def test_nothing_to_score(
     )
     assert "neither of ESTIMATES and --model given" in refused(*here)
     assert "both of ESTIMATES and --model given" in refused(estimates, "--model", "m", *here)
-    assert "--oracles IRM3: not an oracle: use all or some of MIX" in refused(
+    assert "--oracles IRM3: not an oracle: use all or some of UNPROCESSED, MIX" in refused(
         estimates, *here, "--oracles", "IRM3"
     )
     assert "--baseline TAK1: must be one of mine" in refused(estimates, *here, "--baseline", "TAK1")
@@ -244,12 +255,17 @@ def test_a_track_that_is_scored_is_not_scored_again(
     assert after["A - One"][1] == before["A - One"][1]
     assert after["B - Two"][1] != before["B - Two"][1]
     assert not paths["C - Three"].with_name("Gone.json").exists()
-    # Another policy is another score, and not one to compare with.
-    capsys.readouterr()
-    score(estimates, corpus, *TWO, "--hop-s", "0.5")
-    assert "scored with" not in capsys.readouterr().err
-    score(estimates, corpus, *TWO, "--name", "again")
-    assert "score: mine: scored with hop_s=0.5, not 1.0" in capsys.readouterr().err
+    # Another policy is another score, and not one to compare with; another hop is not compared.
+    score(estimates, corpus, *TWO, "--name", "again", "--nan-policy", "per_source")
+    said = capsys.readouterr().err
+    assert "score: mine: scored with nan_policy=museval, not per_source: do not compare" in said
+    assert "left out" not in said
+    table = score(estimates, corpus, *TWO, "--hop-s", "0.5")
+    assert (
+        "score: again: A - One: other_test_set: frames of 1 s, here of 1 s every 0.5 s: left out\n"
+        in capsys.readouterr().err
+    )
+    assert set(table.dropna(subset="SDR")["method"]) == {"mine"}
     assert paths["C - Three"].read_bytes() != before["C - Three"][1]
 
 
@@ -379,6 +395,29 @@ def test_others_scores_are_brought_in(
         assert message in capsys.readouterr().err
 
 
+def test_scores_of_whole_songs_do_not_compete_with_those_of_excerpts(
+    estimates: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files as SiSEC 2018's: museval's, without our own part; the corpus has 2 frames a song."""
+    folder = Path("scores/TAU9/test")
+    folder.mkdir(parents=True)
+    for track, frames in (*((track, 209) for track in TRACKS), ("D - Four", 2)):
+        metrics = dict.fromkeys(METRICS, 99.0)
+        rows = [{"time": float(n), "duration": 1.0, "metrics": metrics} for n in range(frames)]
+        targets = [{"name": name, "frames": rows} for name in ("vocals", "drums")]
+        (folder / f"{track}.json").write_text(json.dumps({"targets": targets}))
+    score(estimates, corpus, *TWO)
+    said = capsys.readouterr().err
+    assert (
+        "score: TAU9: A - One: other_test_set: 209 frames of 1 s, here 2: of another test set: "
+        "left out\n" in said
+    )
+    assert "TAU9: D - Four: other_test_set: no test track of this corpus: left out\n" in said
+    table = pd.read_csv("scores/leaderboard.csv")
+    assert set(table["method"]) == {"mine"}
+    assert "| B - Two |  | other_test_set | 209 frames" in Path("scores/leaderboard.md").read_text()
+
+
 def fake_scores(tracks: list[str]) -> list[tuple[str, TrackScores]]:
     random = np.random.default_rng(0)
     return [
@@ -387,31 +426,77 @@ def fake_scores(tracks: list[str]) -> list[tuple[str, TrackScores]]:
     ]
 
 
-def make_table(tracks: list[str], **changes: Any) -> Leaderboard:
+def make_table(songs: list[str], **changes: Any) -> Leaderboard:
     aggregation: dict[str, Any] = {
         **{"frames": "median", "tracks": "median", "baseline": "ours"},
         **{"confidence": 0.95, "resamples": 99, "seed": 1},
     }
     context = changes.pop("context", None)
+    test_set = changes.pop("test_set", recognise_test_set({}, wavs=False))
+    how = Scoring(1.0, 1.0, changes.pop("nan_policy", "museval"), accompaniment=False)
     return Leaderboard(
-        fake_scores(tracks),
+        fake_scores(songs),
         stems=STEMS,
         aggregation=Aggregation(**aggregation | changes),
-        how=Scoring(1.0, 1.0, "museval", accompaniment=False),
+        how=how,
+        test_set=test_set,
         context=context,
     )
 
 
+MUSDB18_S = {
+    str(t): f + 0.5 for t, f in published.sisec18().groupby("track")["frames"].min().items()
+}
+
+
 def test_sisec18_joins_where_the_tracks_are_musdb18s(in_tmp: Path) -> None:
-    table = make_table(sorted(set(published.sisec18()["track"])))
+    test_set = recognise_test_set(MUSDB18_S, wavs=False)
+    table = make_table([*MUSDB18_S], test_set=test_set)
     rows = table.table.set_index(["method", "target"])
     assert len(rows) == 1 + 31 + 5  # all of them have vocals, and nothing else was scored
     assert rows["p_value"][("IRM1 (SiSEC 2018)", "vocals")] < 0.05
     assert rows.loc[("Demucs (published)", "vocals"), "SDR"] == 7.05
     assert set(table.table["test_set"]) == {""}
-    page = table.write(in_tmp, introduction=["I."], metrics_of=["ours"])
+    table.write(in_tmp, introduction=["I."], metrics_of=["ours"])
+    page = (in_tmp / "leaderboard.md").read_text()
+    assert "50 test tracks (MUSDB18: its 50 test songs)." in page
+    assert "not comparable" not in page
     assert "27 of the campaign's methods had their vocals scored in a pair" in page
     assert "SiSEC 2018" in (in_tmp / "boxplots" / "vocals.svg").read_text()
+    # Published figures are medians of medians.
+    means = make_table([*MUSDB18_S], test_set=test_set, tracks="mean").table
+    assert len(means) == 1 + 31
+    for other in ({"frames": "mean"}, {"nan_policy": "per_source"}):
+        assert set(make_table([*MUSDB18_S], test_set=test_set, **other).table["method"]) == {"ours"}
+
+
+@pytest.mark.parametrize(
+    ("durations_s", "wavs", "statement"),
+    [
+        (dict.fromkeys(MUSDB18_S, 6.8), False, "MUSDB18-7: excerpts of 6.8 s of MUSDB18's 50"),
+        (MUSDB18_S, True, "MUSDB18-HQ: its 50 test songs"),
+        (dict(sorted(MUSDB18_S.items())[:20]), False, "20 of MUSDB18's 50 test songs"),
+    ],
+)
+def test_sisec18_stands_apart_from_excerpts_subsets_and_hq(
+    in_tmp: Path, durations_s: dict[str, float], *, wavs: bool, statement: str
+) -> None:
+    test_set = recognise_test_set(durations_s, wavs=wavs)
+    table = make_table([*durations_s], test_set=test_set)
+    others = table.table[table.table["method"] != "ours"]
+    assert len(others) == 31 + 5
+    assert set(others["test_set"]) == {"MUSDB18"}
+    assert others["p_value"].isna().all()
+    assert set(table.tracks["method"]) == {"ours"}  # neither tested nor in the box plots
+    table.write(in_tmp, introduction=[], metrics_of=["ours"])
+    page = (in_tmp / "leaderboard.md").read_text()
+    above, below = page.split("## MUSDB18, 50 whole songs: another test set, not comparable")
+    assert f"{len(durations_s)} test tracks ({statement}" in above
+    assert "SiSEC" not in above
+    assert "| TAK1 (SiSEC 2018) | 6.60 |" in below
+    summary = table.summary("p.md")
+    assert "SiSEC" not in summary
+    assert summary.endswith("tests, and published scores of another test set: p.md")
 
 
 def test_sisec18_is_context_elsewhere(in_tmp: Path) -> None:
@@ -420,9 +505,9 @@ def test_sisec18_is_context_elsewhere(in_tmp: Path) -> None:
     others = table.table[table.table["method"] != "ours"]
     assert set(others["test_set"]) == {"MUSDB18"}
     assert others["p_value"].isna().all()
-    page = table.write(in_tmp, introduction=[], metrics_of=["ours"])
-    assert "| TAK1 (SiSEC 2018), on MUSDB18 | 6.60 |" in page
-    assert "scored on another test set**: context" in page
+    table.write(in_tmp, introduction=[], metrics_of=["ours"])
+    page = (in_tmp / "leaderboard.md").read_text()
+    assert "| TAK1 (SiSEC 2018) | 6.60 |" in page.split("not comparable")[1]
     with pytest.raises(UserError, match="its scores are medians over frames of 1 s"):
         make_table(["x", "y"], context="sisec18", frames="mean")
     with pytest.raises(UserError, match="baseline=x: unknown method; known: ours"):
@@ -460,7 +545,7 @@ def test_models_on_the_fly_score_as_their_files_do(tiny_corpus: Path, in_tmp: Pa
 
 
 def test_a_model_of_the_vocals_alone_is_scored_against_the_rest(
-    tiny_corpus: Path, in_tmp: Path
+    tiny_corpus: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_models(Path("models"), ["vocals"])
     run(
@@ -472,6 +557,32 @@ def test_a_model_of_the_vocals_alone_is_scored_against_the_rest(
         "accompaniment",
     }
     assert "accompaniment" in set(frames_of("MIX").index.get_level_values("target"))
+    assert "vocals: vocals against the rest (accompaniment)." in capsys.readouterr().out
+
+
+def test_a_folder_of_one_stem_is_scored_against_the_rest(
+    corpus: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rest is the mixture minus the estimate; tests/test_scoring_scores.py has museval's."""
+    song = in_tmp / "hq" / "test" / TRACKS[0]
+    song.parent.mkdir(parents=True)
+    song.symlink_to(corpus / "test" / TRACKS[0])
+    drums, _ = soundfile.read(song / "drums.wav")
+    noise = np.random.default_rng(7).normal(0, 0.02, drums.shape)
+    write(in_tmp / "mine" / TRACKS[0] / "drums.wav", drums + noise)
+    score(in_tmp / "mine", in_tmp / "hq", "--oracles", "IRM1")
+    page, said = capsys.readouterr()
+    assert "drums" not in said  # nothing is missing
+    sdr = frames_of("mine")["SDR"].groupby("target").median()
+    assert sdr["drums"] == pytest.approx(20 * np.log10(0.1 / 0.02), abs=0.3)
+    assert sdr["no_drums"] == pytest.approx(sdr["drums"] + 10 * np.log10(3), abs=0.3)
+    assert {"drums", "no_drums", "vocals"} <= {target for _, target, _ in frames_of("IRM1").index}
+    assert "mine: drums against the rest (no_drums). It estimates one of the two; the" in page
+    assert "## Not scored" not in page
+    stored = json.loads(Path(f"scores/mine/test/{TRACKS[0]}.json").read_text())["stemforge"]
+    assert (stored["scoring"]["against_rest"], stored["remarks"]) == (["drums"], [])
+    run("score", "mine", "--corpus", "hq", "--output", "scores", "--stems", "drums", code=2)
+    assert "--stems drums: must be all stems of the corpus" in capsys.readouterr().err
 
 
 @pytest.mark.system

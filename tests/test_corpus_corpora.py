@@ -16,8 +16,8 @@ from stemforge.features.corpus.corpora import (
     CorpusTrack,
     find_tracks,
     hold_out_valid,
-    read_csvs,
 )
+from stemforge.features.corpus.csv_files import read_csvs
 from stemforge.features.corpus.decoding import decode_track
 from stemforge.features.corpus.manifest import (
     Manifest,
@@ -166,7 +166,7 @@ def test_a_csv_of_a_spreadsheet_or_of_windows(tmp_path: Path, data: bytes) -> No
     (track,) = read_csv(tmp_path, data)
     assert track.name == "ö x"
     folder = tmp_path / "a" / "ö x"
-    assert {name: os.path.normpath(path) for name, path in track.files.items()} == {
+    assert {name: os.path.normpath(path) for name, (path,) in track.files.items()} == {
         "mixture": str(folder / "mix.wav"),
         "speech": str(folder / "speech.wav"),
         "noise": str(folder / "noise.wav"),
@@ -274,7 +274,7 @@ def test_names_of_tracks_and_their_files(tmp_path: Path) -> None:
         tmp_path,
         "test/Cafe\u0301/Mixture.wav",
         "test/Cafe\u0301/VOCALS.WAV",
-        "train/One.Stem.MP4",
+        "train/One/vocals.wav",
         # What macOS, Jupyter and editors leave.
         "train/._One.stem.mp4",
         "train/.ipynb_checkpoints/vocals.wav",
@@ -284,19 +284,22 @@ def test_names_of_tracks_and_their_files(tmp_path: Path) -> None:
         "test/Cafe\u0301/notes.txt",
     )
     assert [track.name for track in tracks] == ["Caf\u00e9", "One"]
-    files = {source: Path(place) for source, place in tracks[0].files.items()}
+    files = {source: Path(place) for source, (place,) in tracks[0].files.items()}
     assert {s: f.name for s, f in files.items()} == {
         "mixture": "Mixture.wav",
         "vocals": "VOCALS.WAV",
     }
     assert all(file.is_file() for file in files.values())
+    (one,) = make_corpus(tmp_path / "stem", "train/One.Stem.MP4", "train/._Two.stem.mp4")
+    assert (one.name, one.streams) == ("One", {"mixture": (0,), "vocals": (4,)})
 
 
 @pytest.mark.parametrize(
     ("places", "message"),
     [
         (("test/Song/vocals.wav", "test/Song/Vocals.wav"), "both Vocals.wav and vocals.wav"),
-        (("test/Caf\u00e9/vocals.wav", "train/Cafe\u0301.stem.mp4"), "two have this name"),
+        (("test/Song/vocals.wav", "train/song/vocals.wav"), "track 'song': two have this name"),
+        (("test/Caf\u00e9/vocals.wav", "train/Cafe\u0301/vocals.wav"), "two have this name"),
     ],
 )
 def test_names_that_are_taken_twice(tmp_path: Path, places: tuple[str], message: str) -> None:
@@ -309,7 +312,7 @@ def test_a_link_to_a_track_is_a_track(tmp_path: Path) -> None:
     (tmp_path / "c" / "test").mkdir(parents=True)
     (tmp_path / "c" / "test" / "Linked").symlink_to(tmp_path / "other" / "train" / "Song")
     (track,) = make_corpus(tmp_path / "c")
-    assert Path(track.files["vocals"]).is_file()
+    assert Path(track.files["vocals"][0]).is_file()
 
 
 def test_duplicate_names(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ def table() -> pd.DataFrame:
     names = ["method", "target", "SDR", "p_value", "tracks", "silent_tracks"]
     found = pd.DataFrame(rows, columns=names).reindex(columns=list(COLUMNS))
     found = found.assign(test_set="", source="", SDR_low=-1.0, SDR_high=10.25)
-    return found.assign(lost_frames_share=0.125, **dict.fromkeys(METRICS[1:], 2.0))
+    found = found.assign(lost_frames_share=0.125, **dict.fromkeys(METRICS[1:], 2.0))
+    return found.assign(undetermined_frames_share=[0.5, np.nan, 0.0, 0.25, 1.0])
 
 
 def scores() -> pd.DataFrame:
@@ -39,6 +40,7 @@ def test_page() -> None:
         ["vocals", "bass"],
         title="T",
         remarks=["R."],
+        apart="A.",
         problems=report.problem_rows(scores()),
     )
     lines = page.splitlines()
@@ -50,12 +52,54 @@ def test_page() -> None:
         "| other | **9.00** | - |",
     ]
     assert (
-        "| m_1 | vocals | 8.50 | -1.00 to 10.25 | 0.010 | 2.00 | 2.00 | 2.00 | 12.5 % "
+        "| m_1 | vocals | 8.50 | -1.00 to 10.25 | 0.010 | 2.00 | 2.00 | 2.00 | 12.5 % | 50.0 % "
         "| - | - | - |" in lines
     )
+    assert "A." not in lines  # nothing is apart
     assert lines[-2:] == [
         "| song | vocals | cut | 2 samples too long, cut | m |",
         "| song / b | bass | silent_reference | its reference is silent | all |",
+    ]
+
+
+def with_another_test_set() -> pd.DataFrame:
+    far = table()[lambda rows: rows["method"] == "other"]
+    far = far.assign(method="far", SDR=99.0, p_value=np.nan, tracks=50, test_set="MUSDB18")
+    return pd.concat([far, table()], ignore_index=True)
+
+
+def test_another_test_set_stands_below_and_is_not_ranked() -> None:
+    page = report.to_markdown(
+        with_another_test_set(), ["vocals"], title="T", remarks=[], apart="A.", problems=[[]]
+    )
+    above, below = page.split("## MUSDB18, 50 whole songs: another test set, not comparable")
+    assert "far" not in above
+    assert "| other | **9.00** |" in above
+    assert below.split("\n\n")[1:] == [
+        "A.",
+        "| SDR, dB | vocals (50 tracks) |\n| --- | --- |\n| far | 99.00 |\n",
+    ]
+    text = report.to_latex(with_another_test_set(), ["vocals"], caption="C")
+    above, below = text.split("not comparable}")
+    assert r"other & \textbf{9.00}" in above
+    assert r"far & 99.00 \\" in below
+
+
+def test_console() -> None:
+    text = report.to_console(
+        with_another_test_set(), ["vocals", "bass"], title="T", remarks=["S."], end="Rest: p.md"
+    )
+    assert text.splitlines() == [
+        "# T",
+        "",
+        "S.",
+        "",
+        "SDR, dB  vocals (2 tracks)  bass (1 track, 1 without a score)",
+        "m_1                  8.50*                           **7.00**",
+        "MIX                 -0.50*                               3.00",
+        "other             **9.00**                                  -",
+        "",
+        "Rest: p.md",
     ]
 
 

@@ -1,12 +1,16 @@
 import re
 import subprocess
 from pathlib import Path
+from typing import cast
 
 import pytest
+from ruamel.yaml import YAML
 
 from stemforge.errors import UserError
 from stemforge.pipelines.console import run_main
-from stemforge.pipelines.params import check_checkout, read_params
+from stemforge.pipelines.params import Params, Train, check_checkout, read_params
+from stemforge.train.presets import PresetName, describe_preset, preset_values
+from stemforge.train.spleeter.configuration import spleeter_preset
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -14,7 +18,7 @@ TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 def test_the_committed_file_is_valid() -> None:
     params = read_params(ROOT / "params.yaml")
-    assert params.train.learning_rate == 1e-3
+    assert params.train.learning_rate == 1e-3  # the starter preset's
     assert params.corpus.stems == ["vocals", "drums", "bass", "other"]
 
 
@@ -22,12 +26,12 @@ def test_the_committed_file_is_valid() -> None:
     ("pattern", "replacement", "message"),
     [
         (r"  steps:", "  stpes:", "train.steps: missing; train.stpes: unknown key"),
-        (r"width: \d+", "width: -1", "train.net.width=-1: must be 1 to 4096"),
-        (r"width: \d+", "width: '8'", "train.net.width='8': must be of type int"),
-        (r"norm: batch", "norm: btach", "train.net.norm='btach': must be one of affine, batch"),
+        ("width: null", "width: -1", "train.net.width=-1: must be 1 to 4096"),
+        ("width: null", "width: '8'", "train.net.width='8': must be of type int"),
+        (r"norm: null", "norm: btach", "train.net.norm='btach': must be one of affine, batch"),
         (r"bins: \d+", "bins: 1000", r"features.bins=1000: must be a positive multiple of 64"),
         (
-            r"  frames: 128",
+            r"  frames: null",
             "  frames: 100",
             r"train.net.frames=100: must be a positive multiple of 64",
         ),
@@ -39,9 +43,9 @@ def test_the_committed_file_is_valid() -> None:
         (r"kind: unet", "kind: gan", r"train.net.kind=gan: must be one of unet$"),
         (r"    kind: unet.*", "", r"train.net.kind: missing: must be one of unet$"),
         (
-            r"    width: \d+",
+            r"    width: null",
             "    layers: 3",
-            "train.net.width: missing; train.net.layers: unknown key",
+            "train.net.layers: unknown key",
         ),
         (
             r"    width:",
@@ -104,6 +108,24 @@ def test_every_mistake_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
+    ("models", "missing"),
+    [("[vocals]", ""), ("[drums, other]", "vocals, bass"), ("[joint]", "")],
+)
+def test_models_of_some_stems_are_refused_but_one_alone(
+    in_tmp: Path, models: str, missing: str
+) -> None:
+    changed = re.sub(r"models: \[.*\]", f"models: {models}", TEXT, count=1)
+    Path("params.yaml").write_text(changed, encoding="utf-8")
+    params = read_params()  # training any of them is fine
+    if not missing:
+        params.require_usable_models()
+        return
+    message = f"no model of {missing}, and masks divide .*: add them to models, name one stem alone"
+    with pytest.raises(UserError, match=message):
+        params.require_usable_models()
+
+
+@pytest.mark.parametrize(
     ("encoding", "message"),
     [("utf-8-sig", None), ("utf-16", None), ("cp1252", "line 1: not UTF-8 text")],
 )
@@ -119,6 +141,52 @@ def test_encodings(in_tmp: Path, encoding: str, message: str | None) -> None:
 def test_missing_file(in_tmp: Path) -> None:
     with pytest.raises(UserError, match=r"params.yaml: no such file"):
         read_params()
+
+
+def preset_of(train: dict[str, object]) -> Train:
+    """params.yaml with another train section."""
+    values = YAML(typ="safe").load(TEXT)
+    return Params.model_validate({**values, "train": train}).train
+
+
+def test_a_preset_fills_what_is_null_or_missing_and_a_value_wins() -> None:
+    section = YAML(typ="safe").load(TEXT)["train"] | {"preset": "spleeter"}
+    whole = preset_of(section)
+    # Spleeter's musdb_config.json: T 512, ELU, Adam at 1e-4, batches of 4.
+    assert (whole.net.frames, whole.learning_rate, whole.sampling) == (512, 1e-4, "songs")
+    assert describe_preset(whole.model_dump(), whole.net) == [
+        "preset spleeter: U-Net, 6 blocks, 16 filters in the first, elu and elu, norm affine, "
+        "dropout 0.0, sigmoid masks, "
+        "sampling=songs, batch_size=4, stem_weights=None, weight_decay=None, clip_norm=None, "
+        "ema_momentum=None, precision=float32, schedule=constant, warmup_steps=0, "
+        "cosine_end=None, plateau_factor=None, patience=None, max_plateaus=None, "
+        "learning_rate=0.0001"
+    ]
+    short = {key: v for key, v in section.items() if key not in spleeter_preset("adam")}
+    assert preset_of({**short, "net": {"kind": "unet", "head": "sigmoid"}}) == whole
+    own = preset_of({**section, "net": {**section["net"], "frames": 256}, "batch_size": 2})
+    assert (own.net.frames, own.net.fields()["width"], own.batch_size) == (256, 16, 2)
+    assert describe_preset(own.model_dump(), own.net)[1] == (
+        "params.yaml differs from preset spleeter: net.frames=256, not 512; batch_size=2, not 4"
+    )
+    with pytest.raises(ValueError, match=r"train\.net\.frames=None: must be of type int"):
+        preset_of({**section, "preset": None})
+
+
+def test_params_yaml_tells_each_presets_value_beside_the_key() -> None:
+    """In a comment: "starter 128, spleeter 512" and so on."""
+    told = re.findall(
+        r"^ +(\w+): null +# starter (\S+?),(?: spleeter)? (\w\S*)", TEXT, re.MULTILINE
+    )
+    for preset, values in (
+        ("starter", [(name, value) for name, value, _ in told]),
+        ("spleeter", [(name, value.rstrip(":")) for name, _, value in told]),
+    ):
+        found = preset_values(cast("PresetName", preset), optimizer="adam")
+        flat = {**found, **found["net"]}
+        assert {name: type(flat[name])(value) for name, value in values} == {
+            name: flat[name] for name in ("frames", "width", "norm", "sampling", "learning_rate")
+        }
 
 
 @pytest.mark.parametrize(
@@ -149,3 +217,27 @@ def test_a_release_without_a_commit_is_refused_before_any_stage(
     line = capsys.readouterr().err
     assert message.format(folder=in_tmp) in line
     assert line.count("\n") == 1
+
+
+def pages_settings() -> list[tuple[str, dict[str, dict[str, object]]]]:
+    """What pages say to set in params.yaml: each YAML block with sections of it, and its page."""
+    found = []
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            values = YAML(typ="safe").load(block)
+            if values.keys() <= Params.model_fields.keys():
+                found.append((page.name, values))
+    return found
+
+
+@pytest.mark.parametrize(("page", "values"), pages_settings())
+def test_what_pages_say_to_set_is_valid(page: str, values: dict[str, dict[str, object]]) -> None:
+    params = YAML(typ="safe").load(TEXT)
+    for section, keys in values.items():
+        assert isinstance(keys, dict), page
+        params[section] |= keys
+    Params.model_validate(params)
+
+
+def test_musdb18_has_settings() -> None:
+    assert "musdb18.md" in {page for page, _ in pages_settings()}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,12 @@ def write_release(
     board.mkdir()
     (board / "metrics.json").write_text(json.dumps(METRICS))
     rows = [
-        ("stemforge", "vocals", 6.1068, 5.0, 7.0),
-        ("stemforge", "no", -0.0321, -0.001, 1.5),
-        ("IRM1", "vocals", 12.48, 11.0, 13.0),
-        ("IRM1 (SiSEC 2018)", "vocals", 8.52, 8.0, 9.0),
+        ("stemforge", "vocals", 6.1068, 5.0, 7.0, ""),
+        ("stemforge", "no", -0.0321, -0.001, 1.5, ""),
+        ("IRM1", "vocals", 12.48, 11.0, 13.0, ""),
+        ("IRM1 (SiSEC 2018)", "vocals", 8.52, 8.0, 9.0, "MUSDB18"),
     ]
-    columns = ["method", "target", "SDR", "SDR_low", "SDR_high"]
+    columns = ["method", "target", "SDR", "SDR_low", "SDR_high", "test_set"]
     pd.DataFrame(rows, columns=columns).to_parquet(board / "leaderboard.parquet")
     tracks = [("stemforge", "B", "vocals", 6.0), ("stemforge", "A", "vocals", 2.5)]
     columns = ["method", "track", "target", "SDR"]
@@ -158,6 +159,15 @@ def test_any_author_can_be_cited(tmp_path: Path) -> None:
     assert citation["license"] == "CC-BY-NC-SA-4.0"
 
 
+def test_intervals_are_those_of_this_test_set(tmp_path: Path) -> None:
+    record = write_release(tmp_path)
+    place = tmp_path / "leaderboard" / "leaderboard.parquet"
+    table = pd.read_parquet(place)
+    table.loc[table["test_set"] == "", ["SDR_low", "SDR_high"]] = float("nan")  # a single song
+    table.to_parquet(place)
+    assert "intervals" not in render(tmp_path, record, {"remark": None}, PARITY)["README.md"]
+
+
 def test_the_card_in_a_readers_eyes(tmp_path: Path) -> None:
     record = write_release(tmp_path)
     lines = render(tmp_path, record, {"remark": None}, PARITY)["README.md"].splitlines()
@@ -184,6 +194,25 @@ def test_the_card_in_a_readers_eyes(tmp_path: Path) -> None:
     assert "commit 0123456 with uncommitted changes," in text
     assert "\nOther code or packages than these trained no, vocals.\n" in text
     assert "\nA **smoke** corpus.\n" in text
+
+
+def test_a_single_stem_is_shown_with_the_rest(tmp_path: Path) -> None:
+    record = write_release(tmp_path)
+    for stem in ("no", "drums"):
+        shutil.rmtree(tmp_path / "models" / stem)
+    place = tmp_path / "leaderboard" / "leaderboard.parquet"
+    table = pd.read_parquet(place)
+    table.replace({"target": {"no": "accompaniment"}}).to_parquet(place)
+    text = render(tmp_path, record, {"remark": None}, PARITY)["README.md"]
+    for line in (
+        "Separates the vocals from the rest of the music.",
+        "stemforge separate song.mp3 --model models --output stems --residual",
+        'names = ["vocals"]',
+        "| method | vocals | accompaniment |",
+        "| stemforge | 6.11 (5.00 to 7.00) | -0.03 (0.00 to 1.50) |",
+    ):
+        assert line in text.splitlines()
+    assert "): one net. Its input is" in text
 
 
 def test_one_test_track_has_no_interval(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What is said about a corpus names the option that a user has written."""
 
+import hashlib
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 
 from stemforge.errors import UserError
+from stemforge.pipelines.options import split_mapping
 from stemforge.pipelines.running.corpora import (
     describe_corpus,
     describe_files,
@@ -29,7 +32,7 @@ def test_a_commands_errors_name_its_options(in_tmp: Path) -> None:
     Path("songs").mkdir()
     assert refused("songs", "vocals") == (
         "--corpus songs: no tracks: expected *.stem.mp4 files or folders of WAV files in its "
-        "train/ and test/"
+        "train/ and test/, or in the folder itself"
     )
     Path("songs/train").mkdir()
     Path("songs/train/One.stem.mp4").touch()
@@ -41,7 +44,12 @@ def test_a_commands_errors_name_its_options(in_tmp: Path) -> None:
 
 def test_a_single_training_song_is_named(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus: Any = SimpleNamespace(
-        root="songs", stems=("vocals", "drums"), train_csv=None, valid_share=0.15
+        root="songs",
+        stems=("vocals", "drums"),
+        train_csv=None,
+        valid_share=0.15,
+        mapping=None,
+        test_share=None,
     )
     for name, said in (
         ("test/Two", ""),
@@ -56,6 +64,55 @@ def test_a_single_training_song_is_named(in_tmp: Path, capsys: pytest.CaptureFix
         Path("songs", name, "mixture.wav").touch()
         list_corpus(corpus)
         assert capsys.readouterr().err == said
+
+
+def flat(*songs: str, **changes: Any) -> Any:
+    """Makes a flat folder of songs, and the section of params.yaml for it."""
+    for song in songs:
+        Path("flat", song).mkdir(parents=True, exist_ok=True)
+        for stem in ("vocals", "drums"):
+            Path("flat", song, f"{stem}.wav").touch()
+    values = dict(root="flat", stems=["vocals", "drums"], train_csv=None, mapping=None)
+    return SimpleNamespace(**values, valid_share=0.25, **changes)
+
+
+def test_the_splits_of_a_flat_folder(in_tmp: Path) -> None:
+    songs = [f"Song {number}" for number in range(8)]
+    tracks = list_corpus(flat(*songs, test_share=0.25))
+    ordered = sorted(songs, key=lambda song: hashlib.sha256(song.encode()).hexdigest())
+    assert {t.name for t in tracks if t.split == "test"} == {*ordered[:2]}
+    # A quarter of the six that are left, rounded to even.
+    assert {t.name for t in tracks if t.split == "valid"} == {*ordered[2:4]}
+    assert len(find_test_tracks("flat", ("vocals", "drums"))) == 8
+
+
+def test_the_share_of_test_songs_must_fit_the_folder(in_tmp: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        list_corpus(flat("A", "B", test_share=None))
+    assert str(caught.value) == (
+        "corpus.test_share=null: flat has neither train/ nor test/: set the share of its 2 songs "
+        "that become test songs, such as 0.2"
+    )
+    corpus = flat("train/A", test_share=0.5)
+    shutil.rmtree("flat/A")
+    shutil.rmtree("flat/B")
+    with pytest.raises(UserError, match=r"corpus.test_share=0.5: flat has train/ or test/"):
+        list_corpus(corpus)
+
+
+def test_a_mapping_of_the_command(in_tmp: Path) -> None:
+    flat("A")
+    Path("flat/A/lead vocals.wav").touch()
+    text = "vocals = vocals + lead vocals"
+    mapping = split_mapping(text, option="--mapping")
+    assert mapping == {"vocals": ["vocals", "lead vocals"]}
+    (track,) = find_test_tracks("flat", ("vocals", "drums"), mapping)
+    assert [Path(file).name for file in track.files["vocals"]] == ["vocals.wav", "lead vocals.wav"]
+    with pytest.raises(UserError, match="--mapping drums: no song has kit, only"):
+        find_test_tracks("flat", ("vocals", "drums"), {"drums": ["kit"]})
+    for wrong, message in (("a", "write STEM=NAME"), ("a=b,a=c", "a is there twice")):
+        with pytest.raises(UserError, match=message):
+            split_mapping(wrong, option="--mapping")
 
 
 def test_one_sentence_says_what_a_corpus_is() -> None:

@@ -1,13 +1,19 @@
+import dataclasses
+from importlib import resources
+
 import norbert
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.signal
 
 from stemforge.eval.config import ORACLES
 from stemforge.eval.scoring.oracles import METHODS
+from stemforge.eval.scoring.scores import MUSEVAL, score_track
+from stemforge.pipelines.scoring.methods import Oracle, TrackTruth
 from tests.conftest import RATE_HZ
 
-MASKS = [name for name in METHODS if name != "MIX"]
+MASKS = [name for name in METHODS if name not in ("UNPROCESSED", "MIX")]
 
 
 def tones(*frequencies_hz: float) -> dict[str, np.ndarray]:
@@ -31,12 +37,83 @@ def test_the_command_names_them_all() -> None:
     assert tuple(METHODS) == ORACLES  # twice, so that help need not load SciPy
 
 
-def test_mix_is_the_mixture(random: np.random.Generator) -> None:
+def test_unprocessed_is_the_mixture(random: np.random.Generator) -> None:
     stems = noises(random)
     mixture = np.sum([*stems.values()], axis=0)
-    estimates = METHODS["MIX"](mixture, stems)
+    estimates = METHODS["UNPROCESSED"](mixture, stems)
     assert list(estimates) == list(stems)
     assert all(estimate is mixture for estimate in estimates.values())
+
+
+def sisec_mix() -> pd.Series:
+    """The campaign's own ISR of its MIX, median over MUSDB18's tracks, in dB by target."""
+    place = resources.files("stemforge.eval.leaderboard") / "reference" / "sisec18.parquet"
+    with resources.as_file(place) as path:
+        table = pd.read_parquet(path)
+    return table[table["method"] == "MIX"].groupby("target")["ISR"].median()
+
+
+def test_mix_has_the_isr_of_sisecs(random: np.random.Generator) -> None:
+    """20 log10(n / (n - 1)) for a share of 1/n: theirs is a quarter, and 3/4 as accompaniment."""
+    names = ("vocals", "drums", "bass", "other")
+    stems = {name: random.normal(0, 0.1, (RATE_HZ, 2)).astype(np.float32) for name in names}
+    mixture = np.sum([*stems.values()], axis=0)
+    found = score_track(
+        *("noise", stems, METHODS["MIX"](mixture, stems)),
+        sample_rate_hz=RATE_HZ,
+        scoring=dataclasses.replace(MUSEVAL, accompaniment=True),
+    )
+    assert list(found.frames) == ["drums", "bass", "other", "vocals", "accompaniment"]
+    theirs = sisec_mix()
+    for target, metrics in found.frames.items():
+        share = 3 / 4 if target == "accompaniment" else 1 / 4
+        exact = -20 * np.log10(1 - share)
+        assert np.median(metrics["ISR"]) == pytest.approx(exact, abs=0.25)  # of one second
+        # Stems of songs are correlated a little: 2.481 to 2.495 dB, and 12.007.
+        assert theirs[target] == pytest.approx(exact, abs=0.04)
+
+
+def test_the_unprocessed_mixture_is_the_accompaniment_once(random: np.random.Generator) -> None:
+    """Its error is the vocals: not three mixtures, as a sum of the stems' estimates would be."""
+    names = ("vocals", "drums", "bass", "other")
+    stems = {name: random.normal(0, 0.1, (RATE_HZ, 2)).astype(np.float32) for name in names}
+    mixture = np.sum([*stems.values()], axis=0)
+    truth = TrackTruth(mixture, stems, RATE_HZ)
+    made, _ = Oracle("UNPROCESSED", rests=("accompaniment",)).estimate(truth)
+    assert list(made) == [*names, "accompaniment"]
+    rest = mixture - stems["vocals"]
+    snr = 10 * np.log10(np.sum(rest**2) / np.sum(stems["vocals"] ** 2))
+    error = np.sum((rest - made["accompaniment"]) ** 2)
+    assert 10 * np.log10(np.sum(rest**2) / error) == pytest.approx(snr, abs=1e-4)
+
+
+def plainly(method: str, mixture: np.ndarray, stems: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """SiSEC's formulas on SciPy's spectra of whole signals."""
+    alpha = int(method[-1])
+
+    def transform(signal: np.ndarray) -> np.ndarray:
+        return scipy.signal.stft(signal.T.astype(float), nperseg=2048)[-1]
+
+    mixed, eps = transform(mixture), np.finfo(float).eps
+    powers = np.stack([np.abs(transform(stem)) ** alpha for stem in stems.values()])
+    if method.startswith("IRM"):
+        masks = powers / (eps + powers.sum(axis=0))
+    else:
+        masks = powers / (eps + np.abs(mixed) ** alpha) >= 0.5
+    return [scipy.signal.istft(mixed * mask)[1].T[: len(mixture)] for mask in masks]
+
+
+@pytest.mark.parametrize("method", ["IRM1", "IRM2", "IBM1", "IBM2"])
+@pytest.mark.parametrize("samples", [1, 1024, 65 * 1024, 130 * 1024 + 77])
+def test_masks_by_parts_are_those_of_whole_signals(
+    random: np.random.Generator, method: str, samples: int
+) -> None:
+    stems = noises(random, samples=max(samples, 2048))
+    stems = {name: np.pad(stem[:samples], ((0, 4096), (0, 0))) for name, stem in stems.items()}
+    mixture = np.sum([*stems.values()], axis=0)
+    estimates = METHODS[method](mixture, stems)
+    for found, truth in zip(estimates.values(), plainly(method, mixture, stems), strict=True):
+        assert 10 * np.log10(np.sum(truth**2) / np.sum((found - truth) ** 2)) > 130.0  # of float32
 
 
 @pytest.mark.parametrize("method", MASKS)

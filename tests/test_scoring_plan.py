@@ -1,8 +1,8 @@
 """Plans of scores, from what was found: no file is opened, and no audio is there."""
 
-import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +11,13 @@ import pytest
 
 from stemforge.eval.scoring.estimates import Estimates
 from stemforge.eval.scoring.scores import Remark, Scoring
-from stemforge.pipelines.scoring.methods import FromFolder, FromModel, Oracle
+from stemforge.pipelines.scoring.methods import AgainstRest, FromFolder, FromModel, Oracle
 from stemforge.pipelines.scoring.plan import Job, Plan, TrackSources, plan_scores
 
 PLAIN = Scoring(window_s=1.0, hop_s=0.5, nan_policy="per_source", accompaniment=False)
-PAIRED = dataclasses.replace(PLAIN, accompaniment=True)
+DERIVED = replace(PLAIN, accompaniment=True)
+PAIRED = replace(PLAIN, against_rest=("vocals",))
+STEMS = ("vocals", "drums", "bass")
 MISSING = Remark("vocals", "missing", "no estimate of vocals")
 UNKNOWN = Remark("", "unknown_track", "the corpus has no test track of this name")
 
@@ -32,18 +34,22 @@ def folder(*targets: str, **changes: Any) -> Estimates:
     files = {name: {t: f"mine/{name}/{t}.wav" for t in targets} for name in ("One", "Two")}
     remarks = {"One": (), "Two": (), "Three": (MISSING,), "Strange": (UNKNOWN,)}
     found = Estimates(targets, {**files, "Three": {}}, remarks)
-    return dataclasses.replace(found, **changes)
+    return replace(found, **changes)
 
 
 def model(*stems: str) -> FromModel:
     separator: Any = SimpleNamespace(stems=stems)
-    return FromModel(
-        separator, ("m/model.keras",), {"instrumental": "accompaniment"}, frozenset({"piano"})
-    )
+    return FromModel(separator, ("m/model.keras",), frozenset({"piano"}))
 
 
 def plan(found: Estimates | FromModel, **changes: Any) -> Plan:
-    options: dict[str, Any] = {"oracles": (), "scoring": PLAIN, "out": "gs://b/out", "there": ()}
+    options: dict[str, Any] = {
+        "stems": STEMS,
+        "oracles": (),
+        "scoring": PLAIN,
+        "out": "gs://b/out",
+        "there": (),
+    }
     return plan_scores("mine", TRACKS, found, **options | changes)
 
 
@@ -66,11 +72,14 @@ def test_estimates_in_files_are_scored_side_by_side() -> None:
 
 
 def test_a_track_that_is_scored_in_part_takes_its_remarks_along() -> None:
-    found = folder("vocals")
-    made = plan(dataclasses.replace(found, remarks={**found.remarks, "Two": (MISSING,)}))
+    found = folder("vocals", "drums")
+    files = {**found.files, "Two": {"drums": "mine/Two/drums.wav"}}
+    remarks = {**found.remarks, "Two": (MISSING,)}
+    made = plan(replace(found, files=files, remarks=remarks))
+    places = {"vocals": "mine/One/vocals.wav", "drums": "mine/One/drums.wav"}
     assert [job.estimates for job in made.side_by_side] == [
-        FromFolder({"vocals": "mine/One/vocals.wav"}),
-        FromFolder({"vocals": "mine/Two/vocals.wav"}, (MISSING,)),
+        FromFolder(places),
+        FromFolder({"drums": "mine/Two/drums.wav"}, (MISSING,)),
     ]
 
 
@@ -93,21 +102,47 @@ def test_a_model_is_scored_in_turn_and_oracles_side_by_side() -> None:
 
 TESTED: list[tuple[Callable[[], Estimates | FromModel], Scoring, Scoring]] = [
     (lambda: folder("vocals", "drums"), PLAIN, PLAIN),
-    (lambda: folder("vocals", "drums"), PAIRED, PAIRED),
+    (lambda: folder("vocals", "drums"), DERIVED, DERIVED),
     (lambda: folder("vocals", "accompaniment"), PLAIN, PAIRED),
-    (lambda: model("vocals", "piano"), PLAIN, PLAIN),
-    (lambda: model("vocals", "instrumental"), PLAIN, PAIRED),
+    (lambda: folder("drums", "no_drums"), DERIVED, replace(DERIVED, against_rest=("drums",))),
+    (lambda: model("vocals", "drums", "piano"), PLAIN, PLAIN),
 ]
 
 
 @pytest.mark.parametrize(("found", "scoring", "of_oracles"), TESTED)
-def test_oracles_have_an_accompaniment_where_the_method_has_one(
+def test_oracles_have_a_rest_where_the_method_has_one(
     found: Callable[[], Estimates | FromModel], scoring: Scoring, of_oracles: Scoring
 ) -> None:
     made = plan(found(), scoring=scoring, oracles=["MIX"])
     used = {(job.method, job.scoring) for job in (*made.in_turn, *made.side_by_side)}
     assert used == {("mine", scoring), ("MIX", of_oracles)}
     assert made.scoring == scoring
+
+
+@pytest.mark.parametrize(
+    ("target", "stem", "rest"),
+    [
+        ("vocals", "vocals", "accompaniment"),
+        ("drums", "drums", "no_drums"),
+        ("accompaniment", "vocals", "vocals"),
+        ("no_bass", "bass", "bass"),
+    ],
+)
+@pytest.mark.parametrize("kind", [folder, model])
+def test_a_single_target_is_scored_against_the_rest_and_so_are_the_oracles(
+    kind: Callable[..., Estimates | FromModel], target: str, stem: str, rest: str
+) -> None:
+    made = plan(kind(target), oracles=["MIX"])
+    paired = replace(PLAIN, against_rest=(stem,))
+    mine, *others, oracle = [*made.in_turn, *made.side_by_side]
+    assert isinstance(mine.estimates, AgainstRest)
+    assert (mine.estimates.target, mine.estimates.rest) == (target, rest)
+    assert oracle.estimates == Oracle("MIX")
+    assert {job.scoring for job in (mine, *others, oracle)} == {made.scoring} == {paired}
+    # Where the stems have such names already, the rest has another one.
+    made = plan(kind("vocals"), stems=("vocals", "drums", "accompaniment"))
+    (first, *_) = (*made.in_turn, *made.side_by_side)
+    assert getattr(first.estimates, "rest", None) == "no_vocals"
 
 
 @pytest.mark.parametrize(

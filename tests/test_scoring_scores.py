@@ -1,4 +1,5 @@
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,10 +9,23 @@ import pytest
 
 from stemforge.eval.scoring import scores
 from stemforge.eval.scoring.scores import METRICS, Remark, Scoring
+from stemforge.pipelines.scoring.methods import AgainstRest, TrackTruth
 from tests.conftest import RATE_HZ, ROOT
 
 SCORING = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
 Stems = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Given:
+    """A method whose estimates are given."""
+
+    estimates: Stems
+    key: str = ""
+    files: tuple[str, ...] = ()
+
+    def estimate(self, truth: TrackTruth) -> tuple[Stems, list[Remark]]:
+        return dict(self.estimates), []
 
 
 @pytest.fixture
@@ -77,6 +91,28 @@ def test_an_accompaniment_is_scored_as_a_pair_with_the_vocals(
     # A method of two stems.
     two = {"vocals": estimates["vocals"]} | together
     assert written(score(stems, two)).frames == musevals(stems, two)
+
+
+def test_a_single_stem_is_scored_as_a_pair_with_the_rest(stems: Stems, estimates: Stems) -> None:
+    """museval knows the pair of drums and no_drums under the names vocals and accompaniment."""
+    mixture = np.sum([*stems.values()], axis=0, dtype=np.float32, keepdims=True)[0]
+    method = AgainstRest(Given({"drums": estimates["drums"]}), "drums", "no_drums")
+    pair, remarks = method.estimate(TrackTruth(mixture, stems, RATE_HZ))
+    assert remarks == []
+    found = written(score(stems, pair)).frames
+    others = {"vocals": stems["drums"], "accompaniment": stems["vocals"] + stems["bass"]}
+    rest = mixture - estimates["drums"]
+    theirs = musevals(others, {"vocals": estimates["drums"], "accompaniment": rest})
+    assert found == {"drums": theirs["vocals"], "no_drums": theirs["accompaniment"]}
+    assert found["drums"]["SIR"] != musevals(stems, estimates)["drums"]["SIR"]
+    # Oracles have all stems; their rest is the sum of the other estimates.
+    paired = Scoring(1.0, 1.0, "museval", accompaniment=False, against_rest=("drums",))
+    sums = {"vocals": estimates["drums"], "accompaniment": estimates["vocals"] + estimates["bass"]}
+    all_found = written(score(stems, estimates, paired)).frames
+    theirs = musevals(others, sums)
+    assert all_found["drums"] == theirs["vocals"]
+    assert all_found["no_drums"] == theirs["accompaniment"]
+    assert all_found["bass"] == musevals(stems, estimates)["bass"]
 
 
 def test_silent_targets_are_left_out_with_a_remark(stems: Stems, estimates: Stems) -> None:

@@ -216,7 +216,7 @@ def test_a_configuration_becomes_params(tmp_path: Path, capsys: pytest.CaptureFi
     assert (train.sampling, train.optimizer, train.loss) == ("songs", "adam", "l1")
     assert params.monitor.checkpoint_every_steps == 300
     assert (train.log_every_steps, train.seed) == (5, 3)
-    assert "# The nets. Spleeter: frames 512" in out.read_text()  # comments stay
+    assert "# The nets. Spleeter: leaky_relu/relu" in out.read_text()  # comments stay
     assert cli.main(command) == 2
     assert "already exists" in capsys.readouterr().err
     out.unlink()

@@ -212,6 +212,33 @@ def test_of_a_remote_corpus_of_wav_files_only_the_test_split_is_copied(
         assert manifest.path(manifest.split("test")[0], "drums").is_file()
 
 
+def test_sums_of_a_remote_corpus_are_refused(
+    setup: Setup, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stem in ("vocals", "drums", "bass", "other"):
+        Path("hq/train/Song").mkdir(parents=True, exist_ok=True)
+        Path(f"hq/train/Song/{stem}.wav").touch()
+    setup(corpus__root=(in_tmp / "hq").as_uri())
+    assert "Song has stems or a mixture that are summed" in error(decode.main, capsys)
+
+
+def test_songs_without_a_mixture_are_written(setup: Setup, random: np.random.Generator) -> None:
+    stems = ("vocals", "drums", "bass", "other")
+    songs = {f"Song {n}": random.integers(-6000, 6000, (4, RATE_HZ, 2)) for n in range(4)}
+    for song, signals in songs.items():
+        Path("flat", song).mkdir(parents=True)
+        for stem, signal in zip(stems, signals, strict=True):
+            soundfile.write(f"flat/{song}/{stem}.wav", signal.astype(np.int16), RATE_HZ)
+    setup(corpus__root="flat", corpus__test_share=0.25)
+    assert run_main(decode.main) == 0
+    manifest = read_manifest(Path("data/tracks.parquet"))
+    assert [track.split for track in manifest.tracks].count("test") == 1
+    for track in manifest.tracks:
+        mixture, _ = soundfile.read(manifest.path(track, "mixture"), dtype="int16")
+        np.testing.assert_array_equal(mixture, songs[track.name].sum(axis=0))
+        assert track.residual_db == -np.inf
+
+
 def test_one_file_of_another_format_has_all_decoded(setup: Setup) -> None:
     Path("c").mkdir()
     for split, ending in (("train", "wav"), ("validation", "wav"), ("test", "flac")):

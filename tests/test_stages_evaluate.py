@@ -55,7 +55,9 @@ def test_rejects_go_into_the_tables(project: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr().err
     assert "evaluate: stemforge: Two: drums: padded: 100 samples short" in said
     scores = pd.read_parquet("scores/scores.parquet")
-    assert set(scores["method"]) == {"stemforge", "MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF"}
+    assert set(scores["method"]) == {
+        *("stemforge", "UNPROCESSED", "MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF")
+    }
     mine = scores[(scores["method"] == "stemforge") & (scores["reason"] != "")]
     assert set(zip(mine["track"], mine["target"], mine["reason"], strict=True)) == {
         ("Two", "drums", "padded")
@@ -67,7 +69,11 @@ def test_rejects_go_into_the_tables(project: Path, capsys: pytest.CaptureFixture
     Path("comparisons/broken/test/One.json").write_text('{"targets": [')
     capsys.readouterr()
     assert run_main(leaderboard.main) == 0
-    page, said = capsys.readouterr()
+    printed, said = capsys.readouterr()
+    page = Path("leaderboard/leaderboard.md").read_text()
+    assert printed.endswith("All metrics, intervals and tests: leaderboard/leaderboard.md\n")
+    rows = [line.replace("*", "").split() for line in printed.splitlines()]
+    assert ["stemforge", "20.00"] in [row[:2] for row in rows]
     assert (
         "leaderboard: broken: One: not_scored: broken/test/One.json: not JSON: Expecting value"
         in said

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemforge.pipelines.params import read_params
+from benchmarks.full_size import spleeter_params
 from stemforge.pipelines.running.training import net_and_config
 from stemforge.train.batch import Batch
 from stemforge.train.config import LossName, TrainConfig
@@ -34,9 +34,7 @@ def golden() -> Mapping[str, np.ndarray]:
 
 def preset() -> tuple[UNet, TrainConfig]:
     """What `train.preset: spleeter` means, at the golden file's size."""
-    params = read_params(ROOT / "params.yaml")
-    train = params.train.model_validate({**params.train.model_dump(), "preset": "spleeter"})
-    net, config = net_and_config(params.model_copy(update={"train": train}))
+    net, config = net_and_config(spleeter_params())
     assert isinstance(net, UNet)
     return dataclasses.replace(net, frames=rules.FRAMES, bins=rules.BINS), config
 

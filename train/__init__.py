@@ -5,6 +5,7 @@
 - model: a trained model, saved and loaded
 - model_files: model directories and TFLite files, found and read without TensorFlow
 - config: the parameters of a run
+- presets: named values of them
 - batch: windows of the mixture and the stems
 - losses: what a step minimises
 - dataset: batches of windows, read ahead

@@ -1,6 +1,5 @@
 """One leaderboard, from scores to all its files: page, tables, plots, metrics."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,15 @@ from stemforge.eval.leaderboard import page, published, tables
 from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.oracles import METHODS
 from stemforge.eval.scoring.scores import MethodScores, Scoring, frame_table, whole_table
-from stemforge.features.corpus.sources import ACCOMPANIMENT
+from stemforge.features.corpus.musdb18 import TestSet
+from stemforge.features.corpus.sources import rest_of, targets_of
 
+TITLE, PAGE = "Leaderboard", "leaderboard.md"
 METHOD_NOTES = (
-    "`MIX` is the unprocessed mixture as estimate, the floor. The ceilings know the truth: `IRM1` "
-    "and `IRM2` are ideal ratio masks, `IBM1` and `IBM2` ideal binary ones, of magnitudes and of "
-    "energies, `MWF` is a multichannel Wiener filter; all as in SiSEC 2018."
+    "`UNPROCESSED` is the mixture as estimate: what no separation scores. `MIX` is the mixture "
+    "divided by the number of stems. The ceilings know the truth: `IRM1` and `IRM2` are ideal "
+    "ratio masks, `IBM1` and `IBM2` ideal binary ones, of magnitudes and of energies. These five "
+    "are defined as in SiSEC 2018. `MWF` is a multichannel Wiener filter."
 )
 
 
@@ -25,12 +27,16 @@ class Leaderboard:
     """All tables of a set of scores.
 
     Args:
-        found: scores by method.
-        stems: of the corpus: columns of the table, with the accompaniment where it is scored.
+        found: scores by method, all of the same tracks and frames (see
+            eval.leaderboard.comparable).
+        stems: of the corpus: columns of the table, with the rests of stems where they are scored.
         aggregation: how scores are averaged.
-        how: how the tracks were scored; SiSEC 2018's figures fit only 1 s frames and medians.
-        context: "sisec18" to list SiSEC 2018's systems as another test set, or None. Where the
-            tracks are MUSDB18's test set, the systems are listed beside the others anyway.
+        how: how the tracks were scored.
+        test_set: what the tracks are. SiSEC 2018's systems and published figures are ranked and
+            tested with the others only on MUSDB18 itself, in 1 s frames, with museval's policy on
+            silence and medians. On its excerpts, subsets and MUSDB18-HQ they are in a table of
+            their own.
+        context: "sisec18" for that table on any corpus, or None.
 
     Raises:
         UserError: nothing was scored, an unknown baseline, or a context that does not fit.
@@ -43,9 +49,10 @@ class Leaderboard:
         stems: Sequence[str],
         aggregation: Aggregation,
         how: Scoring,
+        test_set: TestSet,
         context: str | None,
     ) -> None:
-        self.aggregation = aggregation
+        self.aggregation, self.test_set = aggregation, test_set
         self.scores = frame_table(found)
         self.tracks = tables.track_table(self.scores, whole_table(found), frames=aggregation.frames)
         methods = sorted(set(self.tracks["method"]))
@@ -55,55 +62,57 @@ class Leaderboard:
             raise UserError(
                 f"baseline={aggregation.baseline}: unknown method; known: {', '.join(methods)}"
             )
-        order = dict.fromkeys((*stems, ACCOMPANIMENT))
-        self.targets = [target for target in order if target in set(self.tracks["target"])]
-        self.joined = published.is_musdb18(self.tracks["track"])
-        fits = how.window_s == how.hop_s == 1.0 and aggregation.frames == "median"
-        if context and not self.joined and not fits:
+        scored = set(self.tracks["target"])
+        self.targets = [target for target in targets_of(stems) if target in scored]
+        self.single_stems = sorted(
+            {
+                (method, stem, rest_of(stem, stems))
+                for method, track in found
+                for stem in track.scoring.get("against_rest", ())
+                if not tables.is_reference(method)
+            }
+        )
+        fits = published.fits(how, aggregation.frames)
+        if context and not fits:
             raise UserError(
                 f"{context}: its scores are medians over frames of 1 s: "
-                "set frames=median, window_s=1 and hop_s=1"
+                "set frames=median, window_s=1, hop_s=1 and nan_policy=museval"
             )
-        self.joined &= fits
+        self.joined = fits and test_set.is_musdb18
+        self.apart = fits and not self.joined and bool(context or test_set.name)
         if self.joined:
             known = published.sisec18()
             known = known[known["target"].isin(self.targets)]
             self.tracks = pd.concat([self.tracks.assign(source=""), known], ignore_index=True)
-        table = tables.aggregate(self.tracks, aggregation)
-        self.context = bool(context) and not self.joined
-        parts = [table]
-        if self.joined:
+        parts = [tables.aggregate(self.tracks, aggregation)]
+        if self.joined and aggregation.tracks == "median":
             parts.append(tables.published_rows())
-        if self.context:
-            systems = dataclasses.replace(aggregation, baseline="")
-            parts.append(tables.context_rows(systems))
+        if self.apart:
+            parts.append(tables.context_rows(aggregation))
         table = pd.concat([part.astype(object) for part in parts], ignore_index=True)
         self.table = table[table["target"].isin(self.targets)].infer_objects()
 
-    def write(self, out: Path, *, introduction: Sequence[str], metrics_of: Sequence[str]) -> str:
+    def write(self, out: Path, *, introduction: Sequence[str], metrics_of: Sequence[str]) -> None:
         """Writes leaderboard.md, .csv, .parquet and .tex, tracks.csv, metrics.json, boxplots/.
 
         Args:
             out: an existing folder.
             introduction: first paragraphs of the page; empty ones are left out.
             metrics_of: methods that metrics.json holds.
-
-        Returns:
-            The page.
         """
         table, targets = self.table, self.targets
-        title = "Leaderboard"
         text = page.to_markdown(
             table,
             targets,
-            title=title,
-            remarks=[text for text in (*introduction, *self._notes()) if text],
+            title=TITLE,
+            remarks=[text for text in (*introduction, self._statement(), *self._notes()) if text],
+            apart=published.CAVEAT,
             problems=page.problem_rows(self.scores),
         )
-        (out / "leaderboard.md").write_text(text, encoding="utf-8")
+        (out / PAGE).write_text(text, encoding="utf-8")
         table.to_csv(out / "leaderboard.csv", index=False, float_format="%.4f")
         table.to_parquet(out / "leaderboard.parquet", index=False)
-        latex = page.to_latex(table, targets, caption=" ".join(self._notes()[:1]))
+        latex = page.to_latex(table, targets, caption=f"{self._statement()} {self._legend()}")
         (out / "leaderboard.tex").write_text(latex, encoding="utf-8")
         self.tracks.to_csv(out / "tracks.csv", index=False, float_format="%.4f")
         metrics = tables.metrics(table, metrics_of)
@@ -113,26 +122,53 @@ class Leaderboard:
         for target in targets:
             paths = [boxes / f"{target}.{ending}" for ending in ("svg", "png")]
             page.draw_boxes(self.tracks, target, paths)
-        return text
+
+    def summary(self, place: str) -> str:
+        """The SDRs alone, for a console.
+
+        Args:
+            place: of the page with all the rest.
+        """
+        rest = "All metrics, intervals and tests"
+        if self.apart:
+            rest += ", and published scores of another test set"
+        return page.to_console(
+            self.table,
+            self.targets,
+            title=TITLE,
+            remarks=[self._statement()],
+            end=f"{rest}: {place}",
+        )
+
+    def _statement(self) -> str:
+        """Which tracks and which averages: what a reader needs to compare two tables."""
+        count = self.tracks.loc[self.tracks["frames"].notna(), "track"].nunique()
+        tracks = f"{count} test track{'s' * (count != 1)}"
+        if self.test_set.statement:
+            tracks += f" ({self.test_set.statement})"
+        return f"{tracks}. BSSEval v4 as in museval, {self.aggregation.statement}."
+
+    def _legend(self) -> str:
+        how = self.aggregation
+        return (
+            f"The best is bold, without oracles and mixture; * differs from {how.baseline} "
+            f"(Wilcoxon's signed-rank test over tracks, p < {tables.SIGNIFICANCE_LEVEL} after "
+            f"Holm's correction)."
+        )
 
     def _notes(self) -> list[str]:
-        how = self.aggregation
-        ours = self.tracks[self.tracks["frames"].notna()]
-        level = tables.SIGNIFICANCE_LEVEL
         notes = [
-            f"{ours['track'].nunique()} test tracks. BSSEval v4, the same numbers as museval's, "
-            f"{how.statement}. The best is bold, without oracles and mixture; * differs from "
-            f"{how.baseline} (Wilcoxon's signed-rank test over tracks, p < {level} after Holm's "
-            f"correction). Intervals: {how.confidence:.0%}, bootstrap over tracks. uSDR, SI-SDR "
-            "and PES are of whole tracks, their means."
+            f"{self._legend()} Intervals: {self.aggregation.confidence:.0%}, bootstrap over "
+            "tracks. uSDR, SI-SDR and PES are of whole tracks, their means."
         ]
+        for method, stem, rest in self.single_stems:
+            notes.append(
+                f"{method}: {stem} against the rest ({rest}). It estimates one of the two; the "
+                "other is the mixture minus the estimate. SIR and SAR are not comparable with "
+                "those of methods that were scored with other targets."
+            )
         if set(self.table["method"]) & set(METHODS):
             notes.append(METHOD_NOTES)
-        if self.joined or self.context:
+        if self.joined:
             notes.append(published.CAVEAT)
-        if self.context:
-            notes.append(
-                f"**Methods marked {published.TEST_SET} were scored on another test set**: "
-                "context, not competitors."
-            )
         return notes

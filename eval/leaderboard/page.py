@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from stemforge.eval.leaderboard.published import TEST_SET
 from stemforge.eval.leaderboard.tables import (
     SIGNIFICANCE_LEVEL,
     best_methods,
@@ -16,6 +17,7 @@ from stemforge.eval.leaderboard.tables import (
 from stemforge.eval.scoring.scores import METRICS, TRACK_METRICS
 
 Rows = list[list[str]]
+ELSEWHERE = f"{TEST_SET}, 50 whole songs: another test set, not comparable"
 BOX_INCHES = 0.3  # height of a method's box
 FONT_POINTS = 9
 LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
@@ -31,15 +33,19 @@ def to_markdown(
     *,
     title: str,
     remarks: Sequence[str],
+    apart: str,
     problems: Rows,
 ) -> str:
     """The leaderboard as a Markdown page: SDR first, then all metrics.
+
+    What was scored on another test set has a table of its own, below.
 
     Args:
         table: result of eval.leaderboard.aggregate.
         targets: columns, in this order.
         title: heading.
         remarks: paragraphs under the heading.
+        apart: paragraph over the table of what was scored on another test set.
         problems: see `problem_rows`.
 
     Returns:
@@ -48,17 +54,41 @@ def to_markdown(
     lines = [f"# {title}", ""]
     for remark in remarks:
         lines += [remark, ""]
-    lines += _markdown_rows(sdr_rows(table, targets, bold="**{}**".format, mark=r"\*"))
-    lines += ["", *_markdown_rows(detail_rows(table, targets))]
+    here, elsewhere = _by_test_set(table)
+    lines += _markdown_rows(sdr_rows(here, targets, bold="**{}**".format, mark=r"\*"))
+    lines += ["", *_markdown_rows(detail_rows(here, targets))]
+    if len(elsewhere):
+        lines += ["", f"## {ELSEWHERE}", "", apart, ""]
+        lines += _markdown_rows(sdr_rows(elsewhere, targets, bold=str, mark=""))
     if len(problems) > 1:
         lines += ["", "## Not scored, or scored with changes", "", *_markdown_rows(problems)]
     return "\n".join(lines) + "\n"
 
 
+def to_console(
+    table: pd.DataFrame, targets: Sequence[str], *, title: str, remarks: Sequence[str], end: str
+) -> str:
+    """The SDRs of this test set alone, in aligned columns.
+
+    Args:
+        table: result of eval.leaderboard.aggregate.
+        targets: columns, in this order.
+        title: first line.
+        remarks: paragraphs under it.
+        end: last line.
+    """
+    here, _ = _by_test_set(table)
+    rows = sdr_rows(here, targets, bold="**{}**".format, mark="*")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.rjust, row[1:], widths[1:])) for row in rows]
+    lines = [f"{row[0]:<{widths[0]}}  {line}" for row, line in zip(rows, lines, strict=True)]
+    return "\n".join([f"# {title}", "", *remarks, "", *lines, "", end])
+
+
 def sdr_rows(
     table: pd.DataFrame, targets: Sequence[str], *, bold: Callable[[str], str], mark: str
 ) -> Rows:
-    """SDR by method and target, the header first.
+    """SDR by method and target, the header first; all of one test set.
 
     The best of each target is bold; significant differences from the baseline are marked.
     """
@@ -66,7 +96,7 @@ def sdr_rows(
     best = best_methods(table)
     rows = [["SDR, dB", *(_counted(table, target) for target in targets)]]
     for method in order_methods(table, targets):
-        row = [_label(table, method)]
+        row = [method]
         for target in targets:
             cell = cells.get((method, target))
             text = printed(cell["SDR"]) if cell else "-"
@@ -77,8 +107,9 @@ def sdr_rows(
 
 
 def detail_rows(table: pd.DataFrame, targets: Sequence[str]) -> Rows:
-    """All metrics of all methods; the header first."""
-    header = ["method", "target", "SDR", "interval", "p", *METRICS[1:], "frames lost"]
+    """All metrics of all methods; the header first; all of one test set."""
+    header = ["method", "target", "SDR", "interval", "p", *METRICS[1:]]
+    header += ["frames lost", "undetermined"]
     rows = [[*header, *(name.replace("_", "-") for name in TRACK_METRICS)]]
     cells = _cells(table)
     for method in order_methods(table, targets):
@@ -88,11 +119,11 @@ def detail_rows(table: pd.DataFrame, targets: Sequence[str]) -> Rows:
                 continue
             low, high = cell["SDR_low"], cell["SDR_high"]
             interval = "-" if math.isnan(low) else f"{low:.2f} to {high:.2f}"
-            p, share = cell["p_value"], cell["lost_frames_share"]
-            row = [_label(table, method), target, printed(cell["SDR"]), interval]
+            p = cell["p_value"]
+            row = [method, target, printed(cell["SDR"]), interval]
             row.append("-" if math.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001")
             row += [printed(cell[metric]) for metric in METRICS[1:]]
-            row.append("-" if math.isnan(share) else f"{100.0 * share:.1f} %")
+            row += [_percent(cell[f"{name}_frames_share"]) for name in ("lost", "undetermined")]
             rows.append([*row, *(printed(cell[name]) for name in TRACK_METRICS)])
     return rows
 
@@ -113,6 +144,10 @@ def problem_rows(scores: pd.DataFrame) -> Rows:
     return rows
 
 
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100.0 * share:.1f} %"
+
+
 def _cells(table: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
     rows: list[Any] = table.to_dict("records")
     return {(row["method"], row["target"]): row for row in rows}
@@ -121,23 +156,27 @@ def _cells(table: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
 def to_latex(table: pd.DataFrame, targets: Sequence[str], *, caption: str) -> str:
     """The table of SDRs for a paper; needs the package booktabs.
 
+    What was scored on another test set is below a line, and not ranked.
+
     Args:
         table: result of eval.leaderboard.aggregate.
         targets: columns, in this order.
         caption: plain text under it.
     """
-    rows = sdr_rows(table, targets, bold="\0{}\1".format, mark="*")
-    bold = {"\0": r"\textbf{", "\1": "}"}
-    lines = [" & ".join(_escape(cell, bold) for cell in row) + r" \\" for row in rows]
+    here, elsewhere = _by_test_set(table)
+    header, *rows = sdr_rows(here, targets, bold="\0{}\1".format, mark="*")
+    lines = [_latex_row(header), r"\midrule", *map(_latex_row, rows)]
+    if len(elsewhere):
+        rows = sdr_rows(elsewhere, targets, bold=str, mark="")
+        label = rf"\multicolumn{{{1 + len(targets)}}}{{l}}{{{_escape(ELSEWHERE, {})}}} \\"
+        lines += [r"\midrule", label, *map(_latex_row, rows[1:])]
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
             rf"\begin{{tabular}}{{l{'r' * len(targets)}}}",
             r"\toprule",
-            lines[0],
-            r"\midrule",
-            *lines[1:],
+            *lines,
             r"\bottomrule",
             r"\end{tabular}",
             rf"\caption{{{_escape(caption, {})}}}",
@@ -145,6 +184,11 @@ def to_latex(table: pd.DataFrame, targets: Sequence[str], *, caption: str) -> st
             "",
         ]
     )
+
+
+def _latex_row(row: Sequence[str]) -> str:
+    bold = {"\0": r"\textbf{", "\1": "}"}
+    return " & ".join(_escape(cell, bold) for cell in row) + r" \\"
 
 
 def _escape(text: str, also: dict[str, str]) -> str:
@@ -209,7 +253,7 @@ def draw_boxes(tracks: pd.DataFrame, target: str, paths: Sequence[Path]) -> None
 
 
 def _counted(table: pd.DataFrame, target: str) -> str:
-    rows = table[(table["target"] == target) & (table["test_set"] == "")]
+    rows = table[table["target"] == target]
     if not len(rows):
         return target
     tracks, missing = int(rows["tracks"].min()), int(rows["silent_tracks"].fillna(0).max())
@@ -217,9 +261,10 @@ def _counted(table: pd.DataFrame, target: str) -> str:
     return f"{target} ({counted}{f', {missing} without a score' if missing else ''})"
 
 
-def _label(table: pd.DataFrame, method: str) -> str:
-    other = table.loc[table["method"] == method, "test_set"].iloc[0]
-    return f"{method}, on {other}" if other else method
+def _by_test_set(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What was scored here, and what was scored on another test set."""
+    here = table["test_set"] == ""
+    return table[here], table[~here]
 
 
 def _markdown_rows(rows: Rows) -> list[str]:

@@ -1,9 +1,11 @@
 """Published scores on MUSDB18: SiSEC 2018's systems per track, and figures from papers."""
 
-from collections.abc import Iterable
 from importlib import resources
 
 import pandas as pd
+
+from stemforge.eval.config import Average
+from stemforge.eval.scoring.scores import Scoring
 
 TEST_SET = "MUSDB18"
 SISEC18_LABEL = "SiSEC 2018"
@@ -13,6 +15,16 @@ CAVEAT = (
     "methods had their vocals scored in a pair with the accompaniment, which moves SIR and SAR, "
     "and SDR by 0.2 dB at most."
 )
+
+
+def fits(how: Scoring, frames: Average) -> bool:
+    """Whether tracks were scored as SiSEC 2018 scored them.
+
+    Args:
+        how: window, hop and policy on silence.
+        frames: average over a track's frames.
+    """
+    return how.window_s == how.hop_s == 1.0 and how.nan_policy == "museval" and frames == "median"
 
 
 def sisec18() -> pd.DataFrame:
@@ -47,8 +59,3 @@ def published() -> pd.DataFrame:
         table = pd.read_csv(file)
     table["method"] = [f"{method} (published)" for method in table["method"]]
     return table
-
-
-def is_musdb18(tracks: Iterable[str]) -> bool:
-    """Whether these are MUSDB18's 50 test tracks, by name."""
-    return set(tracks) == set(sisec18()["track"])

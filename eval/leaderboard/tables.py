@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from stemforge.eval.scoring.scores import METRICS, TRACK_METRICS
 KEYS = ["method", "track", "target"]
 COLUMNS = (
     *("method", "target", *METRICS, "SDR_low", "SDR_high", "p_value", "tracks", "silent_tracks"),
-    *("lost_frames_share", *TRACK_METRICS, "source", "test_set"),
+    *("lost_frames_share", "undetermined_frames_share", *TRACK_METRICS, "source", "test_set"),
 )
 SIGNIFICANCE_LEVEL = 0.05
 
@@ -64,16 +64,21 @@ def track_table(
 
     Returns:
         Columns method, track, target, METRICS in dB (NaN where no frame has a score), frames,
-        lost_frames (those without a score), TRACK_METRICS, reason and note.
+        lost_frames (those without a score), undetermined_frames (those whose ISR, SIR and SAR
+        are noise; NaN where the scores do not say), TRACK_METRICS, reason and note.
     """
     groups = scores[scores["target"] != ""].groupby(KEYS, sort=True)
     table = groups[list(METRICS)].agg(frames)
     table["frames"] = groups["SDR"].size()
     table["lost_frames"] = table["frames"] - groups["SDR"].count()
+    # Scores of other programs, and of earlier versions, do not say which frames these are.
+    known = "undetermined" in scores
+    table["undetermined_frames"] = groups["undetermined"].sum(min_count=1) if known else math.nan
     for name in ("reason", "note"):
         table[name] = groups[name].first()
     found = table.join(whole.set_index(KEYS), how="left").reset_index()
-    return found[[*KEYS, *METRICS, "frames", "lost_frames", *TRACK_METRICS, "reason", "note"]]
+    counts = ["frames", "lost_frames", "undetermined_frames"]
+    return found[[*KEYS, *METRICS, *counts, *TRACK_METRICS, "reason", "note"]]
 
 
 def aggregate(tracks: pd.DataFrame, aggregation: Aggregation) -> pd.DataFrame:
@@ -87,9 +92,9 @@ def aggregate(tracks: pd.DataFrame, aggregation: Aggregation) -> pd.DataFrame:
         One row per method and target: METRICS averaged over tracks, in dB; SDR_low and SDR_high,
         the bootstrap's percentile interval of the SDR; p_value of the paired Wilcoxon test
         against the baseline, Holm's correction over all pairs of this table, NaN for the
-        baseline; tracks with a finite SDR and silent_tracks without; lost_frames_share of
-        all frames; TRACK_METRICS, their means over tracks as in the Music Demixing
-        Challenges; source and test_set, empty for what was scored here.
+        baseline; tracks with a finite SDR and silent_tracks without; lost_frames_share and
+        undetermined_frames_share of all frames; TRACK_METRICS, their means over tracks as in the
+        Music Demixing Challenges; source and test_set, empty for what was scored here.
     """
     rows = []
     for (method, target), group in tracks.groupby(["method", "target"], sort=True):
@@ -99,8 +104,9 @@ def aggregate(tracks: pd.DataFrame, aggregation: Aggregation) -> pd.DataFrame:
         row = {"method": method, "target": target, "tracks": len(heard)}
         row |= {metric: _average(group[metric], aggregation.tracks) for metric in METRICS}
         row |= {"SDR_low": low, "SDR_high": high, "silent_tracks": len(values) - len(heard)}
-        if "lost_frames" in group:
-            row["lost_frames_share"] = group["lost_frames"].sum() / group["frames"].sum()
+        for name in ("lost_frames", "undetermined_frames"):
+            if name in group:
+                row[f"{name}_share"] = group[name].sum(min_count=1) / group["frames"].sum()
         row |= {name: _average(group[name], "mean") for name in TRACK_METRICS if name in group}
         row |= {"source": group["source"].iloc[0] if "source" in group else "", "test_set": ""}
         rows.append(row)
@@ -164,25 +170,27 @@ def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def published_rows() -> pd.DataFrame:
-    """Published figures for MUSDB18's test set, as rows of the leaderboard."""
+    """Published figures for MUSDB18's test set, medians of medians, as rows of the leaderboard."""
     return published.published().reindex(columns=list(COLUMNS)).assign(tracks=50, test_set="")
 
 
 def context_rows(aggregation: Aggregation) -> pd.DataFrame:
-    """SiSEC 2018's systems as rows of another test set, for orientation."""
-    table = aggregate(published.sisec18(), aggregation)
+    """SiSEC 2018's systems and published figures as rows of another test set, for orientation."""
+    parts = [aggregate(published.sisec18(), replace(aggregation, baseline=""))]
+    if aggregation.tracks == "median":
+        parts.append(published_rows())
+    table = pd.concat([part.astype(object) for part in parts], ignore_index=True)
     return table.assign(test_set=published.TEST_SET)
 
 
 def order_methods(table: pd.DataFrame, targets: Sequence[str]) -> list[str]:
     """Methods by mean SDR over their targets, best first.
 
-    Methods without all targets come after, and those scored on another test set last.
+    Methods without all targets come after.
     """
     wide = table.pivot(index="method", columns="target", values="SDR").reindex(columns=[*targets])
     keys = pd.DataFrame({"lacks": wide.isna().sum(axis=1), "mean": -wide.mean(axis=1)})
-    keys["elsewhere"] = table.groupby("method")["test_set"].first() != ""
-    return [str(name) for name in keys.sort_values(["elsewhere", "lacks", "mean"]).index]
+    return [str(name) for name in keys.sort_values(["lacks", "mean"]).index]
 
 
 def best_methods(table: pd.DataFrame) -> dict[str, set[str]]:

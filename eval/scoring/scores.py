@@ -17,7 +17,7 @@ from stemforge import storage
 from stemforge.eval.config import NanPolicy
 from stemforge.eval.scoring import bss_eval as bss
 from stemforge.eval.scoring.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
-from stemforge.features.corpus.sources import ACCOMPANIMENT, VOCALS, accompaniment
+from stemforge.features.corpus.sources import ACCOMPANIMENT, VOCALS, rest_of, sum_without
 from stemforge.features.signal.stft import Waveform
 from stemforge.text import parse_json, show
 
@@ -30,12 +30,12 @@ FRAME_TABLE, WHOLE_TABLE = "scores.parquet", "whole.parquet"  # in a folder of s
 OURS = "stemforge"  # key in the JSON of everything that museval's format cannot hold
 
 # Why a target or a whole track is not scored, or scored only after a change. The maker of an
-# estimate can correct all of these but the first.
+# estimate can correct all of these but those in HARMLESS.
 Reason = Literal[
     "silent_reference",  # there is nothing to separate
     "silent_estimate",
     "missing",  # the method estimates it for other tracks
-    "too_few",  # BSSEval needs at least two targets
+    "too_few",  # one estimate, of a method that has several: BSSEval needs at least two targets
     "unknown_track",  # no such test track in the corpus
     "ambiguous",  # two files for one estimate
     "not_audio",
@@ -47,8 +47,9 @@ Reason = Literal[
     "mono",  # scored with both channels equal
     "padded",  # scored with zeros at its end, as museval does
     "cut",  # scored without its end, as museval does
+    "other_test_set",  # others' scores, of other frames or another song
 ]
-HARMLESS = frozenset({"silent_reference"})
+HARMLESS = frozenset({"silent_reference", "other_test_set"})
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,16 @@ class Scoring:
         nan_policy: see eval.scoring.bss_eval.bss_eval.
         accompaniment: also score the sum of all stems but the vocals, where there is no estimate
             of the accompaniment.
+        against_rest: stems that are scored as a pair with the rest of the mixture. For a method
+            of one target, its stem: the estimate of the rest is the mixture minus the method's.
+            For oracles, the stems of such methods: the rest is the sum of the other estimates.
     """
 
     window_s: float
     hop_s: float
     nan_policy: NanPolicy
     accompaniment: bool
+    against_rest: tuple[str, ...] = ()
 
 
 MUSEVAL = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
@@ -124,15 +129,16 @@ def score_track(
     """Scores a track as museval.eval_mus_track does.
 
     All targets are scored together, except the accompaniment. Where there is one, it and the vocals
-    are scored as a separate pair, and the vocals' scores come from that pair. A target whose
-    reference or estimate is silent throughout has no scores; museval refuses such a track.
+    are scored as a separate pair, and the vocals' scores come from that pair. The same holds for
+    the rest of any other stem (features.corpus.sources.rest_of). A target whose reference or
+    estimate is silent throughout has no scores; museval refuses such a track.
 
     Args:
         track: its name.
         references: true stems, float32 [samples, channels].
-        estimates: some or all of the same targets, the same shape.
+        estimates: of some or all of them, and of their rests, the same shape.
         sample_rate_hz: of both.
-        scoring: frames, policy, accompaniment; museval's own unless given.
+        scoring: frames, policy, pairs; museval's own unless given.
         remarks: problems of the estimates that are already known.
         workers: threads to use; None: as many as there are cores.
 
@@ -140,7 +146,7 @@ def score_track(
         The scores, with a remark for each target that has none. Fewer than two targets
         cannot be scored.
     """
-    references, estimates = _with_accompaniment(references, estimates, scoring)
+    references, estimates = _with_rests(references, estimates, scoring)
     targets = [target for target in references if target in estimates]
     notes = [*remarks]
     for target in targets:
@@ -149,7 +155,7 @@ def score_track(
         elif bss.is_silent(estimates[target]):
             notes.append(Remark(target, "silent_estimate", "its estimate is silent"))
     if len(targets) < 2:
-        detail = "BSSEval compares two targets at least"
+        detail = "BSSEval compares two targets at least; the method's others are missing"
         notes += [Remark(target, "too_few", detail) for target in targets]
         return TrackScores(track, {}, {}, tuple(notes))
     silent = {note.target for note in notes if note.reason.startswith("silent_")}
@@ -184,27 +190,33 @@ def score_track(
     return TrackScores(track, frames, whole, tuple(notes), fallbacks)
 
 
-def _with_accompaniment(
+def _with_rests(
     references: Mapping[str, Waveform], estimates: Mapping[str, Waveform], scoring: Scoring
 ) -> tuple[Mapping[str, Waveform], Mapping[str, Waveform]]:
-    """Adds the true accompaniment, and the estimated one where it is wanted."""
-    if not set(references) > {VOCALS} or ACCOMPANIMENT in references:
+    """Adds the true rest of each stem that needs it, and the estimated one where it is wanted."""
+    stems = tuple(references)
+    if len(stems) < 2:
         return references, estimates
-    whole = set(estimates) >= set(references)
-    if ACCOMPANIMENT not in estimates and scoring.accompaniment and whole:
-        estimates = {**estimates, ACCOMPANIMENT: accompaniment(estimates)}
-    if ACCOMPANIMENT in estimates:
-        references = {**references, ACCOMPANIMENT: accompaniment(references)}
-    return references, estimates
+    whole = set(estimates) >= set(stems)
+    own = {name: waveform for name, waveform in estimates.items() if name in stems}
+    truth, found = dict(references), dict(estimates)
+    for stem in stems:
+        rest = rest_of(stem, stems)
+        paired = scoring.accompaniment and rest == ACCOMPANIMENT
+        if rest not in found and whole and (paired or stem in scoring.against_rest):
+            found[rest] = sum_without(stem, own)
+        if rest in found and rest not in truth:
+            truth[rest] = sum_without(stem, references)
+    return truth, found
 
 
 def _groups(targets: Sequence[str]) -> list[list[str]]:
     """Targets that are scored together, two or more."""
-    if not {VOCALS, ACCOMPANIMENT} <= set(targets):
-        return [[*targets]]
-    together = [target for target in targets if target != ACCOMPANIMENT]
-    pair = [VOCALS, ACCOMPANIMENT]
-    return [together, pair] if len(together) > 1 else [pair]
+    pairs = [[VOCALS, ACCOMPANIMENT]] if {VOCALS, ACCOMPANIMENT} <= set(targets) else []
+    pairs += [[target, f"no_{target}"] for target in targets if f"no_{target}" in targets]
+    rests = {rest for _, rest in pairs}
+    together = [target for target in targets if target not in rests]
+    return [together, *pairs] if len(together) > 1 or not pairs else pairs
 
 
 def to_json(scores: TrackScores, *, scoring: Scoring, inputs: str) -> str:
@@ -305,7 +317,7 @@ def from_json(track: str, file: bytes) -> TrackScores:
             whole,
             (*remarks, *infinite),
             ours.get("fallbacks", 0),
-            ours.get("scoring", {}),
+            ours.get("scoring") or _grid(data["targets"]),
         )
     except jsonschema.ValidationError as error:
         where = ".".join(map(str, error.absolute_path)) or "the file"
@@ -315,6 +327,17 @@ def from_json(track: str, file: bytes) -> TrackScores:
         raise ValueError(f"not museval's: no {error} in it") from None
     except OverflowError:
         raise ValueError("not museval's: a score is too large") from None
+
+
+def _grid(targets: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Window and hop of another program's file, as far as its frames say them."""
+    found: dict[str, float] = {}
+    frames: list[Any] = next((target["frames"] for target in targets if target["frames"]), [])
+    if frames and "duration" in frames[0]:
+        found["window_s"] = float(frames[0]["duration"])
+    if len(frames) > 1 and "time" in frames[0] and "time" in frames[1]:
+        found["hop_s"] = float(frames[1]["time"]) - float(frames[0]["time"])
+    return found
 
 
 # Of what `to_json` adds; another program may leave out any of it.
@@ -344,6 +367,7 @@ _OUR_SCHEMA = {
                 "hop_s": {"type": "number"},
                 "nan_policy": {"enum": [*get_args(NanPolicy)]},
                 "accompaniment": {"type": "boolean"},
+                "against_rest": {"type": "array", "items": {"type": "string"}},
             },
             "additionalProperties": False,
         },

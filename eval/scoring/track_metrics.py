@@ -1,16 +1,18 @@
 """Metrics of a whole track, over all samples and channels together, without BSSEval's frames."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Signal = NDArray[Any]  # float32 or float64 [samples, channels], full scale at 1
+Values = NDArray[np.float64]
 # Mitsufuji et al., Music Demixing Challenge 2021 (Frontiers in Signal Processing, 2022).
 UTTERANCE_EPSILON = 1e-7
 # Schulze-Forster et al. (WASPAA 2019): a silent estimate has -120 dB.
 SILENCE_EPSILON = 1e-12
+BLOCK_SAMPLES = 2**16  # a song in float64 would need more memory than all else in its scoring
 
 
 def utterance_sdr(reference: Signal, estimate: Signal) -> float:
@@ -27,8 +29,8 @@ def utterance_sdr(reference: Signal, estimate: Signal) -> float:
     """
     if not np.any(reference):
         return float("nan")
-    error = np.asarray(reference, np.float64) - estimate
-    return _decibels(_energy(reference) + UTTERANCE_EPSILON, _energy(error) + UTTERANCE_EPSILON)
+    error = sum(_energy(s - e) for s, e in _blocks(reference, estimate))
+    return _decibels(_energy(reference) + UTTERANCE_EPSILON, error + UTTERANCE_EPSILON)
 
 
 def si_sdr(reference: Signal, estimate: Signal) -> float:
@@ -48,8 +50,9 @@ def si_sdr(reference: Signal, estimate: Signal) -> float:
     if energy == 0.0 or not np.any(estimate):
         return float("nan")
     product = float(np.einsum("nc,nc->", reference, estimate, dtype=np.float64))
-    target = (product / energy) * np.asarray(reference, np.float64)
-    return _decibels(_energy(target), _energy(target - estimate))
+    gain = product / energy
+    error = sum(_energy(gain * s - e) for s, e in _blocks(reference, estimate))
+    return _decibels(gain**2 * energy, error)
 
 
 def predicted_energy_at_silence(
@@ -72,6 +75,13 @@ def predicted_energy_at_silence(
     energies = [_energy(estimate[frame]) for frame in frames if not np.any(reference[frame])]
     levels = [_decibels(energy + SILENCE_EPSILON, 1.0) for energy in energies]
     return float(np.mean(levels)) if levels else float("nan")
+
+
+def _blocks(reference: Signal, estimate: Signal) -> Iterator[tuple[Values, Signal]]:
+    """Both, a block of samples at a time; the first in float64, and so what is computed of both."""
+    for start in range(0, len(reference), BLOCK_SAMPLES):
+        part = slice(start, start + BLOCK_SAMPLES)
+        yield np.asarray(reference[part], np.float64), estimate[part]
 
 
 def _energy(signal: Signal) -> float:

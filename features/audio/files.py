@@ -21,6 +21,16 @@ from stemforge.errors import UserError
 from stemforge.features.audio import ffmpeg
 from stemforge.features.audio.ffmpeg import AudioError, AudioInfo, Damaged, refuse
 from stemforge.features.audio.formats import Subtype
+from stemforge.features.audio.headers import (
+    HEADER_BYTES,
+    MAX_WRONG_BYTES,
+    aiff_damage,
+    caf_damage,
+    flac_samples,
+    logged_damage,
+    too_few,
+    wav_damage,
+)
 from stemforge.features.signal.stft import Waveform
 from stemforge.quiet import quiet_stderr
 from stemforge.unfinished import finishing
@@ -33,13 +43,6 @@ BYTES_PER_SAMPLE = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
 # of joined FLAC or Ogg files only the first is read, and floats in W64 are taken for integers.
 PCM_FORMATS = re.compile(rb"(RIFF|RF64)....WAVE|FORM....AIF[FC]|caff|\.snd", re.DOTALL)
 PCM_SUBTYPES = re.compile(r"PCM_\w+|FLOAT|DOUBLE|ULAW|ALAW")
-# libsndfile's log of a header: a length that is not the file's.
-LOGGED_LENGTH = re.compile(r"(\d+) \(should be (\d+)\)")
-HEADER_BYTES = 512  # of a WAV file before its samples, as programs write it
-MAX_PADDING_BYTES = 2**16  # behind the samples
-MAX_WRONG_BYTES = 64  # by which programs write the length of a whole file wrong
-# What a header holds for a length that its writer did not know.
-UNKNOWN_LENGTHS = {2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1}
 WITHOUT_FFMPEG = (
     "read without ffmpeg, so the end of an MP3 or of joined files may be missing: install ffmpeg, "
     "or run `pip install 'stemforge[ffmpeg]'`"
@@ -75,44 +78,14 @@ def _pcm_info(path: Path) -> tuple[PcmInfo, str]:
         info = PcmInfo(file.frames, file.samplerate, file.channels)
         if not PCM_SUBTYPES.fullmatch(file.subtype) or file.format in ("FLAC", "W64"):
             raise AudioError(f"{path}: {file.format} with {file.subtype}: not PCM")
-        is_wav, log = file.format.startswith("WAV"), file.extra_info
+        kind, log = file.format, file.extra_info
     if not info.samples and path.stat().st_size > HEADER_BYTES:
         return info, "unfinished? its header states no samples"
-    return info, _wav_damage(path) if is_wav else _logged_damage(log)
-
-
-def _wav_damage(path: Path) -> str:
-    """What the chunks of a WAV file say that is not so; "" where all is well, and for others.
-
-    libsndfile's log would tell too, but it speaks of the length of the whole file as well, which
-    programs write wrong without harm to the samples.
-    """
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return ""
-        file.seek(12)
-        has_data = False
-        while len(chunk := file.read(8)) == 8:
-            name, length = chunk[:4], int.from_bytes(chunk[4:], "little")
-            left = path.stat().st_size - file.tell()
-            if name == b"RIFF":
-                return "another WAV file follows it"
-            if has_data and not re.fullmatch(rb"[ -~]{4}", name):
-                said = f"unfinished? {left + 8} bytes follow the samples that its header states"
-                return said if left > MAX_PADDING_BYTES else ""
-            if name == b"data" and left < length and length not in UNKNOWN_LENGTHS:
-                return f"cut off? its header states {length} bytes of samples, {left} are there"
-            has_data |= name == b"data"
-            file.seek(length + length % 2, os.SEEK_CUR)
-    return ""
-
-
-def _logged_damage(log: str) -> str:
-    """What libsndfile's log of a header that is no WAV file's says of a file that is too short."""
-    for stated, there in LOGGED_LENGTH.findall(log):
-        if int(stated) - int(there) > MAX_WRONG_BYTES and int(stated) not in UNKNOWN_LENGTHS:
-            return f"cut off? its header states {stated} bytes, {there} are there"
-    return ""
+    if kind.startswith(("WAV", "RF64")):
+        return info, wav_damage(path)
+    # The length that AU states is that of the samples, which programs write right.
+    damage = logged_damage(log, wrong_bytes=0 if kind == "AU" else MAX_WRONG_BYTES)
+    return info, damage or aiff_damage(path, info.samples) or caf_damage(path)
 
 
 @contextmanager
@@ -184,7 +157,7 @@ def stream_song(
             return info, iter(())
         if info and info.samples and not (downmix and info.channels > 2):
             return info, _stream_pcm(path, damage, damaged)
-        damage = damage or _wav_damage(path)
+        damage = damage or wav_damage(path) or caf_damage(path)
     if info is None and not ffmpeg.is_installed():
         return _stream_without_ffmpeg(path, damage, damaged)
     try:
@@ -216,14 +189,16 @@ def _stream_pcm(path: Path, damage: str, damaged: Damaged) -> Iterator[Waveform]
 
 def _stream_other(path: Path, info: AudioInfo, damage: str, damaged: Damaged) -> Iterator[Waveform]:
     found = [damage] if damage else []
-    is_empty = True
+    samples = 0
     try:
         for block in ffmpeg.decode_stream(path, 0, info, damaged=found.append):
-            is_empty = False
+            samples += len(block)
             yield block
     except AudioError as error:
         raise AudioError(f"{path}: not readable as audio: {error}") from None
-    if found and not is_empty:
+    if not found and (short := too_few(flac_samples(path), samples)):
+        found = [short]  # FLAC's number is exact; ffmpeg's module allows what codecs round
+    if found and samples:
         damaged("; ".join(found))
 
 

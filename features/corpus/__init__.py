@@ -1,7 +1,11 @@
 """Songs and their stems.
 
-- corpora: finds the tracks of MUSDB folders and CSV files
+- corpora: finds the tracks of a folder of songs
+- song_folders: the stems in one song's folder
+- csv_files: finds the tracks of CSV files in Spleeter's format
 - sources: names of the mixture and the stems
+- musdb18: whether test songs are MUSDB18's, its excerpts, MUSDB18-HQ, or some of them
+- lengths: lengths of songs, from their files' headers
 - decoding: decodes one track to WAV files and its row of the manifest
 - manifest: the names of sources; tracks.parquet and the rejects' table
 - track_audio: a track's audio as local files, decoded or copied if needed

@@ -1,20 +1,20 @@
-"""Finding the tracks of a corpus: MUSDB folders of either kind, or Spleeter's CSV files."""
+"""Finding the tracks of a corpus: in train/ and test/ or a flat folder, files or folders."""
 
-import csv
-import io
-import os
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stemforge import storage
 from stemforge.errors import UserError
-from stemforge.features.corpus.manifest import Split, choose_valid
-from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS, STEM_SUFFIX
-from stemforge.text import brief, decode_text
-
-WAV_SUFFIX = ".wav"
+from stemforge.features.corpus.manifest import Split, choose_share, choose_valid
+from stemforge.features.corpus.song_folders import (
+    MOISES_JSON,
+    WAV_SUFFIX,
+    SongFolder,
+    Stem,
+    list_songs,
+)
+from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS, STEM_SUFFIX, parts_of
+from stemforge.text import brief
 
 # The training songs that musdb holds out for validation (configs/mus.yaml, validation_tracks).
 MUSDB_VALIDATION_TRACKS = (
@@ -35,6 +35,9 @@ MUSDB_VALIDATION_TRACKS = (
 )
 
 
+SPLITS: tuple[Split, ...] = ("train", "test")  # folders of a corpus
+
+
 @dataclass(frozen=True)
 class CorpusTrack:
     """A track as the corpus holds it.
@@ -42,8 +45,9 @@ class CorpusTrack:
     Attributes:
         name: unique in the corpus, as storage.comparable gives it.
         split: "train", "valid" or "test".
-        files: path per source: the same .stem.mp4 file for all of them, or a file each.
-        streams: audio stream per source inside a .stem.mp4; empty where each source has a file.
+        files: places per source, whose sum the source is; the mixture of a song without one is the
+            sum of all the others. For all sources the same .stem.mp4 file, or files of their own.
+        streams: audio streams per source inside a .stem.mp4; empty where sources have files.
         is_complete: whether these are all stems, so that they should add up to the mixture.
         is_decoded: whether its sources are decoded to WAV files, or are such files. This is so
             for all tracks of a corpus or for none, since the manifest's paths start at one folder.
@@ -51,226 +55,295 @@ class CorpusTrack:
 
     name: str
     split: Split
-    files: Mapping[str, str]
-    streams: Mapping[str, int]
+    files: Mapping[str, tuple[str, ...]]
+    streams: Mapping[str, tuple[int, ...]]
     is_complete: bool
     is_decoded: bool = False
+
+    @property
+    def places(self) -> list[str]:
+        """All its files, once each."""
+        return [*dict.fromkeys(place for files in self.files.values() for place in files)]
+
+    @property
+    def is_summed(self) -> bool:
+        """Whether a source is the sum of several files or streams."""
+        return any(len(parts) > 1 for parts in (*self.files.values(), *self.streams.values()))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What errors call the user's settings; by default as params.yaml does.
+
+    Attributes:
+        root: the corpus.
+        stems: what stands before the name of a stem.
+        mapping: what stands before the name of a source in the mapping.
+    """
+
+    root: str
+    stems: str = "corpus.stems="
+    mapping: str = "corpus.mapping: "
+
+
+def has_splits(root: str) -> bool:
+    """Whether a corpus has train/ or test/; else it is a flat folder of songs."""
+    return bool({*SPLITS} & {*storage.folders(root)})
 
 
 def find_tracks(
     root: str,
     *,
     stems: Sequence[str],
-    root_label: str | None = None,
-    stems_label: str = "corpus.stems=",
+    mapping: Mapping[str, Sequence[str]] | None = None,
+    labels: Labels | None = None,
 ) -> list[CorpusTrack]:
-    """Lists a MUSDB18 (.stem.mp4) or MUSDB18-HQ (folders of WAV files) corpus.
+    """Lists a corpus of songs: .stem.mp4 files, or folders of WAV files.
+
+    The songs are in train/ and test/, as in MUSDB18 and MUSDB18-HQ, or in the folder itself. A
+    song's folder holds a file STEM.wav for each stem, or, as in MoisesDB, a folder STEM/ with
+    several files, which are summed. A song without a mixture file has the sum of its stems, all of
+    which are then needed.
 
     Args:
-        root: folder with train/ and test/ in it, local or a URL.
+        root: the folder, local or a URL.
         stems: names of the stems that are wanted.
-        root_label: what errors call the folder; by default as params.yaml does.
-        stems_label: what errors put before the name of a stem.
+        mapping: see `parts_of`; with one, all stems of the corpus must be part of a stem.
+        labels: what errors call these.
 
     Returns:
-        Tracks sorted by split and name; no file has been opened.
+        Tracks sorted by split and name; no audio file has been opened. Without train/ and test/
+        all tracks are test tracks; see `choose_test`.
 
     Raises:
-        UserError: no such folder, no tracks in it, or a stem that .stem.mp4 files do not have.
+        UserError: no such folder, no tracks in it but perhaps above or below it, tracks in more
+            than one layout, two of one name, or stems and mapping that are not the corpus'.
     """
-    root_label = root_label or f"corpus.root={root}"
+    labels = labels or Labels(f"corpus.root={root}")
+    try:
+        parts = parts_of(stems, mapping)
+    except UserError as error:
+        raise UserError(f"{labels.mapping}{error}") from None
     if not storage.is_folder(root):
-        raise UserError(f"{root_label}: no such folder")
-    complete = set(stems) >= MUSDB_STREAMS.keys() - {MIXTURE}
-    tracks = []
-    splits: tuple[Split, ...] = ("train", "test")
-    for split in splits:
-        folder = storage.join(root, split)
-        names = storage.list_files(folder)
-        songs: dict[str, list[str]] = {}
-        for name in (*names, *storage.empty_entries(folder)):
-            song, *inside = name.split("/")
-            if len(inside) == 1:
-                songs.setdefault(song, []).append(inside[0])
-            elif not inside and name.lower().endswith(STEM_SUFFIX):
-                place = storage.join(folder, name)
-                tracks.append(_stem_file(place, split, stems, stems_label=stems_label))
-            elif not inside and name not in names:
-                songs[name] = []  # an empty folder: a track whose files are missing
-        for song, there in songs.items():
-            files = _song_files(storage.join(folder, song), there, (MIXTURE, *stems))
-            tracks.append(CorpusTrack(song, split, files, {}, complete))
-    if not tracks:
-        raise UserError(
-            f"{root_label}: no tracks: expected *{STEM_SUFFIX} files or folders of WAV "
-            "files in its train/ and test/"
-        )
-    return _checked(tracks)
+        raise UserError(f"{labels.root}: no such folder")
+    names = {storage.folded(name) for part in parts.values() for name in part}
+    folders, files = _list_layout(root, names, labels)
+    if folders and files:
+        kinds = f"a {STEM_SUFFIX} file ({files[0][1]}) and a folder ({folders[0][1].place})"
+        raise UserError(f"{labels.root}: holds {kinds}: keep one kind of song")
+    if files:
+        _check_streams(stems, parts, mapping, labels)
+        return checked(_stem_file(file, split, parts) for split, file in files)
+    stems_there = [(split, song, song.stems(names)) for split, song in folders]
+    if mapping:
+        _check_mapping([there for _, _, there in stems_there], parts, labels)
+    whole = bool(mapping) or {*stems} >= MUSDB_STREAMS.keys() - {MIXTURE}
+    tracks = [_song_track(*found, parts, is_complete=whole) for found in stems_there]
+    _check_mixtures(stems_there, names, labels)
+    return checked(tracks)
 
 
-def _song_files(folder: str, there: Sequence[str], sources: Sequence[str]) -> dict[str, str]:
-    """The place of each source's WAV file, in whatever case it is written; it may be missing.
+def _list_layout(
+    root: str, names: Collection[str], labels: Labels
+) -> tuple[list[tuple[Split, SongFolder]], list[tuple[Split, str]]]:
+    """The songs with their splits: folders, and .stem.mp4 files.
 
     Raises:
-        UserError: a source has two files.
+        UserError: there are none, or some beside train/ and test/.
     """
-    found: dict[str, str] = {}
-    for name in there:
-        folded = storage.folded(name)
-        if found.setdefault(folded, name) != name and folded in map(_wav, sources):
-            raise UserError(f"{folder}: both {found[folded]} and {name}: remove one")
-    return {
-        source: storage.join(folder, found.get(_wav(source), f"{source}.wav")) for source in sources
-    }
-
-
-def _wav(source: str) -> str:
-    return storage.folded(f"{source}.wav")
-
-
-def _stem_file(path: str, split: Split, stems: Sequence[str], *, stems_label: str) -> CorpusTrack:
-    unknown = [stem for stem in stems if stem not in MUSDB_STREAMS]
-    if unknown:
+    if not has_splits(root):
+        songs, files = list_songs(root)
+        if not files and (_is_one_song(root, songs, names) or not _any_song(songs, names)):
+            raise UserError(f"{labels.root}: {_explain_none(root, names)}")
+        if storage.name(storage.absolute(root)) in SPLITS:
+            above = storage.parent(storage.absolute(root))
+            raise UserError(f"{labels.root}: one split of a corpus: name the folder above, {above}")
+        kept = [song for song in songs if not song.files or song.has_wavs or song.is_song(names)]
+        return [("test", song) for song in kept], [("test", file) for file in files]
+    songs, files = list_songs(root)
+    beside = [song.place for song in songs if song.is_song(())] + files
+    beside = [place for place in beside if storage.name(place) not in SPLITS]
+    if beside:
         raise UserError(
-            f"{stems_label}{unknown[0]}: {STEM_SUFFIX} files hold drums, bass, other and vocals"
+            f"{labels.root}: {storage.name(beside[0])} is beside train/ and test/: move it into "
+            "one of them, or out of the folder"
         )
-    sources = (MIXTURE, *stems)
+    found: list[tuple[Split, SongFolder]] = []
+    stem_files: list[tuple[Split, str]] = []
+    for split in SPLITS:
+        songs, files = list_songs(storage.join(root, split))
+        kept = [song for song in songs if not song.files or song.has_wavs or song.own]
+        found += [(split, song) for song in kept]
+        stem_files += [(split, file) for file in files]
+    if not found and not stem_files:
+        raise UserError(f"{labels.root}: {_explain_none(root, names)}")
+    return found, stem_files
+
+
+def _explain_none(root: str, names: Collection[str]) -> str:
+    """Why a folder has no songs, and which folder may be meant."""
+    here = SongFolder(root, tuple(storage.list_files(root, depth=2)))
+    if here.is_song(names):  # also where _is_one_song
+        above = storage.parent(storage.absolute(root))
+        while storage.name(above) in SPLITS or storage.size(storage.join(above, MOISES_JSON)):
+            above = storage.parent(above)
+        return f"a song or a part of one: name the folder of all songs, {above}"
+    below = [storage.join(root, name) for name in storage.folders(root)]
+    if meant := [folder for folder in below if _holds_songs(folder, names)]:
+        more = f" or {' or '.join(meant[1:3])}" if meant[1:] else ""
+        return f"no songs in it, but one level deeper: name {meant[0]}{more}"
+    return (
+        f"no tracks: expected *{STEM_SUFFIX} files or folders of WAV files in its train/ and "
+        "test/, or in the folder itself"
+    )
+
+
+def _holds_songs(folder: str, names: Collection[str]) -> bool:
+    if has_splits(folder):
+        return True
+    songs, files = list_songs(folder)
+    return bool(files) or _any_song(songs, names)
+
+
+def _any_song(songs: Iterable[SongFolder], names: Collection[str]) -> bool:
+    return any(song.is_song(names) for song in songs)
+
+
+def _is_one_song(root: str, songs: Iterable[SongFolder], names: Collection[str]) -> bool:
+    """Whether what looks like a folder of songs is MoisesDB's folder of one, with its stems."""
+    if storage.size(storage.join(root, MOISES_JSON)) is not None:
+        return True
+    folders = [storage.folded(storage.name(song.place)) for song in songs]
+    return bool(folders) and {*folders} <= {*names}
+
+
+def _song_track(
+    split: Split,
+    song: SongFolder,
+    there: Mapping[str, Stem],
+    parts: Mapping[str, tuple[str, ...]],
+    *,
+    is_complete: bool,
+) -> CorpusTrack:
+    """A song's track. A source that is missing has a place without a file, which decoding names."""
+    files = {}
+    for source, names in parts.items():
+        found = [there[key] for key in map(storage.folded, names) if key in there]
+        places = tuple(place for stem in found for place in stem.files)
+        files[source] = places or (storage.join(song.place, f"{names[0]}.wav"),)
+    wanted = {source: [*map(storage.folded, names)] for source, names in parts.items()}
+    missing = [source for source, keys in wanted.items() if not {*keys} & there.keys()]
+    rest = there.keys() - {key for keys in wanted.values() for key in keys}
+    if missing == [MIXTURE] and not rest and len(parts) > 2:
+        stems = [files[source] for source in files if source != MIXTURE]
+        files[MIXTURE] = tuple(place for places in stems for place in places)
+        is_complete = True
+    elif missing[:1] == [MIXTURE] and missing[1:]:
+        files[MIXTURE] = files[missing[1]]  # the stem is named first
+    return CorpusTrack(storage.name(song.place), split, files, {}, is_complete)
+
+
+def _check_mapping(
+    songs: Iterable[Mapping[str, Stem]], parts: Mapping[str, tuple[str, ...]], labels: Labels
+) -> None:
+    """Refuses a mapping of what no song has, or without what a song has."""
+    corpus = {key: stem.name for there in songs for key, stem in there.items()}
+    mapped = {storage.folded(name): source for source, names in parts.items() for name in names}
+    for source, names in parts.items():
+        for name in names:
+            if storage.folded(name) not in corpus and name != MIXTURE:
+                raise UserError(
+                    f"{labels.mapping}{source}: no song has {name}, only "
+                    f"{brief(', '.join(sorted(corpus.values())))}: correct or remove it"
+                )
+    if rest := sorted(name for key, name in corpus.items() if key not in {*mapped, MIXTURE}):
+        raise UserError(
+            f"{labels.mapping}{rest[0]}: songs have it, and no stem is mapped from it: add it to "
+            "one"
+        )
+
+
+def _check_mixtures(
+    songs: Iterable[tuple[Split, SongFolder, Mapping[str, Stem]]],
+    names: Collection[str],
+    labels: Labels,
+) -> None:
+    """Refuses a corpus without any mixture, and with stems that its sum would lack."""
+    without: tuple[str, str] | None = None
+    for _, song, there in songs:
+        rest = [stem.name for key, stem in there.items() if key not in {*names, MIXTURE}]
+        if MIXTURE in there or not rest:
+            return
+        without = without or (rest[0], song.place)
+    if without:
+        raise UserError(
+            f"{labels.root}: no song has a mixture, and the sum of the stems would lack "
+            f"{without[0]} (in {without[1]}): name it in the stems, or map it to one "
+            f"({labels.mapping.rstrip(': ')})"
+        )
+
+
+def _check_streams(
+    stems: Sequence[str],
+    parts: Mapping[str, tuple[str, ...]],
+    mapping: Mapping[str, Sequence[str]] | None,
+    labels: Labels,
+) -> None:
+    """Refuses stems and a mapping that are not those of .stem.mp4 files."""
+    has = f"{STEM_SUFFIX} files hold drums, bass, other and vocals"
+    for source, names in parts.items():
+        for name in names:
+            if name not in MUSDB_STREAMS:
+                label = f"{labels.mapping}{source}: {name}" if mapping else labels.stems + name
+                raise UserError(f"{label}: {has}")
+    rest = MUSDB_STREAMS.keys() - {name for names in parts.values() for name in names}
+    if mapping and rest:
+        raise UserError(f"{labels.mapping}{min(rest)}: no stem is mapped from it: add it to one")
+
+
+def _stem_file(path: str, split: Split, parts: Mapping[str, tuple[str, ...]]) -> CorpusTrack:
     return CorpusTrack(
         storage.name(path)[: -len(STEM_SUFFIX)],
         split,
-        dict.fromkeys(sources, path),
-        {name: MUSDB_STREAMS[name] for name in sources},
-        set(sources) == MUSDB_STREAMS.keys(),
+        dict.fromkeys(parts, (path,)),
+        {source: tuple(MUSDB_STREAMS[name] for name in names) for source, names in parts.items()},
+        {name for names in parts.values() for name in names} == MUSDB_STREAMS.keys(),
     )
 
 
-def read_csvs(csvs: Mapping[Split, str], *, root: str, stems: Sequence[str]) -> list[CorpusTrack]:
-    """Lists a corpus that CSV files in Spleeter's format describe.
-
-    The header names `mix_path`, `<stem>_path` for each stem, and `duration` (not needed
-    here: lengths are read from the files). Relative paths start at `root`. A track is
-    named after the folder of its mixture, or after the file where that name is taken.
-
-    Spreadsheets and Windows write such files too: UTF-8 with a byte order mark, UTF-16 with one,
-    semicolons or tabs between cells, backslashes in paths, blanks around cells, and empty rows
-    are understood.
+def checked(tracks: Iterable[CorpusTrack]) -> list[CorpusTrack]:
+    """The tracks sorted by split and name, and whether all must be decoded.
 
     Raises:
-        UserError: a file or a column is missing, a file is not text or has no rows, or a row has
-            not the header's cells.
+        UserError: two names are the same, or differ only by upper and lower case: one folder or
+            file of another computer could not hold both.
     """
-    if not storage.is_folder(root):
-        raise UserError(f"corpus.root={root}: no such folder")
-    columns = {MIXTURE: MIX_COLUMN, **{stem: f"{stem}_path" for stem in stems}}
-    tracks = []
-    for split, path in csvs.items():
-        try:
-            rows = _read_rows(storage.read_bytes(path), tuple(columns.values()))
-        except FileNotFoundError:
-            raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: no such file") from None
-        except ValueError as error:
-            raise UserError(f"corpus.{_CSV_KEYS[split]}={path}: {error}") from None
-        for row in rows:
-            files = {name: storage.join(root, row[column]) for name, column in columns.items()}
-            tracks.append(CorpusTrack(_folder_name(files[MIXTURE]), split, files, {}, True))
-    names = Counter(track.name for track in tracks)
-    return _checked(
-        replace(track, name=_file_name(track.files[MIXTURE])) if names[track.name] > 1 else track
-        for track in tracks
-    )
-
-
-MIX_COLUMN = "mix_path"
-SEPARATORS = (",", ";", "\t")  # the last two are Excel's, in Europe and in its "Unicode text"
-
-
-def _read_rows(data: bytes, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The paths of a CSV file by column, a dictionary a row.
-
-    Raises:
-        ValueError: not text, not CSV, or not with these columns; the message is one line.
-    """
-    text = decode_text(data)
-    text = re.sub(r"\A\s*sep=.[ \t]*\r?\n", "\n", text)  # Excel's own first line
-    first = text.lstrip().partition("\n")[0]
-    separator = max(SEPARATORS, key=first.count)  # the first of equals: a comma
-    # strict: without it a quote that is not closed swallows the rest of the file.
-    lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
-    rows: list[dict[str, str]] = []
-    header: list[str] = []
-    try:
-        for found in reader:
-            cells = [cell.strip() for cell in found]
-            if not any(cells):
-                continue
-            if not header:
-                header = cells
-                _check_header(header, columns)
-                continue
-            if len(cells) < len(header) or any(cells[len(header) :]):
-                count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
-                raise ValueError(
-                    f"line {reader.line_num}: {count}, but the header has "
-                    f"{len(header)}: complete the row, and put quotes around a cell with "
-                    f"{separator!r} in it"
-                )
-            row = dict(zip(header, cells, strict=False))
-            rows.append({name: _path(row[name], name, reader.line_num) for name in columns})
-    except csv.Error as error:
-        raise ValueError(f"line {reader.line_num}: not CSV: {error}: correct the line") from None
-    if not rows:
-        raise ValueError("no rows in it")
-    return rows
-
-
-def _check_header(header: Sequence[str], columns: Sequence[str]) -> None:
-    for column in columns:
-        if header.count(column) != 1:
-            what = "two columns" if column in header else "no column"
-            raise ValueError(
-                f"{what} {column} in it: its first line names {brief(', '.join(header))}"
-            )
-
-
-def _path(cell: str, column: str, line: int) -> str:
-    """A path as this machine writes it."""
-    if not cell:
-        raise ValueError(f"line {line}: {column} is empty: name a file, or remove the row")
-    if re.match(r"[A-Za-z]:[\\/]", cell):
-        raise ValueError(
-            f"line {line}: {column}={brief(cell)}: a drive of Windows: write the path relative to "
-            "corpus.root"
-        )
-    return cell if not storage.is_local(cell) else cell.replace("\\", "/")
-
-
-def _folder_name(path: str) -> str:
-    # Without ".." in it, which is no name; but with symbolic links as they are.
-    whole = os.path.abspath(path) if storage.is_local(path) else path
-    return storage.name(storage.parent(whole)) or _file_name(path)
-
-
-def _file_name(path: str) -> str:
-    return storage.name(path).rsplit(".", 1)[0]
-
-
-_CSV_KEYS = {"train": "train_csv", "valid": "validation_csv", "test": "test_csv"}
-
-
-def _checked(tracks: Iterable[CorpusTrack]) -> list[CorpusTrack]:
     named = (replace(track, name=storage.comparable(track.name)) for track in tracks)
     ordered = sorted(named, key=lambda track: (track.split, track.name))
-    places = {place for track in ordered for place in track.files.values()}
-    if not all(place.lower().endswith(WAV_SUFFIX) for place in places):
+    in_place = all(
+        not track.is_summed and all(place.lower().endswith(WAV_SUFFIX) for place in track.places)
+        for track in ordered
+    )
+    if not in_place:
         ordered = [replace(track, is_decoded=True) for track in ordered]
-    for name, count in Counter(track.name for track in ordered).items():
-        if count > 1:
-            files = [t.files[MIXTURE] for t in ordered if t.name == name]
-            raise UserError(
-                f"track {name!r}: two have this name: {' and '.join(files[:2])}: rename one"
-            )
+    first: dict[str, CorpusTrack] = {}
+    for track in ordered:
+        other = first.setdefault(storage.folded(track.name), track)
+        if other is not track:
+            files = " and ".join(t.files[MIXTURE][0] for t in (other, track))
+            raise UserError(f"track {track.name!r}: two have this name: {files}: rename one")
     return ordered
+
+
+def choose_test(tracks: Sequence[CorpusTrack], *, share: float) -> list[CorpusTrack]:
+    """Makes a share of a flat folder's songs test songs, and the others training songs.
+
+    Args:
+        tracks: all songs.
+        share: in (0, 1); see `choose_share`.
+    """
+    chosen = choose_share([track.name for track in tracks], share)
+    return [replace(track, split="test" if track.name in chosen else "train") for track in tracks]
 
 
 def hold_out_valid(

@@ -2,9 +2,10 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def decode_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) 
     """Decodes or measures a track, or says why it cannot be used.
 
     Decoded sources become `out`/<split>/<track>/<source>.wav; those of a .stem.mp4 file have
-    exactly the samples that musdb returns at the subtype. A corpus of WAV files is measured in
+    exactly the samples that musdb returns at the subtype. A source of several files or streams is
+    their sum; shorter ones end in silence. A corpus with a WAV file for each source is measured in
     place and not copied. Memory does not grow with the song's length.
 
     Args:
@@ -89,67 +91,156 @@ def fetch_track(track: CorpusTrack, out: Path, *, root: str, subtype: Subtype) -
             found = decode_track(track, Path(scratch), root=root, subtype=subtype)
         if isinstance(found, Reject):
             return found
-        places = {name: storage.relative(place, root) for name, place in track.files.items()}
+        # One file a source: stage decode refuses others.
+        places = {name: storage.relative(files[0], root) for name, files in track.files.items()}
         sources = (replace(source, path=places[source.name]) for source in found.sources)
         return replace(found, sources=tuple(sources))
     if track.is_decoded:
         return decode_track(track, out, root=root, subtype=subtype)
     copies = dict(track.files)
-    for name, place in track.files.items():
+    for name, (place,) in track.files.items():
         if storage.size(place) is not None:  # else decode_track names it
             wav = out / track.split / track.name / f"{name}.wav"
             wav.parent.mkdir(parents=True, exist_ok=True)
             storage.download(place, wav)
-            copies[name] = str(wav)
+            copies[name] = (str(wav),)
     return decode_track(replace(track, files=copies), out, root=str(out), subtype=subtype)
 
 
 def decode_sources(track: CorpusTrack, out: Path, subtype: Subtype) -> dict[str, _Wav]:
     """Writes each source of a track as `out`/<split>/<track>/<source>.wav.
 
+    Without a mixture in the corpus the longest file gives the length of all sources.
+
     Raises:
         Unfit: a source is missing or of another format.
-        AudioError: a source cannot be decoded as a whole.
+        AudioError: a source cannot be decoded as a whole; its file is named.
     """
+    folder = out / track.split / track.name
+    folder.mkdir(parents=True, exist_ok=True)
     wavs: dict[str, _Wav] = {}
-
-    def write(name: str, info: AudioInfo, blocks: Iterable[Waveform], file_sha256: str) -> _Wav:
-        _check_format(name, info)
-        wav = out / track.split / track.name / f"{name}.wav"
-        wav.parent.mkdir(parents=True, exist_ok=True)
-        with audio.open_wav(
-            wav, channels=info.channels, sample_rate_hz=info.sample_rate_hz, subtype=subtype
-        ) as writer:
-            clipped = sum(map(writer.write, blocks))
-        return _Wav(wav, wav.relative_to(out).as_posix(), clipped, file_sha256)
-
-    if not track.streams:
-        for name, place in track.files.items():
-            with _local_copy(place) as path:
-                info, blocks = audio.stream_song(path)
-                wavs[name] = write(name, info, blocks, storage.file_sha256(path))
-        return wavs
-    with _local_copy(track.files[MIXTURE]) as path:
-        streams = ffmpeg.probe_streams(path)
-        if len(streams) <= max(track.streams.values()):
-            needed = max(track.streams.values()) + 1
-            raise Unfit(
-                "missing_stem",
-                float(len(streams)),
-                f"{len(streams)} audio streams, {needed} are needed",
+    samples = 0
+    with ExitStack() as stack:
+        copies = {place: stack.enter_context(_local_copy(place)) for place in track.places}
+        sha256 = {place: storage.file_sha256(copy) for place, copy in copies.items()}
+        streams = _probe(track, copies) if track.streams else []
+        for name, places in track.files.items():
+            parts = _open_parts(track, name, copies, streams)
+            channels = max(part.info.channels for part in parts)
+            clipped = 0
+            with audio.open_wav(
+                folder / f"{name}.wav",
+                channels=channels,
+                sample_rate_hz=SAMPLE_RATE_HZ,
+                subtype=subtype,
+            ) as writer:
+                written = 0
+                for block in _sum_blocks([part.blocks for part in parts], channels):
+                    clipped += writer.write(block)
+                    written += len(block)
+                if name == MIXTURE and len(places) > 1:  # it is made of all files, and comes first
+                    samples = written
+                for start in range(written, samples, CHUNK_SAMPLES):
+                    rest = min(CHUNK_SAMPLES, samples - start)
+                    writer.write(np.zeros((rest, channels), np.float32))
+            wavs[name] = _Wav(
+                folder / f"{name}.wav",
+                (folder / f"{name}.wav").relative_to(out).as_posix(),
+                clipped,
+                _sha256_of([sha256[place] for place in places]),
             )
-        file_sha256 = storage.file_sha256(path)
-        for name, number in track.streams.items():
-            blocks = ffmpeg.decode_stream(path, number, streams[number])
-            wavs[name] = write(name, streams[number], blocks, file_sha256)
     return wavs
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A file or stream that a source is the sum of."""
+
+    info: AudioInfo
+    blocks: Iterable[Waveform]
+
+
+def _probe(track: CorpusTrack, copies: Mapping[str, Path]) -> list[AudioInfo]:
+    """What the streams of a .stem.mp4 file are; all that are needed are there."""
+    (place,) = track.places
+    streams = ffmpeg.probe_streams(copies[place])
+    needed = 1 + max(number for numbers in track.streams.values() for number in numbers)
+    if len(streams) < needed:
+        raise Unfit(
+            "missing_stem",
+            float(len(streams)),
+            f"{len(streams)} audio streams, {needed} are needed",
+        )
+    return streams
+
+
+def _open_parts(
+    track: CorpusTrack, source: str, copies: Mapping[str, Path], streams: Sequence[AudioInfo]
+) -> list[_Part]:
+    """Opens all files or streams of a source; errors while they are read name the file."""
+    places = track.files[source]
+    parts = []
+    if streams:
+        (place,) = places
+        for number in track.streams[source]:
+            _check_format(source, streams[number])
+            blocks = ffmpeg.decode_stream(copies[place], number, streams[number])
+            parts.append(_Part(streams[number], _named(blocks, place)))
+        return parts
+    for place in places:
+        with _naming(place):
+            info, blocks = audio.stream_song(copies[place])
+        _check_format(source if len(places) == 1 else place, info)
+        parts.append(_Part(info, _named(blocks, place)))
+    return parts
+
+
+def _named(blocks: Iterable[Waveform], place: str) -> Iterator[Waveform]:
+    with _naming(place):
+        yield from blocks
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Puts the file in front of an error that does not name it."""
+    try:
+        yield
+    except AudioError as error:
+        message = str(error)
+        # A local copy of a remote file is named by its own path.
+        named = storage.name(place) in message
+        raise AudioError(message if named else f"{place}: {message}") from None
+
+
+def _sum_blocks(parts: Sequence[Iterable[Waveform]], channels: int) -> Iterator[Waveform]:
+    """The sum of signals that come block by block; the one of a single signal is itself.
+
+    Args:
+        parts: float32 [samples, 1 or 2] each, all but the last block of CHUNK_SAMPLES.
+        channels: of the sum; mono signals are on all of them.
+    """
+    if len(parts) == 1:
+        yield from parts[0]
+        return
+    for blocks in zip_longest(*parts, fillvalue=np.zeros((0, 1), np.float32)):
+        total = np.zeros((max(map(len, blocks)), channels))
+        for block in blocks:
+            total[: len(block)] += block
+        yield total.astype(np.float32)
+
+
+def _sha256_of(sums: Sequence[str]) -> str:
+    """The sha256 of one file, or of the lines of several files' sha256."""
+    if len(sums) == 1:
+        return sums[0]
+    return hashlib.sha256("".join(f"{line}\n" for line in sums).encode()).hexdigest()
 
 
 @contextmanager
 def _own_files(track: CorpusTrack, root: str) -> Iterator[dict[str, _Wav]]:
     with ExitStack() as stack:
         wavs = {}
-        for name, place in track.files.items():
+        for name, (place,) in track.files.items():
             local = stack.enter_context(_local_copy(place))
             _check_format(name, audio.file_info(local))
             wavs[name] = _Wav(local, storage.relative(place, root), 0, storage.file_sha256(local))

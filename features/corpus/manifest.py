@@ -42,7 +42,7 @@ class Source:
         peak: largest absolute sample, full scale at 1.
         rms: root mean square over samples and channels, full scale at 1.
         clipped_values: values limited to full scale at conversion.
-        file_sha256: of the file that the corpus holds.
+        file_sha256: of the file that the corpus holds; of several, of the lines of their sha256.
         pcm_sha256: of the samples, little endian, as stored in `path`.
     """
 
@@ -261,6 +261,11 @@ def choose_valid(train: Sequence[str], *, share: float, official: Sequence[str])
     """
     if set(official) <= set(train):
         return set(official)
-    if len(train) < 2:
+    return choose_share(train, share)
+
+
+def choose_share(names: Sequence[str], share: float) -> set[str]:
+    """The max(1, round(share n)) of n names that have the smallest sha256; none of a single one."""
+    if len(names) < 2:
         return set()
-    return set(sorted(train, key=name_hash)[: max(1, round(share * len(train)))])
+    return set(sorted(names, key=name_hash)[: max(1, round(share * len(names)))])

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.text import show
 
@@ -28,13 +29,30 @@ STEMS = (VOCALS, "drums", "bass", "other")  # MUSDB18's, in the order of the tab
 
 
 def targets_of(stems: Sequence[str]) -> tuple[str, ...]:
-    """What is scored: the stems, and last the accompaniment, if there are vocals and other stems.
+    """What is scored: the stems, and last the rest of each, if there are two stems or more.
 
     Args:
         stems: of the corpus; the accompaniment may be one of them.
     """
-    extra = (ACCOMPANIMENT,) if set(stems) > {VOCALS} else ()
-    return tuple(dict.fromkeys((*stems, *extra)))
+    rests = (rest_of(stem, stems) for stem in stems) if len(stems) > 1 else ()
+    return tuple(dict.fromkeys((*stems, *rests)))
+
+
+def rest_of(target: str, stems: Sequence[str]) -> str:
+    """Name of the rest of the mixture, without a target.
+
+    For the vocals it is musdb's name, for another stem as demucs' `--two-stems drums` names it.
+
+    Args:
+        target: a stem of the corpus, or itself the rest of one: then that stem is the rest.
+        stems: of the corpus.
+    """
+    if target not in stems:
+        return next(stem for stem in stems if rest_of(stem, stems) == target)
+    if set(stems) == {VOCALS, ACCOMPANIMENT}:
+        return VOCALS if target == ACCOMPANIMENT else ACCOMPANIMENT
+    # In a corpus with a stem of this name, that stem is not all the rest.
+    return ACCOMPANIMENT if target == VOCALS and ACCOMPANIMENT not in stems else f"no_{target}"
 
 
 def check_stem_names(names: Iterable[object]) -> None:
@@ -60,13 +78,47 @@ def check_stem_names(names: Iterable[object]) -> None:
         seen.add(name.lower())
 
 
-def accompaniment(stems: Mapping[str, "Waveform"]) -> "Waveform":
-    """All stems but the vocals, as musdb's target of that name.
+def parts_of(
+    stems: Sequence[str], mapping: Mapping[str, Sequence[str]] | None
+) -> dict[str, tuple[str, ...]]:
+    """What each source is the sum of, by the names in the corpus; the mixture is first.
 
     Args:
-        stems: float32 [samples, channels] each; at least one besides the vocals.
+        stems: names of our stems.
+        mapping: names in the corpus by the name of our source; a source that it leaves out is the
+            corpus' own of its name.
+
+    Raises:
+        UserError: the mapping has a source that is no stem, a source of nothing, or a name twice;
+            the message begins with it.
     """
-    others = [waveform for name, waveform in stems.items() if name != VOCALS]
+    given = mapping or {}
+    sources = (MIXTURE, *stems)
+    for source, names in given.items():
+        if source not in sources:
+            raise UserError(f"{source}: not one of the stems, {', '.join(stems)}")
+        if not names or not all(names):
+            raise UserError(f"{source}: no name, or an empty one: name what it is the sum of")
+    parts = {source: tuple(given.get(source, (source,))) for source in sources}
+    taken: dict[str, str] = {}
+    for source, names in parts.items():
+        for name in names:
+            other = taken.get(storage.folded(name))
+            if other:
+                both = "twice" if other == source else f"and in {other}"
+                raise UserError(f"{source}: {name} is in it {both}: keep one")
+            taken[storage.folded(name)] = source
+    return parts
+
+
+def sum_without(stem: str, stems: Mapping[str, "Waveform"]) -> "Waveform":
+    """The sum of all stems but one; without the vocals it is musdb's accompaniment.
+
+    Args:
+        stem: the one to leave out.
+        stems: float32 [samples, channels] each; at least one besides it.
+    """
+    others = [waveform for name, waveform in stems.items() if name != stem]
     total = others[0].copy()
     for waveform in others[1:]:
         total += waveform

@@ -82,9 +82,9 @@ class MeasuredAudio:
         """
         places = {source.name: storage.join(self.root, source.path) for source in track.sources}
         is_stem_file = places[MIXTURE].lower().endswith(STEM_SUFFIX)
-        streams = {name: MUSDB_STREAMS[name] for name in places} if is_stem_file else {}
+        streams = {name: (MUSDB_STREAMS[name],) for name in places} if is_stem_file else {}
         decoded = bool(track.ffmpeg)  # whether ffmpeg is part of how the samples came about
-        found = CorpusTrack(track.name, track.split, places, streams, True, is_decoded=decoded)
+        found = CorpusTrack(track.name, track.split, {}, streams, True, is_decoded=decoded)
         subtype = cast("Subtype", track.sources[0].subtype)
         with ExitStack() as stack:
             copies = {
@@ -95,15 +95,23 @@ class MeasuredAudio:
                 place = places[source.name]
                 if storage.file_sha256(copies[place]) != source.file_sha256:
                     raise UserError(f"{place}: changed since stage decode: dvc repro decode")
-            files = {name: str(copies[place]) for name, place in places.items()}
+            files = {name: (str(copies[place]),) for name, place in places.items()}
             yield stack.enter_context(open_corpus_track(replace(found, files=files), subtype))
+
+
+def scored_subtype(track: CorpusTrack) -> Subtype:
+    """What a track's sources are decoded to where they are scored.
+
+    Streams as musdb reads them, with 16 bits; sums are neither rounded nor clipped.
+    """
+    return "PCM_16" if track.streams and not track.is_summed else "FLOAT"
 
 
 @contextmanager
 def open_corpus_track(track: CorpusTrack, subtype: Subtype) -> Iterator[Files]:
     """A corpus track's WAV files by source; others are decoded into a temporary folder."""
     if not track.is_decoded:
-        with _fetch(track.files) as files:
+        with _fetch({name: place for name, (place,) in track.files.items()}) as files:
             yield files
         return
     with tempfile.TemporaryDirectory(prefix="stemforge-") as scratch:

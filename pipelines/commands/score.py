@@ -12,12 +12,19 @@ from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
 from stemforge.eval.config import ORACLES, Average, NanPolicy
 from stemforge.features.corpus.sources import STEMS, check_stem_names
-from stemforge.pipelines.options import check_method_name, local_path, split_names
+from stemforge.pipelines.options import (
+    check_method_name,
+    local_path,
+    split_mapping,
+    split_names,
+)
 
 if TYPE_CHECKING:
     from stemforge.eval.leaderboard.board import Leaderboard
     from stemforge.eval.scoring.estimates import Estimates
     from stemforge.eval.scoring.scores import Scoring
+    from stemforge.features.corpus.corpora import CorpusTrack
+    from stemforge.features.corpus.musdb18 import TestSet
     from stemforge.pipelines.scoring.methods import FromModel
     from stemforge.pipelines.scoring.plan import Plan
     from stemforge.pipelines.scoring.score_files import Scores
@@ -45,7 +52,8 @@ def add_to(commands: Any) -> None:
         "--corpus",
         required=True,
         metavar="ROOT",
-        help="MUSDB folder with .stem.mp4 files or folders of WAV files in its test/",
+        help="MUSDB folder with .stem.mp4 files or folders of WAV files in its test/, or a flat "
+        "folder of such songs, all of which are scored",
     )
     option("--output", required=True, metavar="DIR", help="folder of scores, for several methods")
     option(
@@ -61,6 +69,12 @@ def add_to(commands: Any) -> None:
         default=",".join(STEMS),
         metavar="A,B,...",
         help="stems of the corpus (default: %(default)s)",
+    )
+    option(
+        "--mapping",
+        metavar="STEM=A+B,...",
+        help="what the corpus calls a stem, or what it is summed of, such as other=guitar+piano; "
+        "others have their own names there",
     )
     option(
         "--oracles",
@@ -140,8 +154,8 @@ def _add_table_options(option: Any) -> None:
         "--with",
         dest="context",
         choices=("sisec18",),
-        help="list SiSEC 2018's systems too, marked as another test set (default: only if the test "
-        "set is MUSDB18's)",
+        help="also list SiSEC 2018's systems and published scores, in a table of their own "
+        "(default: only if the songs are MUSDB18's, or excerpts of them)",
     )
 
 
@@ -152,8 +166,9 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         UserError: an option does not fit, or nothing could be scored.
         IncompleteError: some estimates were missing or had a problem.
     """
-    from stemforge.eval.leaderboard.board import Leaderboard
+    from stemforge.eval.leaderboard.board import PAGE, Leaderboard
     from stemforge.eval.leaderboard.tables import Aggregation
+    from stemforge.pipelines.running.corpora import find_test_tracks
     from stemforge.pipelines.scoring.execution import carry_out
     from stemforge.pipelines.scoring.score_files import read_methods, read_scores, write_tables
 
@@ -178,46 +193,65 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         check_stem_names(stems)
     except UserError as error:
         raise UserError(f"--stems {error}") from None
-    plan = _plan(arguments, name, oracles, stems=stems, out=out)
+    if len(stems) < 2:
+        raise UserError(
+            f"--stems {arguments.stems}: must be all stems of the corpus, two or more: an estimate "
+            "of one stem is scored against the sum of the others"
+        )
+    mapping = split_mapping(arguments.mapping, option="--mapping")
+    tracks = find_test_tracks(arguments.corpus, stems, mapping)
+    plan = _plan(arguments, name, oracles, tracks, stems=stems, out=out)
     carry_out(plan, label="score", processes=arguments.processes)
-    found = read_scores(out, read_methods(out))
-    problems = _say_what_is_new(found, (name, *oracles), plan.scoring)
+    scored = (name, *oracles)
+    found, test_set = _compare(read_scores(out, read_methods(out)), scored, tracks, plan.scoring)
+    place = storage.join(arguments.output, PAGE)
+    problems = _say_what_is_new(found, scored, plan.scoring, where=place)
     if not any(scores.frames for method, scores in found if method == name):
         raise UserError(f"{name}: nothing could be scored (see above)")
     table = Leaderboard(
-        found, stems=stems, aggregation=aggregation, how=plan.scoring, context=arguments.context
+        found,
+        stems=stems,
+        aggregation=aggregation,
+        how=plan.scoring,
+        test_set=test_set,
+        context=arguments.context,
     )
     write_tables(out, found)
-    page = _write_board(table, name, corpus=arguments.corpus, out=out)
-    print(page)
+    _write_board(table, name, corpus=arguments.corpus, out=out)
+    print(table.summary(place))
     if problems:
         count = "1 estimate was" if problems == 1 else f"{problems} estimates were"
         raise IncompleteError(
-            f"{count} missing or had a problem, listed above and at the end of "
-            "the page; the others are scored"
+            f"{count} missing or had a problem, listed at the end of {place}; the others are scored"
         )
 
 
 def _plan(
-    arguments: argparse.Namespace, name: str, oracles: Sequence[str], *, stems: list[str], out: str
+    arguments: argparse.Namespace,
+    name: str,
+    oracles: Sequence[str],
+    found_tracks: "Sequence[CorpusTrack]",
+    *,
+    stems: list[str],
+    out: str,
 ) -> "Plan":
-    """Finds the corpus' tracks and the estimates, and plans the scores."""
+    """Finds the estimates of the corpus' tracks, and plans the scores."""
     from stemforge.eval.scoring.estimates import find_estimates
     from stemforge.eval.scoring.scores import Scoring
-    from stemforge.features.corpus.track_audio import open_corpus_track
-    from stemforge.pipelines.running.corpora import find_test_tracks
+    from stemforge.features.corpus.track_audio import open_corpus_track, scored_subtype
     from stemforge.pipelines.scoring.methods import load_model
     from stemforge.pipelines.scoring.plan import TrackSources, plan_scores
     from stemforge.pipelines.scoring.score_files import list_scores
 
+    mapping = split_mapping(arguments.mapping, option="--mapping")
     tracks = [
-        # As musdb reads it.
         TrackSources(
             track.name,
-            functools.partial(open_corpus_track, track, "PCM_16"),
-            tuple(dict.fromkeys(track.files.values())),
+            functools.partial(open_corpus_track, track, scored_subtype(track)),
+            tuple(track.places),
+            repr(sorted(mapping.items())) if mapping else "",
         )
-        for track in find_test_tracks(arguments.corpus, stems)
+        for track in found_tracks
     ]
     if arguments.model:
         found: Estimates | FromModel = load_model(arguments.model, stems=stems)
@@ -233,6 +267,7 @@ def _plan(
         name,
         tracks,
         found,
+        stems=stems,
         oracles=oracles,
         scoring=Scoring(
             window_s=arguments.window_s,
@@ -245,30 +280,52 @@ def _plan(
     )
 
 
-def _say_what_is_new(found: "Scores", scored: Sequence[str], how: "Scoring") -> int:
+def _compare(
+    found: "Scores", scored: Sequence[str], tracks: "Sequence[CorpusTrack]", how: "Scoring"
+) -> "tuple[Scores, TestSet]":
+    """The scores that are of this test set, and what the test set is."""
+    from stemforge.eval.leaderboard.comparable import count_frames, keep_comparable
+    from stemforge.features.corpus.lengths import read_lengths
+    from stemforge.features.corpus.musdb18 import recognise_test_set
+
+    lengths = read_lengths(tracks)
+    frames = {
+        name: count_frames(length.samples, length.sample_rate_hz, how) if length else None
+        for name, length in lengths.items()
+    }
+    for method, scores in found:
+        if method in scored and scores.frames:
+            # What was scored just now; headers can be a few milliseconds off.
+            frames[scores.track] = max(len(metrics["SDR"]) for metrics in scores.frames.values())
+    durations_s = {name: length.duration_s if length else 0.0 for name, length in lengths.items()}
+    test_set = recognise_test_set(durations_s, wavs=not all(track.streams for track in tracks))
+    return keep_comparable(found, frames, how), test_set
+
+
+def _say_what_is_new(found: "Scores", scored: Sequence[str], how: "Scoring", *, where: str) -> int:
     """Prints remarks on the scored methods; returns how many estimates have problems."""
-    from stemforge.pipelines.scoring.score_files import say_differences, say_remarks
+    from stemforge.pipelines.scoring.score_files import say_policies, say_remarks
 
     mine = [(method, scores) for method, scores in found if method in scored]
-    # Of the other methods in the folder, only files that cannot be read are worth a line.
-    broken = [
+    # Of the other methods in the folder, only files that are left out are worth a line.
+    left_out = [
         (method, scores)
         for method, scores in found
-        if method not in scored and any(r.reason == "not_scored" for r in scores.remarks)
+        if method not in scored
+        and any(r.reason in ("not_scored", "other_test_set") for r in scores.remarks)
     ]
-    say_differences(found, how, label="score")
-    return say_remarks([*mine, *broken], label="score")
+    say_policies(found, how, label="score")
+    return say_remarks([*mine, *left_out], label="score", where=where)
 
 
-def _write_board(table: "Leaderboard", name: str, *, corpus: str, out: str) -> str:
-    """Writes the leaderboard in all its formats; returns the page."""
+def _write_board(table: "Leaderboard", name: str, *, corpus: str, out: str) -> None:
+    """Writes the leaderboard in all its formats."""
     with tempfile.TemporaryDirectory(prefix="stemforge-") as folder:
         introduction = [f"Corpus `{storage.name(corpus)}`."]
-        page = table.write(Path(folder), introduction=introduction, metrics_of=[name])
+        table.write(Path(folder), introduction=introduction, metrics_of=[name])
         for path in sorted(Path(folder).rglob("*.*")):
             place = storage.join(out, path.relative_to(folder).as_posix())
             storage.write_bytes(place, path.read_bytes())
-    return page
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stemforge.eval.config import MODEL, ORACLES
 from stemforge.eval.exports.bounds import segment_name
+from stemforge.features.corpus.sources import rest_of
 from stemforge.pipelines.releases.files import models
 from stemforge.pipelines.releases.front_matter import corpus_name, front_matter, to_yaml
 from stemforge.train.model_files import model_name, read_card
@@ -104,12 +105,20 @@ def _of_models(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 def _of_scores(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """What the README says of tracks and scores."""
     table = pd.read_parquet(folder / "leaderboard" / "leaderboard.parquet")
-    stems = record["corpus"]["stems"]
+    table = table[table["test_set"] == ""]  # of these songs
+    corpus_stems = record["corpus"]["stems"]
+    known = {stem for path in models(folder) for stem in read_card(path)["stems"]}
+    stems = [stem for stem in corpus_stems if stem in known]
+    # A single stem is scored as a pair with the rest.
+    rest = rest_of(stems[0], corpus_stems) if len(stems) == 1 else None
+    targets = [*stems, rest] if rest else stems
     counts = {f"{split}_tracks": _count(record, split) for split in ("train", "valid", "test")}
     return counts | {
         "leaderboard": record["parameters"]["leaderboard"],
         "stems": stems,
-        "rows": _rows(table, stems),
+        "rest": rest,
+        "targets": targets,
+        "rows": _rows(table, targets),
         "has_intervals": bool(table["SDR_low"].notna().any()),
         "worst": _worst_tracks(folder, stems),
     }
@@ -120,15 +129,15 @@ def _count(record: Mapping[str, Any], split: str) -> dict[str, Any]:
     return {"count": len(found["tracks"]), "minutes": found["seconds"] / 60}
 
 
-def _rows(table: pd.DataFrame, stems: list[str]) -> list[dict[str, Any]]:
+def _rows(table: pd.DataFrame, targets: list[str]) -> list[dict[str, Any]]:
     """SDR with its interval, where there is one, of ours and of mixture and oracles.
 
-    SiSEC 2018's have a longer name: they are of another test set, and not here.
+    SiSEC 2018's have a longer name, and are not here.
     """
     cells = {(row["method"], row["target"]): row for row in table.to_dict("records")}
 
-    def cell(method: str, stem: str) -> str:
-        row = cells.get((method, stem), {})
+    def cell(method: str, target: str) -> str:
+        row = cells.get((method, target), {})
         sdr, low, high = (float(row.get(f"SDR{x}", math.nan)) for x in ("", "_low", "_high"))
         if math.isnan(sdr):
             return "-"
@@ -137,7 +146,7 @@ def _rows(table: pd.DataFrame, stems: list[str]) -> list[dict[str, Any]]:
 
     there = set(table["method"])
     methods = [MODEL, *(name for name in ORACLES if name in there)]
-    return [{"method": m, "cells": [cell(m, stem) for stem in stems]} for m in methods]
+    return [{"method": m, "cells": [cell(m, target) for target in targets]} for m in methods]
 
 
 def _decibels(value: float) -> str:

@@ -57,7 +57,7 @@ def write_release(params: Params, out: Path, *, name: str, version: str, allow_d
     record["code"]["accepted"] = sorted(others)
     metrics = _read_json(LEADERBOARD / "metrics.json")
     parity = _read_json(EXPORTS / PARITY)
-    check_complete(read_manifest(TRACKS).split("test"), params.corpus.stems, metrics, parity)
+    check_complete(read_manifest(TRACKS).split("test"), params.estimated_stems, metrics, parity)
     with work_folder("release", str(out)) as work:
         fresh = work / "release"
         shutil.rmtree(fresh, ignore_errors=True)
@@ -98,7 +98,7 @@ def check_complete(
 
     Args:
         tracks: the test tracks. A stem that is silent in all of them can have no score.
-        stems: their names.
+        stems: those that the models estimate.
         metrics: of leaderboard/metrics.json.
         parity: of exports/parity.json.
 

@@ -17,7 +17,13 @@ from stemforge.eval.separation.separator import common_interface
 from stemforge.features.audio import ffmpeg
 from stemforge.features.audio import files as audio
 from stemforge.features.corpus.corpora import CorpusTrack
-from stemforge.features.corpus.sources import ACCOMPANIMENT, MIXTURE, MUSDB_STREAMS, accompaniment
+from stemforge.features.corpus.sources import (
+    ACCOMPANIMENT,
+    MIXTURE,
+    MUSDB_STREAMS,
+    VOCALS,
+    sum_without,
+)
 from stemforge.features.corpus.track_audio import open_corpus_track
 from stemforge.pipelines.console import progress, say
 from stemforge.pipelines.options import split_names
@@ -196,8 +202,8 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list[Clip]:
             CorpusTrack(
                 "example",
                 "test",
-                dict.fromkeys(MUSDB_STREAMS, place),
-                MUSDB_STREAMS,
+                dict.fromkeys(MUSDB_STREAMS, (place,)),
+                {name: (number,) for name, number in MUSDB_STREAMS.items()},
                 is_complete=True,
                 is_decoded=True,
             )
@@ -216,4 +222,4 @@ def _corpus_clip(track: CorpusTrack, sample_rate_hz: int) -> Clip:
                 f"{sample_rate_hz}: use a corpus of that rate"
             )
         clip = read_clip(sources)
-    return Clip(clip.mixture, {**clip.stems, ACCOMPANIMENT: accompaniment(clip.stems)})
+    return Clip(clip.mixture, {**clip.stems, ACCOMPANIMENT: sum_without(VOCALS, clip.stems)})

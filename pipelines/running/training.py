@@ -40,7 +40,7 @@ from stemforge.train.dataset import Dataset
 from stemforge.train.losses import LOSSES
 from stemforge.train.model import Model, load_model, weights_of
 from stemforge.train.nets.protocol import Net
-from stemforge.train.spleeter.configuration import PRESET
+from stemforge.train.presets import describe_preset
 from stemforge.train.trainer import Report, Trainer
 
 
@@ -191,8 +191,8 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
     """Trains. The chief, which alone has a work folder, then publishes the model."""
     name, params = task.name, task.params
     if work is not None:
-        if params.train.preset:
-            say(f"train@{name}: preset {params.train.preset}: {preset_values(params.train)}")
+        for line in describe_preset(params.train.model_dump(), params.train.net):
+            say(f"train@{name}: {line}")
         if is_emulated(params.train.precision):
             say(
                 f"train@{name}: train.precision={params.train.precision}: this CPU has no "
@@ -286,12 +286,6 @@ def net_and_config(params: Params) -> tuple[Net, TrainConfig]:
         return kind(**{k: values[k] for k in kind.__dataclass_fields__ if k not in more}, **more)
 
     return params.train.net, pick(TrainConfig, optimization=pick(Optimization))
-
-
-def preset_values(train: Train) -> str:
-    """The values that a preset has set, in one line."""
-    values = [f"{name}={getattr(train, name)}" for name in (*PRESET, "learning_rate")]
-    return ", ".join([train.net.describe(), *values])
 
 
 def starting_weights(train: Train, name: str, net: Net) -> dict[str, Any] | None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.eval.config import UNPROCESSED
 from stemforge.eval.scoring import oracles
 from stemforge.eval.scoring.estimates import Estimates, read_estimates
 from stemforge.eval.scoring.scores import Remark
-from stemforge.features.corpus.sources import ACCOMPANIMENT, INSTRUMENTAL, VOCALS, targets_of
+from stemforge.features.corpus.sources import targets_of
 from stemforge.features.signal.stft import Waveform
 from stemforge.pipelines.console import say
 
@@ -97,14 +98,18 @@ class Oracle:
 
     Attributes:
         name: its name there.
+        rests: targets that are sums of other stems and are scored too. Their estimates are the
+            sums of the others' estimates, but the mixture once where nothing is processed.
     """
 
     name: str
+    rests: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """See Method."""
-        return repr(("oracle", self.name))
+        # Scores of a "MIX" that was not SiSEC's have the key ("oracle", "MIX").
+        return repr(("oracle as in SiSEC", self.name))
 
     @property
     def files(self) -> Sequence[str]:
@@ -113,7 +118,10 @@ class Oracle:
 
     def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
         """See Method."""
-        return oracles.METHODS[self.name](truth.mixture, truth.stems), []
+        made = oracles.METHODS[self.name](truth.mixture, truth.stems)
+        if self.name == UNPROCESSED:
+            made |= dict.fromkeys(self.rests, truth.mixture)
+        return made, []
 
 
 @dataclass(frozen=True)
@@ -123,13 +131,11 @@ class FromModel:
     Attributes:
         separator: uses all cores, and cannot be sent to other processes.
         files: of the models.
-        names: target of each output that has another name than its target.
         left_out: outputs that are not targets.
     """
 
     separator: "Separator"
     files: tuple[str, ...]
-    names: Mapping[str, str]
     left_out: frozenset[str]
 
     @property
@@ -140,13 +146,44 @@ class FromModel:
     @property
     def targets(self) -> Sequence[str]:
         """The targets that it estimates."""
-        return [self.names.get(s, s) for s in self.separator.stems if s not in self.left_out]
+        return [stem for stem in self.separator.stems if stem not in self.left_out]
 
     def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
         """See Method."""
         found = self.separator.separate(truth.mixture, sample_rate_hz=truth.sample_rate_hz)
-        waveforms = [waveform for stem, waveform in found.items() if stem not in self.left_out]
-        return dict(zip(self.targets, waveforms, strict=True)), []
+        return {target: found[target] for target in self.targets}, []
+
+
+@dataclass(frozen=True)
+class AgainstRest:
+    """A method of one target, with the rest of the mixture: the mixture minus its estimate.
+
+    Attributes:
+        method: makes the estimate.
+        target: that it estimates.
+        rest: name of the rest, see features.corpus.sources.rest_of.
+    """
+
+    method: Method
+    target: str
+    rest: str
+
+    @property
+    def key(self) -> str:
+        """See Method."""
+        return repr(("against_rest", self.method.key, self.target, self.rest))
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The method's."""
+        return self.method.files
+
+    def estimate(self, truth: TrackTruth) -> tuple[Waveforms, list[Remark]]:
+        """See Method; neither where the track has no estimate that can be read."""
+        estimates, remarks = self.method.estimate(truth)
+        if self.target in estimates:
+            estimates[self.rest] = truth.mixture - estimates[self.target]
+        return estimates, remarks
 
 
 def load_model(folder: Path, *, stems: Sequence[str]) -> FromModel:
@@ -177,8 +214,5 @@ def load_model(folder: Path, *, stems: Sequence[str]) -> FromModel:
             f"--model {folder}: its models have none of the corpus' stems: set --stems, or give "
             "another folder"
         )
-    # For a model of the vocals alone, the rest of the mixture is scored as accompaniment.
-    alone = known == [VOCALS]
-    separator = Separator.load(models, instrumental=alone)
     files = tuple(str(file) for model in models for file in model_files(model))
-    return FromModel(separator, files, {INSTRUMENTAL: ACCOMPANIMENT}, frozenset(strange))
+    return FromModel(Separator.load(models), files, frozenset(strange))

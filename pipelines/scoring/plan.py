@@ -9,8 +9,14 @@ from pathlib import Path
 from stemforge import storage
 from stemforge.eval.scoring.estimates import Estimates
 from stemforge.eval.scoring.scores import Scoring, TrackScores
-from stemforge.features.corpus.sources import ACCOMPANIMENT
-from stemforge.pipelines.scoring.methods import FromFolder, FromModel, Method, Oracle
+from stemforge.features.corpus.sources import ACCOMPANIMENT, rest_of
+from stemforge.pipelines.scoring.methods import (
+    AgainstRest,
+    FromFolder,
+    FromModel,
+    Method,
+    Oracle,
+)
 from stemforge.pipelines.scoring.score_files import track_of
 
 
@@ -22,11 +28,13 @@ class TrackSources:
         name: of the track.
         open: a context manager that gives local files of the mixture and the stems.
         files: places whose contents these depend on.
+        mapping: how the stems are summed of the files; empty where each is one file or stream.
     """
 
     name: str
     open: Callable[[], AbstractContextManager[dict[str, Path]]]
     files: tuple[str, ...] = ()
+    mapping: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ def plan_scores(
     tracks: Sequence[TrackSources],
     found: Estimates | FromModel,
     *,
+    stems: Sequence[str],
     oracles: Iterable[str],
     scoring: Scoring,
     out: str,
@@ -87,49 +96,60 @@ def plan_scores(
         method: its name in the tables.
         tracks: the corpus' test tracks.
         found: the estimates in a folder, or the model that makes them.
+        stems: of the corpus.
         oracles: names of the oracles to score too.
         scoring: how to score.
         out: folder of scores, local or a URL.
         there: the method's files in `out` from earlier runs, as places below `out`.
 
     Returns:
-        The plan. If the method has an accompaniment, the oracles are scored with one too, so that
-        they can be compared target by target.
+        The plan. A method of one target is scored as a pair with the rest of the mixture. The
+        oracles are scored in the same pairs as the method, so that they can be compared target by
+        target.
     """
+    names = tuple(oracles)
+    targets, method_of = _in_pairs(found.targets, stems)
+    if len(found.targets) == 1:
+        stem = next(target for target in targets if target in stems)
+        scoring = dataclasses.replace(scoring, against_rest=(stem,))
     in_turn: tuple[Job, ...] = ()
     side_by_side: tuple[Job, ...] = ()
     unscored: tuple[TrackScores, ...] = ()
     if isinstance(found, FromModel):
         known = {track.name for track in tracks}
-        in_turn = tuple(Job(method, track, found, scoring, out) for track in tracks)
+        in_turn = tuple(Job(method, track, method_of(found), scoring, out) for track in tracks)
     else:
         known = set(found.remarks)
         some = [track for track in tracks if found.files[track.name]]
-        side_by_side = folder_jobs(method, some, found, scoring=scoring, out=out)
+        side_by_side = tuple(
+            Job(method, track, method_of(FromFolder.of(found, track.name)), scoring, out)
+            for track in some
+        )
         unscored = tuple(
             TrackScores(track, {}, remarks=remarks)
             for track, remarks in found.remarks.items()
             if not found.files.get(track)
         )
-    paired = scoring.accompaniment or ACCOMPANIMENT in found.targets
-    compared = dataclasses.replace(scoring, accompaniment=paired)
-    side_by_side += oracle_jobs(oracles, tracks, scoring=compared, out=out)
+    rests = {stem: rest_of(stem, stems) for stem in stems}
+    paired = tuple(s for s, rest in rests.items() if rest in targets and rest not in stems)
+    compared = dataclasses.replace(scoring, against_rest=paired)
+    accompanied = {ACCOMPANIMENT} - {*stems} if scoring.accompaniment else set()
+    scored_rests = tuple(sorted({rests[stem] for stem in paired} | accompanied))
+    side_by_side += tuple(
+        Job(name, track, Oracle(name, scored_rests), compared, out)
+        for track in tracks
+        for name in names
+    )
     stale = tuple(storage.join(out, place) for place in there if track_of(place) not in known)
     return Plan(method, out, scoring, in_turn, side_by_side, unscored, stale)
 
 
-def folder_jobs(
-    method: str, tracks: Iterable[TrackSources], found: Estimates, *, scoring: Scoring, out: str
-) -> tuple[Job, ...]:
-    """A job for each track, with the estimates in a folder."""
-    return tuple(
-        Job(method, track, FromFolder.of(found, track.name), scoring, out) for track in tracks
-    )
-
-
-def oracle_jobs(
-    oracles: Iterable[str], tracks: Iterable[TrackSources], *, scoring: Scoring, out: str
-) -> tuple[Job, ...]:
-    """A job for each track and oracle, track by track."""
-    names = tuple(oracles)
-    return tuple(Job(name, track, Oracle(name), scoring, out) for track in tracks for name in names)
+def _in_pairs(
+    targets: Sequence[str], stems: Sequence[str]
+) -> tuple[tuple[str, ...], Callable[[Method], Method]]:
+    """The targets with the rest of a single one, and what adds that rest to a method."""
+    if len(targets) != 1:
+        return tuple(targets), lambda method: method
+    (target,) = targets
+    rest = rest_of(target, stems)
+    return (target, rest), lambda method: AgainstRest(method, target, rest)

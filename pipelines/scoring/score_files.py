@@ -14,6 +14,7 @@ from stemforge.eval.scoring.scores import MethodScores, Remark, Scoring, TrackSc
 from stemforge.pipelines.console import say
 
 SCORED, UNSCORED = "test", "unscored"
+SHOWN = 4  # remarks of one kind on the console
 Scores = list[MethodScores]
 
 
@@ -113,26 +114,41 @@ def write_tables(out: str, found: Scores) -> None:
         storage.write_bytes(storage.join(out, name), buffer.getvalue())
 
 
-def say_differences(found: Scores, how: Scoring, *, label: str) -> None:
-    """Prints which methods were scored with other settings than the current ones."""
-    for name in ("window_s", "hop_s", "nan_policy"):
-        wanted = getattr(how, name)
-        other = {(method, s.scoring[name]) for method, s in found if name in s.scoring}
-        for method, value in sorted(other):
-            if value != wanted:
-                say(f"{label}: {method}: scored with {name}={value}, not {wanted}: do not compare")
+def say_policies(found: Scores, how: Scoring, *, label: str) -> None:
+    """Prints which methods were scored with another policy on silence than the current one."""
+    other = {(m, s.scoring["nan_policy"]) for m, s in found if "nan_policy" in s.scoring}
+    for method, value in sorted(other):
+        if value != how.nan_policy:
+            say(
+                f"{label}: {method}: scored with nan_policy={value}, not {how.nan_policy}: do not "
+                "compare"
+            )
 
 
-def say_remarks(found: Scores, *, label: str) -> int:
-    """Prints the remarks on tracks and targets.
+def say_remarks(found: Scores, *, label: str, where: str | None) -> int:
+    """Prints the remarks on tracks and targets: a few of each kind, and how many more there are.
+
+    Args:
+        found: scores by method and track.
+        label: at the start of each line.
+        where: all of them can be read; None: nowhere else, so all are printed.
 
     Returns:
         Number of remarks on problems that the estimates' author can correct.
     """
+    kinds: dict[str, dict[str, list[str]]] = {}
     count = 0
     for method, track_scores in found:
         for remark in track_scores.remarks:
             what = f"{track_scores.track}: {remark.target}".removesuffix(": ")
-            say(f"{label}: {method}: {what}: {remark.reason}: {remark.detail}")
+            line = f"{what}: {remark.reason}: {remark.detail}"
+            kinds.setdefault(remark.reason, {}).setdefault(line, []).append(method)
             count += remark.reason not in scores.HARMLESS
+    for reason, lines in kinds.items():
+        shown = len(lines) if where is None else SHOWN
+        for line, methods in [*lines.items()][:shown]:
+            who = methods[0] if len(methods) == 1 else f"{len(methods)} methods"
+            say(f"{label}: {who}: {line}")
+        if len(lines) > shown:
+            say(f"{label}: {reason}: and {len(lines) - shown} more, in {where}")
     return count

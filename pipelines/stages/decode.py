@@ -27,6 +27,7 @@ from stemforge.features.corpus.manifest import (
     write_manifest,
     write_rejects,
 )
+from stemforge.features.corpus.sources import MUSDB_STREAMS
 from stemforge.pipelines.console import run_main, say
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
@@ -44,9 +45,10 @@ def main() -> None:
     params = read_params()
     root = params.corpus.root
     tracks = list_corpus(params.corpus)
-    _check_kind(tracks, root)
     decode = any(track.is_decoded for track in tracks)
     is_remote = not storage.is_local(root)
+    if is_remote:
+        _check_remote(tracks, root)
     if decode:
         ffmpeg.find_program("ffmpeg")  # before the work starts
     identity = (params.corpus.model_dump(), params.decode.model_dump(), _stamps(tracks))
@@ -82,16 +84,21 @@ def main() -> None:
         publish_all(work, outs)
 
 
-def _check_kind(tracks: Sequence[CorpusTrack], root: str) -> None:
-    if len({bool(track.streams) for track in tracks}) > 1:
-        raise UserError(
-            f"corpus.root={root}: holds .stem.mp4 files and folders of WAVs: keep one kind"
-        )
+def _check_remote(tracks: Sequence[CorpusTrack], root: str) -> None:
+    """Refuses sums: the manifest names one file for each source of a track that stays remote."""
+    for track in tracks:
+        own = all(numbers == (MUSDB_STREAMS.get(name),) for name, numbers in track.streams.items())
+        if track.is_summed or not own:
+            raise UserError(
+                f"corpus.root={root}: {track.name} has stems or a mixture that are summed or "
+                "mapped, which stage decode does only in a folder of this machine: copy the "
+                "corpus, or compute features by `stemforge features --corpus`"
+            )
 
 
 def _stamps(tracks: Sequence[CorpusTrack]) -> list[tuple[str, str, str | None]]:
     """A stamp of each file, which shows a change without reading the file."""
-    files = sorted({(track.split, place) for track in tracks for place in track.files.values()})
+    files = sorted({(track.split, place) for track in tracks for place in track.places})
     with ThreadPoolExecutor(REQUESTS) as pool:
         stamps = pool.map(storage.stamp, [place for _, place in files])
     return [(*file, stamp) for file, stamp in zip(files, stamps, strict=True)]
@@ -101,10 +108,15 @@ def wav_bytes(tracks: Sequence[CorpusTrack], subtype: Subtype) -> int:
     """Bytes that the decoded WAV files will take, from the lengths that the files state."""
     values = 0
     for track in tracks:
-        for file in {*track.files.values()}:
-            with suppress(ffmpeg.AudioError):  # a reject, which the decoding itself will name
-                streams = ffmpeg.probe_streams(Path(file))
-                values += sum((stream.samples or 0) * stream.channels for stream in streams)
+        with suppress(UserError):  # a reject, which the decoding itself will name
+            if track.streams:
+                streams = ffmpeg.probe_streams(Path(track.places[0]))
+                lengths = {name: [streams[n] for n in m] for name, m in track.streams.items()}
+            else:
+                infos = {place: audio.stream_song(Path(place))[0] for place in track.places}
+                lengths = {name: [infos[p] for p in files] for name, files in track.files.items()}
+            for parts in lengths.values():
+                values += max((part.samples or 0) * part.channels for part in parts)
     return values * audio.BYTES_PER_SAMPLE[subtype]
 
 

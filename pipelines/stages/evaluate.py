@@ -7,7 +7,7 @@ from stemforge.errors import UserError
 from stemforge.eval.config import MODEL
 from stemforge.eval.scoring.estimates import find_estimates
 from stemforge.eval.scoring.oracles import METHODS
-from stemforge.eval.scoring.scores import Scoring
+from stemforge.eval.scoring.scores import FRAME_TABLE, Scoring
 from stemforge.features.corpus.manifest import read_manifest
 from stemforge.features.corpus.track_audio import DecodedAudio
 from stemforge.pipelines.console import run_main
@@ -15,7 +15,7 @@ from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import ESTIMATES, SCORES, TRACKS
 from stemforge.pipelines.running.work import publish, work_folder
 from stemforge.pipelines.scoring.execution import carry_out
-from stemforge.pipelines.scoring.plan import Plan, TrackSources, folder_jobs, oracle_jobs
+from stemforge.pipelines.scoring.plan import Plan, TrackSources, plan_scores
 from stemforge.pipelines.scoring.score_files import read_scores, say_remarks, write_tables
 
 
@@ -27,7 +27,11 @@ def main() -> None:
         out = work / "scores"
         carry_out(plan_evaluation(str(out.resolve()), how), label="evaluate")
         found = read_scores(str(out), [MODEL, *METHODS])
-        problems = say_remarks(found, label="evaluate")
+        problems = say_remarks(
+            found,
+            label="evaluate",
+            where=None if config.strict else str(SCORES / FRAME_TABLE),
+        )
         if problems and config.strict:
             raise UserError(
                 f"evaluate.strict=true: {problems} estimates have problems, named above"
@@ -53,9 +57,16 @@ def plan_evaluation(out: str, how: Scoring) -> Plan:
         TrackSources(track.name, functools.partial(audio.open, track))
         for track in manifest.split("test")
     ]
-    ours = folder_jobs(MODEL, tracks, estimates, scoring=how, out=out)
-    oracles = oracle_jobs(METHODS, tracks, scoring=how, out=out)
-    return Plan(MODEL, out, how, side_by_side=(*ours, *oracles))
+    return plan_scores(
+        MODEL,
+        tracks,
+        estimates,
+        stems=manifest.stems,
+        oracles=METHODS,
+        scoring=how,
+        out=out,
+        there=(),
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from stemforge.train.model_files import model_hashes
 def main() -> None:
     """Exports all models and compares them with Keras on the test tracks."""
     params = read_params()
-    params.require_all_models()
+    params.require_usable_models()
     tensorflow.start()
     from stemforge.pipelines.running.exporting import export_all, read_clip
 

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 from stemforge.errors import UserError
 from stemforge.eval.config import MODEL
-from stemforge.eval.leaderboard.board import Leaderboard
+from stemforge.eval.leaderboard.board import PAGE, Leaderboard
+from stemforge.eval.leaderboard.comparable import count_frames, keep_comparable
 from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.oracles import METHODS
 from stemforge.eval.scoring.scores import Scoring
-from stemforge.features.corpus.manifest import read_manifest
-from stemforge.pipelines.console import run_main, say
+from stemforge.features.corpus.manifest import Track, read_manifest
+from stemforge.features.corpus.musdb18 import TestSet, recognise_test_set
+from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import COMPARISONS, CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
 from stemforge.pipelines.running.work import publish, work_folder
@@ -23,30 +25,48 @@ def main() -> None:
     manifest = read_manifest(TRACKS)
     card = json.loads(CORPUS_CARD.read_text(encoding="utf-8"))
     config = params.leaderboard
+    how = Scoring(**params.evaluate.model_dump(exclude={"strict"}))
+    tracks = manifest.split("test")
+    page = LEADERBOARD / PAGE
     found = score_files.read_scores(str(SCORES), [MODEL, *METHODS])
-    tracks = {track.name for track in manifest.split("test")}
-    found += read_comparisons(tracks, taken=[MODEL, *METHODS])
+    found += read_comparisons(tracks, how, taken=[MODEL, *METHODS], where=str(page))
     table = Leaderboard(
         found,
         stems=manifest.stems,
         aggregation=Aggregation(**config.model_dump(exclude={"context"})),
-        how=Scoring(**params.evaluate.model_dump(exclude={"strict"})),
+        how=how,
+        test_set=recognise(tracks),
         context=config.context,
     )
     introduction = [card["remark"], f"Corpus `{card['root']}`."]
     with work_folder("leaderboard") as work:
         out = work / "leaderboard"
         out.mkdir(exist_ok=True)
-        page = table.write(out, introduction=introduction, metrics_of=[MODEL])
+        table.write(out, introduction=introduction, metrics_of=[MODEL])
         ours = table.table[table.table["method"] == MODEL]  # for `dvc plots`
         columns = ["target", "SDR", "SDR_low", "SDR_high"]
         ours[columns].to_csv(out / f"{MODEL}.csv", index=False, float_format="%.4f")
         publish(out, LEADERBOARD)
-    print(page)
+    print(table.summary(str(page)))
 
 
-def read_comparisons(tracks: set[str], *, taken: Sequence[str]) -> score_files.Scores:
+def recognise(tracks: Sequence[Track]) -> TestSet:
+    """What these test tracks are, by names, lengths and kind of file."""
+    # A .stem.mp4 file holds all sources, so they have one checksum.
+    wavs = not all(len({s.file_sha256 for s in track.sources}) == 1 for track in tracks)
+    return recognise_test_set({track.name: track.duration_s for track in tracks}, wavs=wavs)
+
+
+def read_comparisons(
+    tracks: Sequence[Track], how: Scoring, *, taken: Sequence[str], where: str
+) -> score_files.Scores:
     """Others' scores, as `stemforge import-scores` brings them in, on these tracks.
+
+    Args:
+        tracks: the test tracks.
+        how: how ours were scored; scores of other frames are left out and named.
+        taken: names that are ours.
+        where: all remarks will be.
 
     Raises:
         UserError: a method has the name of one of ours.
@@ -55,12 +75,13 @@ def read_comparisons(tracks: set[str], *, taken: Sequence[str]) -> score_files.S
     if clash := set(methods) & set(taken):
         raise UserError(f"{COMPARISONS}/{min(clash)}: this name is reserved: rename the folder")
     found = score_files.read_scores(str(COMPARISONS), methods)
-    unknown = {(method, scores.track) for method, scores in found if scores.track not in tracks}
-    for method, track in sorted(unknown):
-        say(f"leaderboard: {method}: {track}: unknown_track: not a test track of this corpus")
-    mine = [(method, scores) for method, scores in found if scores.track in tracks]
-    score_files.say_remarks(mine, label="leaderboard")
-    return mine
+    frames: dict[str, int | None] = {
+        track.name: count_frames(track.samples, track.sample_rate_hz, how) for track in tracks
+    }
+    compared = keep_comparable(found, frames, how)
+    score_files.say_policies(compared, how, label="leaderboard")
+    score_files.say_remarks(compared, label="leaderboard", where=where)
+    return compared
 
 
 if __name__ == "__main__":

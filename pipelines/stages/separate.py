@@ -17,7 +17,7 @@ from stemforge.train.model_files import model_hashes
 def main() -> None:
     """Separates every test track that is not separated yet."""
     params = read_params()
-    params.require_all_models()
+    params.require_usable_models()
     manifest = read_manifest(TRACKS)
     tracks = manifest.split("test")
     if not tracks:
@@ -26,7 +26,7 @@ def main() -> None:
     folders = [MODELS / name for name in params.models]
     identity = (params.separate.model_dump(), storage.file_sha256(TRACKS), model_hashes(folders))
     with work_folder("separate", *identity) as work:
-        values = sum(track.samples * 2 for track in tracks) * len(manifest.stems)
+        values = sum(track.samples * 2 for track in tracks) * len(params.estimated_stems)
         check_free_space(ESTIMATES, values * audio.BYTES_PER_SAMPLE[subtype], what="separation")
         separator = Separator.load(folders)
         out = work / "estimates"

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import soundfile
 from ruamel.yaml import YAML
 
 from stemforge.pipelines.releases.files import sums
@@ -185,10 +186,12 @@ def test_the_outputs_of_a_killed_and_finished_run(finished: Path) -> None:
         assert [int(r["step"]) for r in rows if r["valid_loss"] != "nan"] == [40, 80, 120]
 
     scores = pd.read_parquet(project / "scores" / "scores.parquet")
-    assert set(scores["method"]) == {"stemforge", "MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF"}
+    assert set(scores["method"]) == {
+        *("stemforge", "UNPROCESSED", "MIX", "IRM1", "IRM2", "IBM1", "IBM2", "MWF")
+    }
     median = scores.groupby(["method", "target"])["SDR"].median()
     for stem in ("vocals", "drums"):
-        assert median["IRM1", stem] > median["MIX", stem]
+        assert median["IRM1", stem] > median["UNPROCESSED", stem]
     metrics = json.loads((project / "leaderboard" / "metrics.json").read_text())
     assert metrics["stemforge"]["drums"]["SDR"] == pytest.approx(
         median["stemforge", "drums"], abs=1e-3
@@ -246,6 +249,38 @@ def test_stages_depend_on_no_more_than_what_they_use(finished: Path) -> None:
     place = project / "train" / "losses.py"
     place.write_text(place.read_text() + "# a remark\n")
     assert changed_stages(project) == {"train@vocals", "train@drums"}
+
+
+def test_one_model_is_enough_from_separation_to_release(finished: Path) -> None:
+    """Its mask is its own, and its other half is the mixture minus the estimate."""
+    project = clone(finished, "single")
+    take_outputs(finished, project)
+    set_params(project, models=["vocals"])
+    text = finish(project)
+    assert "Running stage 'train@vocals'" not in text
+    assert "stemforge: vocals against the rest (accompaniment)." in text
+    (folder,) = (project / "estimates").iterdir()
+    assert [path.name for path in folder.iterdir()] == ["vocals.wav"]
+    before = (finished / "estimates" / folder.name / "vocals.wav").read_bytes()
+    assert (folder / "vocals.wav").read_bytes() != before  # that was a share of two estimates
+    whole = pd.read_parquet(project / "scores" / "whole.parquet").set_index(["method", "target"])
+    truth = project / "data" / "decoded" / "test" / folder.name
+    places = (truth / "mixture.wav", truth / "drums.wav", folder / "vocals.wav")
+    mixture, drums, vocals = (soundfile.read(place)[0] for place in places)
+    error = drums - (mixture - vocals)
+    usdr_db = 10 * np.log10(np.sum(drums**2) / np.sum(error**2))
+    assert whole.loc[("stemforge", "accompaniment"), "uSDR"] == pytest.approx(usdr_db, abs=1e-3)
+    parity = json.loads((project / "exports" / "parity.json").read_text())
+    assert [*parity["separate-64.tflite"]] == ["vocals"]
+    assert not (project / "exports" / "drums").exists()
+    commit(project, "one model")
+    release(project)
+    card = (project / "release" / "README.md").read_text()
+    assert "| method | vocals | accompaniment |" in card
+    assert "Separates the vocals from the rest of the music." in card
+    assert [path.name for path in (project / "release" / "models").iterdir()] == ["vocals"]
+    done = stemforge(project, "verify", "release")
+    assert "release: complete, and its models, exports and scores check out" in done.stdout
 
 
 def test_an_experiment_in_a_temporary_workspace_decodes_nothing_again(finished: Path) -> None:

@@ -1,0 +1,88 @@
+"""Whether test songs are MUSDB18's, its excerpts, MUSDB18-HQ, or only some of them."""
+
+import csv
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from stemforge import storage
+
+# musdb's own download: each song cut to 300 032 samples; the files' headers say 299 880.
+EXCERPT_S = 300_032 / 44_100
+# Decoders of AAC differ by a frame or two of 1024 samples (23 ms each) at a song's end.
+TOLERANCE_S = 0.1
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What a corpus' test songs are.
+
+    Attributes:
+        name: "MUSDB18", "MUSDB18-HQ" or "MUSDB18-7", of all songs or of some; empty for others.
+        songs: how many of MUSDB18's 50 test songs, by name.
+        complete: whether all 50 are there, each with the length that belongs to the name.
+        statement: for a reader; empty where no song has a name of MUSDB18's.
+    """
+
+    name: str
+    songs: int
+    complete: bool
+    statement: str
+
+    @property
+    def is_musdb18(self) -> bool:
+        """Whether this is MUSDB18's test set itself, whose published scores compare with ours."""
+        return self.name == "MUSDB18" and self.complete
+
+
+def recognise_test_set(durations_s: Mapping[str, float], *, wavs: bool) -> TestSet:
+    """Tells MUSDB18's test set from its excerpts, subsets and MUSDB18-HQ, by names and lengths.
+
+    Args:
+        durations_s: length of each test song.
+        wavs: whether the songs are folders of WAV files instead of .stem.mp4 files.
+
+    Returns:
+        The test set. One song with another name or length makes it another test set.
+    """
+    table = whole_seconds()
+    known = {storage.comparable(name): length for name, length in durations_s.items()}
+    songs = len(known.keys() & table.keys())
+    if not songs:
+        return TestSet("", 0, False, "")
+    if songs < len(known):
+        here = f"{songs} of MUSDB18's 50 test songs by name, and {len(known) - songs} more"
+        return TestSet("", songs, False, f"{here}: another test set than MUSDB18's")
+    complete = songs == len(table)
+    some = "" if complete else f"{songs} of "
+    if all(abs(length - EXCERPT_S) <= TOLERANCE_S for length in known.values()):
+        statement = f"MUSDB18-7: excerpts of {EXCERPT_S:.1f} s of {some}MUSDB18's 50 test songs"
+        return TestSet("MUSDB18-7", songs, complete, statement)
+    if not all(_is_whole(length, table[song]) for song, length in known.items()):
+        statement = f"{some}MUSDB18's 50 test songs by name, but of other lengths: another test set"
+        return TestSet("", songs, False, statement)
+    if wavs:
+        statement = f"MUSDB18-HQ: {some}its 50 test songs, as WAV files"
+        return TestSet("MUSDB18-HQ", songs, complete, statement)
+    statement = f"{some}MUSDB18's 50 test songs" if some else "MUSDB18: its 50 test songs"
+    return TestSet("MUSDB18", songs, complete, statement)
+
+
+def _is_whole(length_s: float, seconds: int) -> bool:
+    """Whether a song has its whole length, of which only the seconds are known."""
+    return seconds - TOLERANCE_S <= length_s <= seconds + 1 + TOLERANCE_S
+
+
+@functools.cache
+def whole_seconds() -> Mapping[str, int]:
+    """Length of each of MUSDB18's 50 test songs, rounded down to whole seconds.
+
+    From SiSEC 2018's score files (sigsep/sigsep-mus-2018), which hold a frame for each whole second
+    of a song. All 31 methods agree on 46 songs. On four songs 20 methods, all oracles among them,
+    have one frame less than the other 11, so these songs end close to a whole second. The table
+    has the oracles' number, which the true stems gave, and TOLERANCE_S allows for both.
+    """
+    place = resources.files("stemforge.features.corpus").joinpath("musdb18.csv")
+    with place.open(encoding="utf-8") as file:
+        return {row["song"]: int(row["whole_seconds"]) for row in csv.DictReader(file)}

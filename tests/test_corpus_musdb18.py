@@ -1,0 +1,110 @@
+"""Which test set a corpus has, by names, lengths and kind of file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from stemforge.eval.leaderboard import published
+from stemforge.features.corpus import musdb18
+from stemforge.features.corpus.corpora import find_tracks
+from stemforge.features.corpus.lengths import read_lengths
+from stemforge.features.corpus.sources import STEMS
+from tests.conftest import SHARED
+
+EXCERPTS = SHARED / "data" / "musdb18-7"
+SIX = 300_032 / 44_100
+
+
+def whole() -> dict[str, float]:
+    """Lengths that agree with SiSEC 2018's number of frames, from its own scores."""
+    frames = published.sisec18().groupby("track")["frames"].min()
+    return {str(song): count + 0.5 for song, count in frames.items()}
+
+
+def some(lengths: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(lengths.items())[:20])
+
+
+EIGHT = dict.fromkeys(whole(), 8.0)
+ONE_CUT = {**whole(), "PR - Oh No": 60.0}
+AT_A_SECOND = {**whole(), "PR - Oh No": 76.02, "Mu - Too Bright": 271.98}
+STRANGER = {**whole(), "Mine": 200.0}
+
+
+@pytest.mark.parametrize(
+    ("lengths", "wavs", "name", "songs", "complete", "statement"),
+    [
+        (whole(), False, "MUSDB18", 50, True, "MUSDB18: its 50 test songs"),
+        (AT_A_SECOND, False, "MUSDB18", 50, True, "MUSDB18: its 50 test songs"),
+        (some(whole()), False, "MUSDB18", 20, False, "20 of MUSDB18's 50 test songs"),
+        (whole(), True, "MUSDB18-HQ", 50, True, "MUSDB18-HQ: its 50 test songs, as WAV files"),
+        (
+            *(some(whole()), True, "MUSDB18-HQ", 20, False),
+            "MUSDB18-HQ: 20 of its 50 test songs, as WAV files",
+        ),
+        (
+            *(dict.fromkeys(whole(), SIX), False, "MUSDB18-7", 50, True),
+            "MUSDB18-7: excerpts of 6.8 s of MUSDB18's 50 test songs",
+        ),
+        (
+            *(dict.fromkeys(some(whole()), SIX), True, "MUSDB18-7", 20, False),
+            "MUSDB18-7: excerpts of 6.8 s of 20 of MUSDB18's 50 test songs",
+        ),
+        (
+            *(EIGHT, False, "", 50, False),
+            "MUSDB18's 50 test songs by name, but of other lengths: another test set",
+        ),
+        (
+            *(ONE_CUT, False, "", 50, False),
+            "MUSDB18's 50 test songs by name, but of other lengths: another test set",
+        ),
+        (
+            *(STRANGER, False, "", 50, False),
+            "50 of MUSDB18's 50 test songs by name, and 1 more: another test set than MUSDB18's",
+        ),
+        ({"Mine": SIX}, False, "", 0, False, ""),
+        ({}, False, "", 0, False, ""),
+    ],
+)
+def test_what_a_test_set_is(
+    lengths: dict[str, float], *, wavs: bool, name: str, songs: int, complete: bool, statement: str
+) -> None:
+    found = musdb18.recognise_test_set(lengths, wavs=wavs)
+    assert found == musdb18.TestSet(name, songs, complete, statement)
+    assert found.is_musdb18 == (name == "MUSDB18" and songs == 50)
+
+
+def test_the_table_has_the_oracles_frames() -> None:
+    """SiSEC 2018's IRM1 was scored on the true stems: a frame for each whole second."""
+    scores = published.sisec18()
+    oracle = scores[scores["method"] == "IRM1 (SiSEC 2018)"]
+    assert dict(musdb18.whole_seconds()) == dict(
+        zip(oracle["track"], oracle["frames"], strict=True)
+    )
+
+
+@pytest.mark.skipif(not EXCERPTS.is_dir(), reason=f"{EXCERPTS.name} is not here")
+def test_real_excerpts() -> None:
+    tracks = [t for t in find_tracks(str(EXCERPTS), stems=STEMS) if t.split == "test"]
+    lengths = read_lengths(tracks)
+    durations = {name: length.duration_s for name, length in lengths.items() if length}
+    found = musdb18.recognise_test_set(durations, wavs=False)
+    assert found.name == "MUSDB18-7"
+    assert found.songs == len(tracks)
+
+
+def test_a_song_that_cannot_be_read_has_no_length(tiny_corpus: Path, tmp_path: Path) -> None:
+    for name, data in (("Broken.stem.mp4", b"no audio"), ("Empty/mixture.wav", b"")):
+        (tmp_path / "test" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "test" / name).write_bytes(data)
+    (tmp_path / "test" / "Missing").mkdir()
+    assert read_lengths(find_tracks(str(tmp_path), stems=STEMS)) == {
+        "Broken": None,
+        "Empty": None,
+        "Missing": None,
+    }
+    (song,) = [t for t in find_tracks(str(tiny_corpus), stems=STEMS) if t.split == "test"]
+    length = read_lengths([song])[song.name]
+    assert length is not None
+    assert length.duration_s == pytest.approx(3.0, abs=0.1)
