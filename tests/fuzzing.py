@@ -15,6 +15,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -186,6 +187,16 @@ def read_song(folder: Path) -> None:
     assert len(damage) <= 1
 
 
+def read_corpus(folder: Path) -> None:
+    from stemforge.pipelines.running.musdb18_7 import find_songs, unpack
+
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(shutil.copy(folder / "corpus.zip", scratch))
+        unpack(archive, Path(scratch, "out"), "https://host/corpus.zip")
+        found = find_songs(Path(scratch, "out"))
+        assert (len(found["train"]), len(found["test"])) == (94, 50)
+
+
 @dataclass(frozen=True)
 class Reader:
     """A reader, and how the files of its folder are damaged."""
@@ -206,6 +217,7 @@ READERS = {
     "tflite": Reader(read_tflite),
     "manifest": Reader(read_manifest),
     "song": Reader(read_song),
+    "corpus": Reader(read_corpus),
 }
 
 

@@ -29,10 +29,18 @@ from stemforge.features.shards.records import INFO, RecordFile, index_name, shar
 from stemforge.train.model_files import Interface
 from tests.conftest import RATE_HZ, ROOT
 from tests.fuzzing import READERS, _too_long, fuzz
+from tests.test_running_musdb18_7 import packed, songs
 from tests.test_spleeter_checkpoints import JSON
 
 INTERFACE = Interface(("a", "b"), 64, 64, 4096, 1024, RATE_HZ)
-QUICK = {"checkpoint": 40, "song": 20, "params": 30, "spleeter.json": 60, "shards": 150}
+QUICK = {
+    "checkpoint": 40,
+    "song": 20,
+    "params": 30,
+    "spleeter.json": 60,
+    "shards": 150,
+    "corpus": 100,
+}
 OTHERS = 300
 
 
@@ -147,6 +155,10 @@ def write_song(folder: Path) -> None:
     soundfile.write(folder / "song.wav", noise, RATE_HZ, "PCM_16")
 
 
+def write_archive(folder: Path) -> None:
+    (folder / "corpus.zip").write_bytes(packed(songs()))
+
+
 VALID: dict[str, Callable[[Path], None]] = {
     "model.json": write_card,
     "weights": write_weights,
@@ -159,6 +171,7 @@ VALID: dict[str, Callable[[Path], None]] = {
     "tflite": write_tflite,
     "manifest": write_tables,
     "song": write_song,
+    "corpus": write_archive,
 }
 
 

@@ -13,6 +13,7 @@ from stemforge.pipelines.options import split_mapping
 from stemforge.pipelines.running.corpora import (
     describe_corpus,
     describe_files,
+    describe_tracks,
     find_test_tracks,
     list_corpus,
 )
@@ -126,6 +127,18 @@ def test_one_sentence_says_what_a_corpus_is() -> None:
     )
     assert describe_corpus("x", {"test": 1}, [0.5]) == "x: 0 training songs, 1 test song of 0.5 s"
     assert describe_corpus("x", {"train": 1}, []) == "x: 1 training song, 0 test songs"
+
+
+def test_the_name_comes_from_the_test_songs(in_tmp: Path) -> None:
+    """PR - Happy Daze: 6.8 s of it are in MUSDB18-7, as musdb reads it: 300 032 samples."""
+
+    def said(name: str, seconds: float) -> str:
+        track: Any = SimpleNamespace(name=name, split="test", duration_s=seconds)
+        return describe_tracks("../songs", [track], wavs=False)
+
+    counts = "0 training songs, 1 test song of"
+    assert said("PR - Happy Daze", 300_032 / 44_100) == f"MUSDB18-7: {counts} 6.8 s"
+    assert said("PR - Sad Daze", 300_032 / 44_100) == f"../songs: {counts} 6.8 s"
 
 
 @pytest.mark.skipif(not MUSDB18_7.is_dir(), reason="needs MUSDB18-7's excerpts in ../shared")

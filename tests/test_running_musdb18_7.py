@@ -16,6 +16,7 @@ from stemforge.errors import UserError
 from stemforge.pipelines.commands.main import main
 from stemforge.pipelines.running import musdb18_7
 from stemforge.pipelines.running.musdb18_7 import fetch, link_by_name
+from stemforge.pipelines.running.starter_corpus import check_corpus_root
 from stemforge.pipelines.running.work import SPARE_BYTES
 from tests.processes import FileServer, file_server, free_port
 
@@ -83,6 +84,12 @@ def damaged(data: bytes) -> bytes:
     return data[:place] + b"S" + data[place + 1 :]
 
 
+def encrypted(data: bytes) -> bytes:
+    """The first file's entry in the directory says that it is (bit 0 of its flags)."""
+    place = data.index(b"PK\x01\x02") + 8
+    return data[:place] + b"\x01" + data[place + 1 :]
+
+
 def stored(files: Mapping[str, bytes]) -> bytes:
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w") as archive:
@@ -97,6 +104,7 @@ def stored(files: Mapping[str, bytes]) -> bytes:
         (b"<html>Sign in to this network</html>", "File is not a zip file"),
         (packed(songs())[:-300], "File is not a zip file"),
         (damaged(stored(songs())), "Bad CRC-32 for file 'train/Actions - One Minute Smile"),
+        (encrypted(packed(songs())), "is encrypted, password required"),
         (packed(songs(train=3)), "it holds 3 songs in train/ and 50 songs in test/, not 94 and 50"),
         (packed(songs(test=51)), "it holds 94 songs in train/ and 51 songs in test/, not 94"),
         (
@@ -107,7 +115,18 @@ def stored(files: Mapping[str, bytes]) -> bytes:
         (packed({"/etc/x": b"", **songs()}), "'/etc/x' in it would lie outside"),
         (packed({"train/..\\..\\x": b"", **songs()}), "would lie outside"),
     ],
-    ids=["html", "cut", "CRC", "few", "many", "other", "above", "absolute", "backslash"],
+    ids=[
+        "html",
+        "cut",
+        "CRC",
+        "encrypted",
+        "few",
+        "many",
+        "other",
+        "above",
+        "absolute",
+        "backslash",
+    ],
 )
 def test_another_archive_leaves_nothing(home: Path, data: bytes, why: str) -> None:
     with file_server(FileServer(data)) as server:
@@ -211,3 +230,5 @@ def test_the_checkouts_own_folder_of_that_name_is_used(home: Path, tiny_corpus: 
     place.symlink_to(tiny_corpus)
     link_by_name("musdb18-7")
     assert Path("musdb18-7").resolve() == tiny_corpus.resolve()
+    with pytest.raises(UserError, match=r"MUSDB18-7: no such folder: the corpus by name is musdb"):
+        check_corpus_root("MUSDB18-7")

@@ -1,5 +1,6 @@
 """The tracks that params.yaml or a command's --corpus names."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,8 @@ from stemforge.features.corpus.corpora import (
     hold_out_valid,
 )
 from stemforge.features.corpus.csv_files import read_csvs
-from stemforge.features.corpus.manifest import Split
+from stemforge.features.corpus.manifest import Split, Track
+from stemforge.features.corpus.musdb18 import recognise_test_set
 from stemforge.features.corpus.sources import STEM_SUFFIX
 from stemforge.pipelines.console import say
 
@@ -119,6 +121,19 @@ def describe_corpus(
         lengths = dict.fromkeys((f"{shortest:.{digits}f}", f"{longest:.{digits}f}"))
         of = f" of {' to '.join(lengths)} s"
     return f"{label}: {training}{held_out}, {_count(test, 'test song')}{of}"
+
+
+def describe_tracks(root: str, tracks: Sequence[Track], *, wavs: bool) -> str:
+    """The same of tracks with known lengths; test songs of MUSDB18 give the corpus its name.
+
+    Args:
+        root: of the corpus.
+        tracks: of all splits.
+        wavs: whether its songs are folders of WAV files.
+    """
+    test_s = {track.name: track.duration_s for track in tracks if track.split == "test"}
+    label = recognise_test_set(test_s, wavs=wavs).name or root
+    return describe_corpus(label, Counter(track.split for track in tracks), [*test_s.values()])
 
 
 def describe_files(label: str, train: Sequence[Path], test: Sequence[Path]) -> str:

@@ -18,6 +18,7 @@ from stemforge.features.corpus.sources import STEM_SUFFIX
 from stemforge.pipelines.console import say
 from stemforge.pipelines.running.download import fetch_file
 from stemforge.pipelines.running.work import check_free_space
+from stemforge.text import brief
 from stemforge.unfinished import finishing
 
 NAME = "musdb18-7"  # as corpus.root
@@ -119,7 +120,11 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 def unpack(archive: Path, folder: Path, url: str) -> None:
-    """Unpacks all songs or none; an archive of something else is removed."""
+    """Unpacks all songs or none; an archive of something else is removed.
+
+    Raises:
+        UserError: it is another archive or a damaged one, or the disk has no room.
+    """
     try:
         with zipfile.ZipFile(archive) as file:
             members = _members(file)
@@ -131,11 +136,12 @@ def unpack(archive: Path, folder: Path, url: str) -> None:
                 for place, member in members.items():
                     with file.open(member) as source, (fresh / place).open("xb") as target:
                         shutil.copyfileobj(source, target)  # the CRC is checked at the end
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+    # RuntimeError: an encrypted file, or (NotImplementedError) a newer kind of archive.
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         archive.unlink()
         raise UserError(
-            f"{url}: not the archive of {TITLE}: {error}: nothing was kept: try again, or give "
-            "another --url to `stemforge corpus`"
+            f"{url}: not the archive of {TITLE}: {brief(error)}: nothing was kept: try again, or "
+            "give another --url to `stemforge corpus`"
         ) from None
 
 
@@ -150,17 +156,16 @@ def _members(archive: zipfile.ZipFile) -> Mapping[str, zipfile.ZipInfo]:
 
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
+        if not member.filename or member.header_offset < 0:
+            raise zipfile.BadZipFile("a file in it has no name or no place")
         path = PurePosixPath(member.filename)
         if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
             raise zipfile.BadZipFile(f"{member.filename!r} in it would lie outside of the folder")
         if member.is_dir() or storage.is_hidden(member.filename):
             continue
         if len(path.parts) == 2 and path.parent.name in SONGS and path.name.endswith(STEM_SUFFIX):
-            if member.flag_bits & 1 or member.compress_type not in {
-                zipfile.ZIP_STORED,
-                zipfile.ZIP_DEFLATED,
-            }:
-                raise zipfile.BadZipFile(f"{member.filename} in it is encrypted or packed oddly")
+            if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                raise zipfile.BadZipFile(f"{member.filename} in it is packed by another method")
             found[str(path)] = member
     counts = {split: sum(name.startswith(f"{split}/") for name in found) for split in SONGS}
     if counts != SONGS:

@@ -16,7 +16,7 @@ from stemforge.pipelines.console import say
 from stemforge.pipelines.params import Starter, read_params
 from stemforge.pipelines.paths import CORPUS_CARD, STARTER
 from stemforge.pipelines.releases.git import head_commit
-from stemforge.pipelines.running.musdb18_7 import link_by_name
+from stemforge.pipelines.running.musdb18_7 import NAME, link_by_name
 from stemforge.pipelines.running.parallel import map_tracks
 from stemforge.pipelines.running.work import explain_empty, work_folder
 from stemforge.pipelines.running.workspaces import link_published, link_root, origin, publish_all
@@ -70,6 +70,8 @@ def check_corpus_root(root: str) -> None:
     if storage.is_folder(root):
         return
     why = f"corpus.root={root}: no such folder"
+    if root.casefold() == NAME:
+        why += f": the corpus by name is {NAME}"
     if storage.is_local(root) and not Path(root).is_absolute():
         why += f": a relative path starts at the checkout, {origin() or Path.cwd()}"
     raise UserError(why)

@@ -31,7 +31,7 @@ from stemforge.features.corpus.sources import MUSDB_STREAMS
 from stemforge.pipelines.console import run_main, say
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
-from stemforge.pipelines.running.corpora import describe_corpus, list_corpus
+from stemforge.pipelines.running.corpora import describe_tracks, list_corpus
 from stemforge.pipelines.running.parallel import map_tracks
 from stemforge.pipelines.running.work import check_free_space, explain_empty, work_folder
 from stemforge.pipelines.running.workspaces import link_published, publish_all
@@ -72,8 +72,7 @@ def main() -> None:
         rejects = [result for result in results if isinstance(result, Reject)]
         report_rejects(rejects, len(tracks), strict=params.decode.strict)
         found = [result for result in results if isinstance(result, Track)]
-        test_s = [track.duration_s for track in found if track.split == "test"]
-        say(describe_corpus(root, Counter(track.split for track in found), test_s))
+        say(describe_tracks(root, found, wavs=not all(track.streams for track in tracks)))
         write_manifest(work / TRACKS.name, Manifest(
             DECODED if decode or is_remote else Path(root),
             tuple(params.corpus.stems),
