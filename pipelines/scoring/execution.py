@@ -15,7 +15,7 @@ from stemforge.features.audio import files as audio
 from stemforge.features.corpus.sources import MIXTURE
 from stemforge.pipelines.console import count_of, progress, watched
 from stemforge.pipelines.running.parallel import BEAM_ARGS, PROCESSES, map_tracks
-from stemforge.pipelines.scoring.methods import Oracle, TrackTruth
+from stemforge.pipelines.scoring.methods import TrackTruth
 from stemforge.pipelines.scoring.plan import Job, Plan, TrackSources
 from stemforge.pipelines.scoring.score_files import (
     list_scores,
@@ -24,8 +24,8 @@ from stemforge.pipelines.scoring.score_files import (
     write_scores,
 )
 
-# A process needs 1.9 GB for a track of five minutes, or 6.3 with an oracle.
-PROCESS_BYTES = {"estimates": 2 * 2**30, "oracle": 7 * 2**30}
+# A process needs 1.6 GB for a stereo track of five minutes with four stems and the accompaniment.
+PROCESS_BYTES = 2 * 2**30
 WATCH_S = 2.0
 
 
@@ -132,9 +132,7 @@ def score_all(jobs: Sequence[Job], *, label: str, processes: int | None = None) 
     cores = os.cpu_count() or 1
     most = count_of(PROCESSES) or cores
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    oracle = any(isinstance(job.estimates, Oracle) for job in jobs)
-    needed = PROCESS_BYTES["oracle" if oracle else "estimates"]
-    count = processes or max(1, min(most, memory // needed, len(jobs)))
+    count = processes or max(1, min(most, memory // PROCESS_BYTES, len(jobs)))
     threads = max(1, cores // count)
     # More NumPy threads per process would only compete. A new process reads these variables.
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
