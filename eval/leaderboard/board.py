@@ -50,6 +50,11 @@ class Leaderboard:
         self.tracks = tables.track_table(self.scores, whole_table(found), frames=aggregation.frames)
         methods = sorted(set(self.tracks["method"]))
         if self.tracks["SDR"].isna().all():
+            if self.tracks["reason"].str.contains("perfect").any():
+                raise UserError(
+                    "no table: every estimate that could be scored equals its reference, so that "
+                    "its SDR is infinite: score estimates that are not the true stems"
+                )
             raise UserError("no track has a score: the table would be empty")
         if aggregation.baseline not in methods:
             raise UserError(

@@ -115,7 +115,7 @@ def write_tables(out: str, found: Scores) -> None:
 
 def say_differences(found: Scores, how: Scoring, *, label: str) -> None:
     """Prints which methods were scored with other settings than the current ones."""
-    for name in ("window_s", "hop_s", "nan_policy"):
+    for name in ("window_s", "hop_s", "nan_policy", "undetermined"):
         wanted = getattr(how, name)
         other = {(method, s.scoring[name]) for method, s in found if name in s.scoring}
         for method, value in sorted(other):
