@@ -5,6 +5,7 @@ from typing import Literal
 from stemforge.train.config import InferencePrecision
 
 NanPolicy = Literal["museval", "per_source"]
+Undetermined = Literal["keep", "drop"]  # scores that rounding decides
 Average = Literal["median", "mean"]
 Precision = InferencePrecision
 Runtime = Literal["tensorflow", "litert"]

@@ -16,7 +16,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 
 from stemforge.errors import UserError
-from stemforge.eval.config import Average, NanPolicy
+from stemforge.eval.config import Average, NanPolicy, Undetermined
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.corpus.sources import JOINT, check_stem_names, parts_of
 from stemforge.features.shards.encoding import Encoding, PhaseEncoding
@@ -242,6 +242,7 @@ class Evaluate(Section):
     hop_s: Positive
     nan_policy: NanPolicy
     accompaniment: bool
+    undetermined: Undetermined
     strict: bool
 
 

@@ -58,7 +58,7 @@ def test_equals_museval_with_its_own_filters() -> None:
     )
     double = bss_eval(references, estimates, window=10_000, hop=10_000)
     np.testing.assert_allclose(single.sdr, double.sdr, atol=1e-4)
-    assert double.fallbacks == 0
+    assert not double.undetermined.any()
 
 
 @pytest.mark.parametrize("which", ["reference", "estimate", "cancelling"])
@@ -96,17 +96,7 @@ def test_a_perfect_estimate() -> None:
     found = bss_eval(references, references.copy(), window=1000, hop=1000, filters_len=16)
     assert np.isposinf(found.sdr).all()
     assert min(found.isr.min(), found.sir.min(), found.sar.min()) > 200
-
-
-def test_equations_that_have_no_one_solution_are_counted() -> None:
-    references, estimates = music(4, 2, 3000, 2)
-    references[:, :, 1] = references[:, :, 0]  # mono as stereo
-    found = bss_eval(references, estimates, window=1000, hop=1000, filters_len=16)
-    assert found.fallbacks == 3  # everyone's, and each source's own
-    expected = museval.metrics.bss_eval(
-        references, estimates, window=1000, hop=1000, filters_len=16
-    )
-    np.testing.assert_allclose(found.sdr, expected[0], atol=1e-6)  # which needs no filter
+    assert found.undetermined.all()  # what is left is rounding
 
 
 @settings(deadline=None, max_examples=20)

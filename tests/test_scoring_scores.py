@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -5,6 +6,7 @@ from types import SimpleNamespace
 
 import museval
 import numpy as np
+import pandas as pd
 import pytest
 
 from stemforge.eval.scoring import scores
@@ -182,6 +184,41 @@ def test_json_keeps_everything(stems: Stems, estimates: Stems) -> None:
     assert back.whole["vocals"] == pytest.approx(found.whole["vocals"], abs=1e-5, nan_ok=True)
     table = scores.whole_table([("m", back)])
     assert list(table["target"]) == ["bass", "drums", "vocals"]
+
+
+def test_frames_that_rounding_decides(stems: Stems, estimates: Stems) -> None:
+    """A bass that is mono but for a side 150 dB below; museval's and our ISR differ there."""
+    side = 10 ** (-150 / 20) * stems["bass"][:, 1]
+    references: Stems = {name: stems[name].astype(np.float64) for name in ("drums", "bass")}
+    references["bass"][:, 1] = references["bass"][:, 0] + side
+    kept = score(references, estimates)
+    assert all(kept.undetermined["bass"])
+    drop = dataclasses.replace(SCORING, undetermined="drop")
+    dropped = score(references, estimates, drop)
+    assert dropped.frames["bass"]["SDR"] == kept.frames["bass"]["SDR"]
+    assert np.isfinite(kept.frames["bass"]["ISR"]).all()
+    assert np.isnan([dropped.frames["bass"][metric] for metric in ("ISR", "SIR", "SAR")]).all()
+
+
+def test_undetermined_frames_are_kept_in_json_and_table(stems: Stems, estimates: Stems) -> None:
+    found = dataclasses.replace(
+        score(stems, estimates), undetermined={"drums": [False, True], "bass": [False, False]}
+    )
+    assert written(found).undetermined == found.undetermined
+    ours = json.loads(scores.to_json(found, scoring=SCORING, inputs="abc"))[scores.OURS]
+    assert ours["undetermined"] == {"drums": [1], "bass": []}
+    column = scores.frame_table([("m", written(found))])["undetermined"]
+    assert column.tolist() == [False, False, False, True, pd.NA, pd.NA]  # vocals: not known
+    old = {"targets": [], scores.OURS: {"fallbacks": 3}}  # of a version before
+    assert scores.from_json("song", json.dumps(old).encode()).undetermined == {}
+
+
+def test_a_perfect_estimate_is_said_to_be_that(stems: Stems, estimates: Stems) -> None:
+    found = score(stems, estimates | {"drums": stems["drums"].copy()})
+    (remark,) = found.remarks
+    assert (remark.target, remark.reason) == ("drums", "perfect")
+    assert np.isposinf(found.frames["drums"]["SDR"]).all()
+    assert np.isnan(written(found).frames["drums"]["SDR"]).all()  # as museval writes it
 
 
 def test_infinite_scores_of_others_are_musevals_nan(stems: Stems, estimates: Stems) -> None:

@@ -57,6 +57,11 @@ class Leaderboard:
         self.tracks = tables.track_table(self.scores, whole_table(found), frames=aggregation.frames)
         methods = sorted(set(self.tracks["method"]))
         if self.tracks["SDR"].isna().all():
+            if self.tracks["reason"].str.contains("perfect").any():
+                raise UserError(
+                    "no table: every estimate that could be scored equals its reference, so that "
+                    "its SDR is infinite: score estimates that are not the true stems"
+                )
             raise UserError("no track has a score: the table would be empty")
         if aggregation.baseline not in methods:
             raise UserError(
@@ -76,7 +81,8 @@ class Leaderboard:
         if context and not fits:
             raise UserError(
                 f"{context}: its scores are medians over frames of 1 s: "
-                "set frames=median, window_s=1, hop_s=1 and nan_policy=museval"
+                "set frames=median, window_s=1, hop_s=1, nan_policy=museval and "
+                "undetermined=keep"
             )
         self.joined = fits and test_set.is_musdb18
         self.apart = fits and not self.joined and bool(context or test_set.name)

@@ -21,10 +21,11 @@ def fits(how: Scoring, frames: Average) -> bool:
     """Whether tracks were scored as SiSEC 2018 scored them.
 
     Args:
-        how: window, hop and policy on silence.
+        how: window, hop and policies on silent and undetermined frames.
         frames: average over a track's frames.
     """
-    return how.window_s == how.hop_s == 1.0 and how.nan_policy == "museval" and frames == "median"
+    whole = how.nan_policy == "museval" and how.undetermined == "keep"
+    return how.window_s == how.hop_s == 1.0 and whole and frames == "median"
 
 
 def sisec18() -> pd.DataFrame:

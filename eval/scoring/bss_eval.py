@@ -15,6 +15,7 @@ thousand lags, from short blocks. All estimates share one factorisation. Project
 of a frame are computed on its spectra (Parseval), which never return to the time domain.
 """
 
+import functools
 import math
 import os
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from stemforge.eval.config import NanPolicy
+from stemforge.eval.scoring import rounding
 
 Signal = NDArray[Any]  # float32 or float64 [samples, channels]
 Signals = NDArray[Any] | Sequence[Signal]  # [sources, samples, channels], or one by one
@@ -36,7 +38,6 @@ Values = NDArray[np.float64]
 Spectra = NDArray[np.complex128]
 BLOCK = 2**14  # FFT length of the correlations
 BLOCKS_AT_ONCE = 8
-MAX_CONDITION = 1e12
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,16 @@ class BssEval:
         isr: image to spatial distortion ratio.
         sir: signal to interference ratio.
         sar: signal to artifacts ratio.
-        fallbacks: how many systems of equations were nearly singular. They are solved as in
-            museval, without Cholesky's factorisation, and the result is as uncertain.
+        undetermined: bool [sources, frames], where rounding decides: ISR, SIR or SAR of two correct
+            programs, such as museval and this one, can differ by more than 1e-6 dB. SDR needs no
+            filters and is never affected. False where a frame has no score.
     """
 
     sdr: Values
     isr: Values
     sir: Values
     sar: Values
-    fallbacks: int
+    undetermined: NDArray[np.bool_]
 
 
 def bss_eval(
@@ -88,7 +90,8 @@ def bss_eval(
         workers: threads to use besides those of NumPy's BLAS; None: one per core.
 
     Returns:
-        The same numbers as museval.metrics.bss_eval, for each source and frame.
+        The same numbers as museval.metrics.bss_eval, for each source and frame, within 1e-6 dB
+        where they are not undetermined.
 
     Raises:
         ValueError: the shapes differ or are not three-dimensional.
@@ -104,31 +107,33 @@ def bss_eval(
     heard = [n for n, pair in enumerate(pairs) if not any(map(is_silent, pair))]
     parts = frames(len(references[0]), window=window, hop=hop)
     scores = np.full((4, len(references), len(parts)), np.nan)
-    fallbacks = 0
+    errors_db = np.zeros(scores.shape[1:])
     if heard:
         refs, ests = ([signals[n] for n in heard] for signals in (references, estimates))
         longest = max(part.stop - part.start for part in parts)
         size = scipy.fft.next_fast_len(longest + filters_len - 1, real=True)
-        track = None if framewise_filters else _Filters.of(refs, ests, filters_len, size, workers)
+        is_fitted = framewise_filters or parts == [slice(0, len(refs[0]))]
+        make = functools.partial(_Filters.of, taps=filters_len, size=size, is_fitted=is_fitted)
+        track = None if framewise_filters else make(refs, ests, workers=workers)
 
-        def score(part: slice) -> tuple[Values, int]:
+        def score(part: slice) -> tuple[Values, Values]:
             ref, est = ([signal[part] for signal in signals] for signals in (refs, ests))
             silent = [is_silent(r) or is_silent(e) for r, e in zip(ref, est, strict=True)]
-            found = np.full((4, len(refs)), np.nan)
+            found, errors = np.full((4, len(refs)), np.nan), np.zeros(len(refs))
             if all(silent) or (any(silent) and nan_policy == "museval"):
-                return found, 0
-            filters = track or _Filters.of(ref, est, filters_len, size, 1)
-            found = _score_frame(ref, est, filters, size)
-            found[:, silent] = np.nan
-            return found, 0 if track else filters.fallbacks
+                return found, errors
+            filters = track or make(ref, est, workers=1)
+            found, errors = _score_frame(ref, est, filters, size)
+            found[:, silent], errors[silent] = np.nan, 0.0
+            return found, errors
 
         with ThreadPoolExecutor(workers) as threads:
-            for number, (found, fell) in enumerate(threads.map(score, parts)):
+            for number, (found, errors) in enumerate(threads.map(score, parts)):
                 scores[:, heard, number] = found
-                fallbacks += fell
-        fallbacks += track.fallbacks if track else 0
+                errors_db[heard, number] = errors
     sdr, isr, sir, sar = scores
-    return BssEval(sdr, isr, sir, sar, fallbacks)
+    # An error that is not a number is not below the limit either.
+    return BssEval(sdr, isr, sir, sar, ~(errors_db < rounding.LIMIT_DB))
 
 
 def frames(samples: int, *, window: float, hop: float) -> list[slice]:
@@ -153,22 +158,85 @@ def is_silent(signal: Signal) -> bool:
 
 
 @dataclass(frozen=True)
-class _Filters:
-    """Frequency responses of the distortion filters of all estimates.
+class _Filter:
+    """Distortion filters from some channels to others, and an error that rounding may cause.
 
     Attributes:
-        everyone: complex128 [references' channels, estimates' channels, bins].
-        own: for each source complex128 [its channels, its channels, bins].
-        fallbacks: see BssEval.
+        response: complex128 [inputs, outputs, bins].
+        error: complex128 [inputs, outputs, bands, bins of a band].
+        gain: float64 [inputs, outputs], the most by which the error amplifies any signal.
+        weights: float64 [outputs], see rounding.weights.
     """
 
-    everyone: Spectra
-    own: list[Spectra]
-    fallbacks: int
+    response: Spectra
+    error: Spectra
+    gain: Values
+    weights: Values
+
+    @classmethod
+    def of(cls, gram: Values, cross: Values, size: int) -> "_Filter":
+        """Of the equations between [channels, taps, ...]; `size` is the length of a frame's FFT."""
+        channels, taps, outputs = cross.shape
+        unknowns = channels * taps
+        gram, cross = gram.reshape(unknowns, unknowns), cross.reshape(unknowns, outputs)
+        found, error = _solve(gram, cross)
+        weights = rounding.weights(gram, found)
+        error *= weights
+        error = error.reshape(channels, taps, outputs)
+        bands = rounding.Bands.of(size, taps)
+        return cls(
+            _response(found.reshape(channels, taps, outputs), size),
+            np.ascontiguousarray(bands.cut(_response(error, size))),
+            np.abs(error).sum(axis=1),
+            weights,
+        )
+
+    def apply(self, spectra: Spectra, outputs: slice) -> Spectra:
+        """Filters [inputs, bins]."""
+        filtered: Spectra = np.einsum("pqk,pk->qk", self.response[:, outputs], spectra)
+        return filtered
+
+    def apply_error(self, bands: Spectra, outputs: slice) -> Spectra:
+        """Filters [inputs, bands, bins of a band] by the error."""
+        filtered: Spectra = np.einsum("pqbk,pbk->qbk", self.error[:, outputs], bands)
+        return filtered
+
+    def largest_error(self, norms: Values, outputs: slice) -> float:
+        """A bound of the norm of `apply_error` for inputs of these norms."""
+        return float(np.linalg.norm(norms @ self.gain[:, outputs]))
+
+
+ALL = slice(None)
+
+
+@dataclass(frozen=True)
+class _Filters:
+    """Distortion filters of all estimates.
+
+    Attributes:
+        everyone: from all references to all estimates.
+        own: for each source, from its reference to its estimate.
+        bands: in which errors are estimated.
+        taps: of a filter.
+        is_fitted: whether they are fitted to the very frame that they are used for.
+    """
+
+    everyone: _Filter
+    own: list[_Filter]
+    bands: rounding.Bands
+    taps: int
+    is_fitted: bool
 
     @classmethod
     def of(
-        cls, references: Signals, estimates: Signals, taps: int, size: int, workers: int
+        cls,
+        references: Signals,
+        estimates: Signals,
+        *,
+        taps: int,
+        size: int,
+        is_fitted: bool,
+        workers: int,
     ) -> "_Filters":
         """Computes them from whole signals; `size` is the length of a frame's FFT."""
         sources, channels = len(references), references[0].shape[1]
@@ -182,18 +250,46 @@ class _Filters:
                 # <s_p delayed by a, s_q delayed by b> is their correlation at lag a - b.
                 gram[p, :, q] = sliding_window_view(lags[p, q], taps)[:, ::-1]
         cross = lags[:, count:, taps - 1 :].swapaxes(1, 2)  # [p, tap, estimate]
-        everyone, fell = _solve(gram.reshape(count * taps, -1), cross.reshape(count * taps, -1))
         own = []
         for source in range(sources):
             part = slice(source * channels, (source + 1) * channels)
-            unknowns = channels * taps
-            found, more = _solve(
-                gram[part, :, part].reshape(unknowns, unknowns),
-                cross[part, :, part].reshape(unknowns, channels),
-            )
-            own.append(_response(found.reshape(channels, taps, channels), size))
-            fell += more
-        return cls(_response(everyone.reshape(count, taps, count), size), own, fell)
+            own.append(_Filter.of(gram[part, :, part], cross[part, :, part], size))
+        bands = rounding.Bands.of(size, taps)
+        return cls(_Filter.of(gram, cross, size), own, bands, taps, is_fitted)
+
+    def error_db(
+        self, spectra: Spectra, source: int, parts: Sequence[Spectra], energies: Sequence[float]
+    ) -> float:
+        """How far rounding may shift one of ISR, SIR and SAR of a source in a frame.
+
+        Args:
+            spectra: of the references, [sources, channels, bins].
+            source: its number.
+            parts: Q - s, P - Q, e - P, Q and P, each [channels, bins].
+            energies: theirs.
+        """
+        channels = spectra.shape[1]
+        part = slice(source * channels, (source + 1) * channels)
+        flat = spectra.reshape(-1, spectra.shape[-1])
+        norms = np.array([math.sqrt(_energy(channel)) for channel in flat])
+        bound = self.everyone.largest_error(norms, part)
+        bound += self.own[source].largest_error(norms[part], ALL)
+        if rounding.is_negligible(bound, min(energies)):
+            return 0.0
+        cut = self.bands.cut
+        of_p = self.everyone.apply_error(cut(flat), part)
+        of_q = self.own[source].apply_error(cut(spectra[source]), ALL)
+        known: Sequence[float | None] = [None] * 5
+        if self.is_fitted:  # e - P is orthogonal to the error of P
+            by_p = rounding.level(len(flat) * self.taps) * _square(self.everyone.weights[part])
+            by_q = rounding.level(channels * self.taps) * _square(self.own[source].weights)
+            known = [by_q, by_p + by_q, 0.0, by_q, by_p]
+        errors = (of_q, of_p - of_q, of_p, of_q, of_p)
+        spatial, interference, artifacts, own, everyone = (
+            rounding.energy_error_db(cut(signal), error, energy, step=self.bands.step, first=first)
+            for signal, error, energy, first in zip(parts, errors, energies, known, strict=True)
+        )
+        return max(spatial, interference + own, artifacts + everyone)
 
 
 def correlations(
@@ -247,45 +343,53 @@ def correlations(
     return lags
 
 
-def _solve(gram: Values, cross: Values) -> tuple[Values, int]:
-    """Solves (gram + eps I) x = cross; also whether Cholesky's factorisation failed."""
+def _solve(gram: Values, cross: Values) -> tuple[Values, Values]:
+    """Solves (gram + eps I) x = cross, and with rounding.draw as right-hand side."""
     epsilon = np.finfo(float).eps  # museval's regularisation
+    outputs = cross.shape[1]
+    sides = np.concatenate([cross, rounding.draw(gram, outputs)], axis=1)
     factor = np.array(gram)
     factor.flat[:: len(gram) + 1] += epsilon
-    # By blocks of rows: a matrix of absolute values would be as large as itself.
-    rows = (factor[n : n + 256] for n in range(0, len(factor), 256))
-    norm = max(float(np.abs(block).sum(axis=1).max()) for block in rows)
     # A symmetric matrix is its transpose, whose memory is laid out as LAPACK wants it.
     factor, failed = scipy.linalg.lapack.dpotrf(factor.T, lower=True, overwrite_a=True)
     if not failed:
-        reciprocal, _ = scipy.linalg.lapack.dpocon(factor, norm, uplo="L")
-        if reciprocal * MAX_CONDITION >= 1.0:
-            return scipy.linalg.cho_solve((factor, True), cross), 0
-    try:
-        found = np.linalg.solve(gram + epsilon * np.eye(len(gram)), cross)
-    except np.linalg.LinAlgError:
-        found = np.linalg.lstsq(gram, cross, rcond=None)[0]
-    return np.asarray(found, np.float64), 1
+        found = scipy.linalg.cho_solve((factor, True), sides)
+    else:
+        del factor
+        try:
+            found = np.linalg.solve(gram + epsilon * np.eye(len(gram)), sides)
+        except np.linalg.LinAlgError:
+            found = np.asarray(np.linalg.lstsq(gram, cross, rcond=None)[0], np.float64)
+            return found, np.full_like(found, np.nan)
+    found = np.asarray(found, np.float64)
+    found, error = found[:, :outputs], found[:, outputs:]
+    return found, error
 
 
-def _score_frame(references: Signals, estimates: Signals, filters: _Filters, size: int) -> Values:
-    """SDR, ISR, SIR and SAR of one frame, float64 [4, sources]."""
+def _score_frame(
+    references: Signals, estimates: Signals, filters: _Filters, size: int
+) -> tuple[Values, Values]:
+    """SDR, ISR, SIR and SAR of one frame, float64 [4, sources], and their error in dB [sources]."""
     sources, channels = len(references), references[0].shape[1]
     s, e = (_spectra(signals, size) for signals in (references, estimates))
     flat = s.reshape(sources * channels, -1)
-    out = np.empty((4, sources))
+    scores, errors_db = np.empty((4, sources)), np.empty(sources)
     for source in range(sources):
         part = slice(source * channels, (source + 1) * channels)
-        p = np.einsum("pqk,pk->qk", filters.everyone[:, part], flat)
-        q = np.einsum("pqk,pk->qk", filters.own[source], s[source])
-        energy = _energy(s[source])
-        out[:, source] = (
-            _decibels(energy, _energy(e[source] - s[source])),
-            _decibels(energy, _energy(q - s[source])),
-            _decibels(_energy(q), _energy(p - q)),
-            _decibels(_energy(p), _energy(e[source] - p)),
+        p = filters.everyone.apply(flat, part)
+        q = filters.own[source].apply(s[source], ALL)
+        parts = (q - s[source], p - q, e[source] - p, q, p)
+        energies = [*map(_energy, parts)]
+        spatial, interference, artifacts, own, everyone = energies
+        true = _energy(s[source])
+        scores[:, source] = (
+            _decibels(true, _energy(e[source] - s[source])),
+            _decibels(true, spatial),
+            _decibels(own, interference),
+            _decibels(everyone, artifacts),
         )
-    return out
+        errors_db[source] = filters.error_db(s, source, parts, energies)
+    return scores, errors_db
 
 
 def _spectra(signals: Signals, size: int) -> Spectra:
@@ -308,6 +412,10 @@ def _response(taps: Values, size: int) -> Spectra:
 def _energy(spectra: Spectra) -> float:
     values = np.ascontiguousarray(spectra).view(np.float64).ravel()
     return float(np.einsum("n,n->", values, values))  # BLAS would start threads for it
+
+
+def _square(values: Values) -> float:
+    return float(values @ values)
 
 
 def _decibels(signal: float, error: float) -> float:

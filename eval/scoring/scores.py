@@ -11,10 +11,11 @@ from importlib import resources
 from typing import Any, Literal, get_args
 
 import jsonschema
+import numpy as np
 import pandas as pd
 
 from stemforge import storage
-from stemforge.eval.config import NanPolicy
+from stemforge.eval.config import NanPolicy, Undetermined
 from stemforge.eval.scoring import bss_eval as bss
 from stemforge.eval.scoring.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
 from stemforge.features.corpus.sources import ACCOMPANIMENT, VOCALS, rest_of, sum_without
@@ -25,7 +26,9 @@ METRICS = ("SDR", "SIR", "ISR", "SAR")  # a value a frame
 MUSEVAL_VERSION = "0.4.1"  # whose numbers and JSON ours equal
 MUSEVAL_ORDER = ("SDR", "SIR", "SAR", "ISR")  # in its JSON
 TRACK_METRICS = ("uSDR", "SI_SDR", "PES")  # a value a track: eval.scoring.track_metrics
-FRAME_COLUMNS = ("method", "track", "target", "frame", *METRICS, "reason", "note")
+FRAME_COLUMNS = (
+    *("method", "track", "target", "frame", *METRICS, "undetermined", "reason", "note"),
+)
 FRAME_TABLE, WHOLE_TABLE = "scores.parquet", "whole.parquet"  # in a folder of scores
 OURS = "stemforge"  # key in the JSON of everything that museval's format cannot hold
 
@@ -45,6 +48,7 @@ Reason = Literal[
     "non_finite",  # samples of an estimate, or scores in others' files
     "not_scored",  # the track's references cannot be read, or its JSON is broken
     "mono",  # scored with both channels equal
+    "perfect",  # equals its reference: the SDR is infinite, and no average can hold it
     "padded",  # scored with zeros at its end, as museval does
     "cut",  # scored without its end, as museval does
     "other_test_set",  # others' scores, of other frames or another song
@@ -65,6 +69,8 @@ class Scoring:
         against_rest: stems that are scored as a pair with the rest of the mixture. For a method
             of one target, its stem: the estimate of the rest is the mixture minus the method's.
             For oracles, the stems of such methods: the rest is the sum of the other estimates.
+        undetermined: whether ISR, SIR and SAR that rounding decides are kept, as museval does, or
+            dropped; see eval.scoring.bss_eval.BssEval.
     """
 
     window_s: float
@@ -72,6 +78,7 @@ class Scoring:
     nan_policy: NanPolicy
     accompaniment: bool
     against_rest: tuple[str, ...] = ()
+    undetermined: Undetermined = "keep"
 
 
 MUSEVAL = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
@@ -101,7 +108,8 @@ class TrackScores:
         frames: per target and metric in dB, a value a frame.
         whole: per target and metric, one number: TRACK_METRICS.
         remarks: see Remark.
-        fallbacks: see eval.scoring.bss_eval.BssEval.
+        undetermined: per target whether rounding decides ISR, SIR and SAR, a value a frame; see
+            eval.scoring.bss_eval.BssEval. Targets of files that do not say so are left out.
         scoring: how they were computed, where that is known: Scoring's fields.
     """
 
@@ -109,7 +117,7 @@ class TrackScores:
     frames: Mapping[str, Mapping[str, Sequence[float]]]
     whole: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
-    fallbacks: int = 0
+    undetermined: Mapping[str, Sequence[bool]] = field(default_factory=dict)
     scoring: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -154,6 +162,9 @@ def score_track(
             notes.append(Remark(target, "silent_reference", "its reference is silent"))
         elif bss.is_silent(estimates[target]):
             notes.append(Remark(target, "silent_estimate", "its estimate is silent"))
+        elif np.array_equal(references[target], estimates[target]):
+            detail = "its estimate equals its reference: SDR is infinite, and left out of averages"
+            notes.append(Remark(target, "perfect", detail))
     if len(targets) < 2:
         detail = "BSSEval compares two targets at least; the method's others are missing"
         notes += [Remark(target, "too_few", detail) for target in targets]
@@ -162,7 +173,7 @@ def score_track(
     # Cut to whole samples, as museval does.
     window, hop = (int(s * sample_rate_hz) for s in (scoring.window_s, scoring.hop_s))
     frames: dict[str, dict[str, list[float]]] = {}
-    fallbacks = 0
+    undetermined: dict[str, list[bool]] = {}
     for group in _groups(targets):
         found = bss.bss_eval(
             [references[target] for target in group],
@@ -172,12 +183,15 @@ def score_track(
             nan_policy=scoring.nan_policy,
             workers=workers,
         )
-        fallbacks += found.fallbacks
         values = {"SDR": found.sdr, "SIR": found.sir, "ISR": found.isr, "SAR": found.sar}
+        if scoring.undetermined == "drop":
+            for metric in ("ISR", "SIR", "SAR"):
+                values[metric][found.undetermined] = math.nan
         for row, target in enumerate(group):
             if target not in silent:
                 frames.pop(target, None)  # the pair's come last, as in museval's JSON
                 frames[target] = {m: values[m][row].tolist() for m in METRICS}
+                undetermined[target] = found.undetermined[row].tolist()
     parts = bss.frames(len(references[targets[0]]), window=window, hop=hop)
     whole = {
         target: {
@@ -187,7 +201,7 @@ def score_track(
         }
         for target in targets
     }
-    return TrackScores(track, frames, whole, tuple(notes), fallbacks)
+    return TrackScores(track, frames, whole, tuple(notes), undetermined)
 
 
 def _with_rests(
@@ -244,7 +258,10 @@ def to_json(scores: TrackScores, *, scoring: Scoring, inputs: str) -> str:
             for target, values in scores.whole.items()
         },
         "remarks": [asdict(remark) for remark in scores.remarks],
-        "fallbacks": scores.fallbacks,
+        "undetermined": {  # numbers of frames
+            target: [number for number, is_so in enumerate(values) if is_so]
+            for target, values in scores.undetermined.items()
+        },
     }
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
@@ -316,7 +333,7 @@ def from_json(track: str, file: bytes) -> TrackScores:
             frames,
             whole,
             (*remarks, *infinite),
-            ours.get("fallbacks", 0),
+            _undetermined(frames, ours.get("undetermined", {})),
             ours.get("scoring") or _grid(data["targets"]),
         )
     except jsonschema.ValidationError as error:
@@ -340,6 +357,18 @@ def _grid(targets: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return found
 
 
+def _undetermined(
+    frames: Mapping[str, Mapping[str, Sequence[float]]], written: Mapping[str, Sequence[int]]
+) -> dict[str, list[bool]]:
+    """A value a frame from the numbers of frames in a file."""
+    numbers = {storage.comparable(target): {*values} for target, values in written.items()}
+    return {
+        target: [number in numbers[target] for number in range(len(metrics[METRICS[0]]))]
+        for target, metrics in frames.items()
+        if target in numbers
+    }
+
+
 # Of what `to_json` adds; another program may leave out any of it.
 _NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
 _OUR_SCHEMA = {
@@ -359,7 +388,10 @@ _OUR_SCHEMA = {
                 "additionalProperties": False,
             },
         },
-        "fallbacks": {"type": "integer"},
+        "undetermined": {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": {"type": "integer"}},
+        },
         "scoring": {
             "type": "object",
             "properties": {
@@ -368,6 +400,7 @@ _OUR_SCHEMA = {
                 "nan_policy": {"enum": [*get_args(NanPolicy)]},
                 "accompaniment": {"type": "boolean"},
                 "against_rest": {"type": "array", "items": {"type": "string"}},
+                "undetermined": {"enum": [*get_args(Undetermined)]},
             },
             "additionalProperties": False,
         },
@@ -386,12 +419,13 @@ def frame_table(found: Iterable[MethodScores]) -> pd.DataFrame:
     """The table scores.parquet: a row a method, track, target and frame, sorted."""
     rows = [row for method, scores in found for row in _frame_rows(method, scores)]
     table = pd.DataFrame(rows, columns=list(FRAME_COLUMNS))
+    table["undetermined"] = table["undetermined"].astype("boolean")  # missing: not known
     return table.sort_values(["method", "track", "target", "frame"], ignore_index=True)
 
 
 def _frame_rows(method: str, scores: TrackScores) -> list[dict[str, Any]]:
     """One a target and frame, NaN for a target without scores."""
-    empty = dict.fromkeys(METRICS, math.nan)
+    empty = dict.fromkeys(METRICS, math.nan) | {"undetermined": None}
     rows: list[dict[str, Any]] = []
     targets = dict.fromkeys([*scores.frames, *(remark.target for remark in scores.remarks)])
     for target in targets:
@@ -405,8 +439,10 @@ def _frame_rows(method: str, scores: TrackScores) -> list[dict[str, Any]]:
         }
         metrics = scores.frames.get(target, {})
         values = list(zip(*(metrics[m] for m in METRICS), strict=True)) if metrics else []
-        for frame, numbers in enumerate(values):
-            rows.append(labels | {"frame": frame} | dict(zip(METRICS, numbers, strict=True)))
+        noted = scores.undetermined.get(target, [None] * len(values))
+        for frame, (numbers, is_so) in enumerate(zip(values, noted, strict=True)):
+            place = labels | {"frame": frame, "undetermined": is_so}
+            rows.append(place | dict(zip(METRICS, numbers, strict=True)))
         if not values:
             rows.append(labels | {"frame": 0} | empty)
     return rows

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
-from stemforge.eval.config import ORACLES, Average, NanPolicy
+from stemforge.eval.config import ORACLES, Average, NanPolicy, Undetermined
 from stemforge.features.corpus.sources import STEMS, check_stem_names
 from stemforge.pipelines.options import (
     check_method_name,
@@ -107,6 +107,13 @@ def _add_scoring_options(option: Any) -> None:
         action="store_true",
         help="also score the sum of all stems except the vocals, as a pair with the vocals; "
         "museval does this where a method has an accompaniment",
+    )
+    option(
+        "--undetermined",
+        choices=get_args(Undetermined),
+        default="keep",
+        help="in frames where rounding decides ISR, SIR and SAR: keep them, as museval does, or "
+        "drop them (default: %(default)s)",
     )
     option(
         "--processes",
@@ -274,6 +281,7 @@ def _plan(
             hop_s=arguments.hop_s,
             nan_policy=arguments.nan_policy,
             accompaniment=arguments.accompaniment,
+            undetermined=arguments.undetermined,
         ),
         out=out,
         there=[place for method, place in list_scores(out) if method == name],

@@ -115,14 +115,13 @@ def write_tables(out: str, found: Scores) -> None:
 
 
 def say_policies(found: Scores, how: Scoring, *, label: str) -> None:
-    """Prints which methods were scored with another policy on silence than the current one."""
-    other = {(m, s.scoring["nan_policy"]) for m, s in found if "nan_policy" in s.scoring}
-    for method, value in sorted(other):
-        if value != how.nan_policy:
-            say(
-                f"{label}: {method}: scored with nan_policy={value}, not {how.nan_policy}: do not "
-                "compare"
-            )
+    """Prints which methods were scored with another policy on frames than the current one."""
+    for name in ("nan_policy", "undetermined"):
+        wanted = getattr(how, name)
+        other = {(method, s.scoring[name]) for method, s in found if name in s.scoring}
+        for method, value in sorted(other):
+            if value != wanted:
+                say(f"{label}: {method}: scored with {name}={value}, not {wanted}: do not compare")
 
 
 def say_remarks(found: Scores, *, label: str, where: str | None) -> int:
