@@ -137,7 +137,7 @@ def test_a_single_target_is_scored_against_the_rest_and_so_are_the_oracles(
     mine, *others, oracle = [*made.in_turn, *made.side_by_side]
     assert isinstance(mine.estimates, AgainstRest)
     assert (mine.estimates.target, mine.estimates.rest) == (target, rest)
-    assert oracle.estimates == Oracle("MIX")
+    assert oracle.estimates == Oracle("MIX", (*({target, rest} - {stem}),))
     assert {job.scoring for job in (mine, *others, oracle)} == {made.scoring} == {paired}
     # Where the stems have such names already, the rest has another one.
     made = plan(kind("vocals"), stems=("vocals", "drums", "accompaniment"))
