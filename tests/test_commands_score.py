@@ -121,8 +121,8 @@ def test_a_folder_of_estimates(
     assert said[-1] == "All metrics, intervals and tests: scores/leaderboard.md"
     assert said[2].startswith("3 test tracks. BSSEval v4 as in museval, median over frames")
     assert said[2] in page
-    # Of the page's two tables only the one of SDRs: a header and two methods.
-    assert [line.split()[0] for line in said[4:-2]] == ["SDR,", "mine", "MIX"]
+    # Of the page's two tables only the one of SDRs: a header and three methods.
+    assert [line.split()[0] for line in said[4:-2]] == ["SDR,", "mine", "MIX", "UNPROCESSED"]
     assert "| mine | vocals |" in page
     for name in ("leaderboard.tex", "leaderboard.parquet", "boxplots/vocals.svg"):
         assert Path("scores", name).is_file()
@@ -193,6 +193,20 @@ def test_a_target_that_no_track_has_is_a_dash(
     assert "| SDR, dB | vocals (0 tracks, 1 without a score) | drums (1 track) | acc" in page
     assert "| mine | - | **20.00** | **20.00** |" in page  # a tenth of the stem is missing
     assert Path("scores/boxplots/vocals.svg").is_file()
+
+
+def test_perfect_estimates_are_said_to_be_that(
+    corpus: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """museval writes their infinite SDR as NaN."""
+    shutil.copytree(corpus / "test", "true")
+    run("score", "true", "--corpus", corpus, "--output", "scores", *TWO, code=2)
+    said = capsys.readouterr().err
+    assert "vocals: perfect: its estimate equals its reference: SDR is infinite" in said
+    assert said.splitlines()[-1] == (
+        "stemforge: error: no table: every estimate that could be scored equals its reference, so "
+        "that its SDR is infinite: score estimates that are not the true stems"
+    )
 
 
 def test_two_files_of_scores_for_one_track(in_tmp: Path) -> None:

@@ -53,7 +53,7 @@ Reason = Literal[
     "cut",  # scored without its end, as museval does
     "other_test_set",  # others' scores, of other frames or another song
 ]
-HARMLESS = frozenset({"silent_reference", "other_test_set"})
+HARMLESS = frozenset({"silent_reference", "perfect", "other_test_set"})
 
 
 @dataclass(frozen=True)
