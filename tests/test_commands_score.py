@@ -529,6 +529,29 @@ def test_sisec18_is_context_elsewhere(in_tmp: Path) -> None:
         make_table(["x", "y"], baseline="x")
 
 
+def test_scores_that_do_not_say_what_is_undetermined_stand_beside_ours(in_tmp: Path) -> None:
+    metrics = {metric: [6.0, 8.0] for metric in METRICS}
+    ours = TrackScores("x", {"vocals": metrics}, undetermined={"vocals": [True, False]})
+    theirs = TrackScores("x", {"vocals": metrics})  # museval's JSON, and ours before the flags
+    table = Leaderboard(
+        [("ours", ours), ("theirs", theirs)],
+        stems=STEMS,
+        aggregation=Aggregation("median", "median", "ours", 0.95, resamples=99, seed=1),
+        how=Scoring(1.0, 1.0, "museval", accompaniment=False),
+        test_set=recognise_test_set({}, wavs=False),
+        context=None,
+    )
+    table.write(in_tmp, introduction=[], metrics_of=["ours"])
+    page = (in_tmp / "leaderboard.md").read_text()
+    shares = {
+        row.split(" | ")[0]: row.split(" | ")[9]
+        for row in page.splitlines()
+        if "7.00" in row and row.count("|") > 9
+    }
+    assert shares == {"| ours": "50.0 %", "| theirs": "-"}
+    assert pd.read_csv(in_tmp / "tracks.csv")["undetermined_frames"].tolist()[0] == 1.0
+
+
 def save_models(folder: Path, stems: list[str]) -> None:
     for number, stem in enumerate(stems):
         (folder / stem).mkdir(parents=True)

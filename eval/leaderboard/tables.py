@@ -73,7 +73,9 @@ def track_table(
     table["lost_frames"] = table["frames"] - groups["SDR"].count()
     # Scores of other programs, and of earlier versions, do not say which frames these are.
     known = "undetermined" in scores
-    table["undetermined_frames"] = groups["undetermined"].sum(min_count=1) if known else math.nan
+    table["undetermined_frames"] = (
+        groups["undetermined"].sum(min_count=1).astype("float64") if known else math.nan
+    )
     for name in ("reason", "note"):
         table[name] = groups[name].first()
     found = table.join(whole.set_index(KEYS), how="left").reset_index()
