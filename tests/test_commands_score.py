@@ -1,6 +1,7 @@
 """`stemforge score` and `import-scores` on real files, with what users get wrong."""
 
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
