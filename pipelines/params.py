@@ -1,6 +1,7 @@
 """The only reader of params.yaml: strict, typed, without defaults."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -402,8 +403,22 @@ def read_params(path: Path = PARAMS) -> Params:
     try:
         return Params.model_validate(data)
     except ValidationError as error:
-        why = brief("; ".join(map(_explain, error.errors())), most=1500)
+        why = brief("; ".join(_explain_all(error.errors())), most=1500)
         raise UserError(f"{path}: {why}") from None
+
+
+def _explain_all(problems: Sequence[Any]) -> list[str]:
+    """Each problem in a sentence, without those that a wrong preset brings with it."""
+    preset = ("train", "preset")
+    if any(problem["loc"] == preset for problem in problems):
+        problems = [p for p in problems if p["loc"] == preset or p["loc"][:1] != preset[:1]]
+        return [*map(_explain, problems)]
+    texts = [*map(_explain, problems)]
+    values = preset_values("spleeter", optimizer="adam")
+    keys = [f"train.{key}" for key in values] + [f"{NET}.{key}" for key in values["net"]]
+    if any(text.startswith(f"{key}=None: ") for text in texts for key in keys):
+        texts.append("set these, or train.preset, which sets them")
+    return texts
 
 
 def _explain(problem: Any) -> str:

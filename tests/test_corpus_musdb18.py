@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from stemforge.eval.leaderboard import published
 from stemforge.features.corpus import musdb18
 from stemforge.features.corpus.corpora import find_tracks
-from stemforge.features.corpus.lengths import read_lengths
+from stemforge.features.corpus.lengths import Length, read_lengths
 from stemforge.features.corpus.sources import STEMS
 from tests.conftest import SHARED
 
@@ -75,6 +77,12 @@ def test_what_a_test_set_is(
     assert found.is_musdb18 == (name == "MUSDB18" and songs == 50)
 
 
+def test_a_stem_file_is_one_file_for_all_sources() -> None:
+    assert not musdb18.are_wavs([("a", "a"), ("b", "b")])
+    assert musdb18.are_wavs([("a", "a"), ("b", "c")])
+    assert not musdb18.are_wavs([])
+
+
 def test_the_table_has_the_oracles_frames() -> None:
     """SiSEC 2018's IRM1 was scored on the true stems: a frame for each whole second."""
     scores = published.sisec18()
@@ -95,16 +103,25 @@ def test_real_excerpts() -> None:
 
 
 def test_a_song_that_cannot_be_read_has_no_length(tiny_corpus: Path, tmp_path: Path) -> None:
-    for name, data in (("Broken.stem.mp4", b"no audio"), ("Empty/mixture.wav", b"")):
-        (tmp_path / "test" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "test" / name).write_bytes(data)
-    (tmp_path / "test" / "Missing").mkdir()
-    assert read_lengths(find_tracks(str(tmp_path), stems=STEMS)) == {
-        "Broken": None,
-        "Empty": None,
-        "Missing": None,
-    }
+    (tmp_path / "stems" / "test").mkdir(parents=True)
+    (tmp_path / "stems" / "test" / "Broken.stem.mp4").write_bytes(b"no audio")
+    (tmp_path / "wavs" / "test" / "Empty").mkdir(parents=True)
+    (tmp_path / "wavs" / "test" / "Empty" / "mixture.wav").touch()
+    (tmp_path / "wavs" / "test" / "Missing").mkdir()
+    for folder, songs in (("stems", ["Broken"]), ("wavs", ["Empty", "Missing"])):
+        tracks = find_tracks(str(tmp_path / folder), stems=STEMS)
+        assert read_lengths(tracks) == dict.fromkeys(songs)
     (song,) = [t for t in find_tracks(str(tiny_corpus), stems=STEMS) if t.split == "test"]
     length = read_lengths([song])[song.name]
     assert length is not None
     assert length.duration_s == pytest.approx(3.0, abs=0.1)
+
+
+def test_a_song_without_a_mixture_is_as_long_as_its_longest_stem(tmp_path: Path) -> None:
+    for song, lengths in (("A", (400, 1000, 900, 10)), ("B", (1000, 5, 5, 5))):
+        (tmp_path / song).mkdir()
+        for stem, samples in zip(STEMS, lengths, strict=True):
+            soundfile.write(tmp_path / song / f"{stem}.wav", np.zeros((samples, 2)), 8000)
+    (tmp_path / "B" / "bass.wav").write_bytes(b"no audio")
+    tracks = find_tracks(str(tmp_path), stems=STEMS)
+    assert read_lengths(tracks) == {"A": Length(1000, 8000), "B": None}

@@ -95,9 +95,9 @@ def test_console() -> None:
         "S.",
         "",
         "SDR, dB  vocals (2 tracks)  bass (1 track, 1 without a score)",
-        "m_1                  8.50*                           **7.00**",
-        "MIX                 -0.50*                               3.00",
-        "other             **9.00**                                  -",
+        "m_1                   8.50                               7.00",
+        "MIX                  -0.50                               3.00",
+        "other                 9.00                                  -",
         "",
         "Rest: p.md",
     ]

@@ -107,6 +107,27 @@ def test_every_mistake_is_one_line_and_exit_code_2(
     assert printed.count("\n") == 1
 
 
+def test_a_wrong_preset_is_the_only_mistake_that_is_named(in_tmp: Path) -> None:
+    for preset, message in (
+        ("spleter", "train.preset='spleter': Input should be 'starter' or 'spleeter'"),
+        (
+            "null",
+            "train.net.frames=None: must be of type int; train.net.width=None: must be of type "
+            "int; train.net.norm=None: must be one of affine, batch; train.sampling=None: Input "
+            "should be 'windows' or 'songs'; train.learning_rate=None: Input should be a valid "
+            "number; set these, or train.preset, which sets them",
+        ),
+    ):
+        changed = TEXT.replace("  preset: starter", f"  preset: {preset}")
+        Path("params.yaml").write_text(changed, encoding="utf-8")
+        with pytest.raises(UserError) as caught:
+            read_params()
+        assert str(caught.value) == f"params.yaml: {message}"
+    Path("params.yaml").write_text(TEXT.replace("  steps: 300", "  steps: null"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"train\.steps=None: [^;]*$"):  # no preset sets these
+        read_params()
+
+
 @pytest.mark.parametrize(
     ("models", "missing"),
     [("[vocals]", ""), ("[drums, other]", "vocals, bass"), ("[joint]", "")],

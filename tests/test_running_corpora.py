@@ -17,6 +17,7 @@ from stemforge.pipelines.running.corpora import (
     find_test_tracks,
     list_corpus,
 )
+from stemforge.pipelines.running.exporting import real_clips
 from tests.conftest import SHARED
 
 MUSDB18_7 = SHARED / "data" / "musdb18-7"
@@ -114,6 +115,20 @@ def test_a_mapping_of_the_command(in_tmp: Path) -> None:
     for wrong, message in (("a", "write STEM=NAME"), ("a=b,a=c", "a is there twice")):
         with pytest.raises(UserError, match=message):
             split_mapping(wrong, option="--mapping")
+
+
+def test_a_command_without_a_mapping_names_none(in_tmp: Path) -> None:
+    """MoisesDB's songs have no mixture and other stems; `stemforge export` has no --mapping."""
+    for stem in ("vocals", "drums", "bass", "other", "guitar"):
+        Path("moises/uuid", stem).mkdir(parents=True)
+        Path("moises/uuid", stem, "1.wav").touch()
+    with pytest.raises(UserError) as caught:
+        real_clips("moises", sample_rate_hz=44_100)
+    assert str(caught.value) == (
+        "--corpus moises: no song has a mixture, and the sum of the stems would lack guitar (in "
+        f"{Path('moises/uuid').resolve()}): use songs with a file mixture.wav, or with no other "
+        "stems than bass, drums, other, vocals"
+    )
 
 
 def test_one_sentence_says_what_a_corpus_is() -> None:

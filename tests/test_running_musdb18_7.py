@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 from stemforge.errors import UserError
 from stemforge.pipelines.commands.main import main
 from stemforge.pipelines.running import musdb18_7
-from stemforge.pipelines.running.musdb18_7 import fetch, link_by_name
+from stemforge.pipelines.running.corpora import find_test_tracks
+from stemforge.pipelines.running.musdb18_7 import fetch, link_by_name, resolve_name
 from stemforge.pipelines.running.starter_corpus import check_corpus_root
 from stemforge.pipelines.running.work import SPARE_BYTES
 from tests.processes import FileServer, file_server, free_port
@@ -196,9 +197,43 @@ def test_what_is_there_is_used_and_said(
     assert printed.out == f"{tiny_corpus.resolve()}\n"
     # The corpus' three songs and one of 3 s.
     assert printed.err.splitlines() == [
+        f"{tiny_corpus.resolve()}: has songs: nothing is fetched from {url}",
         "MUSDB18-7: 3 training songs, 1 test song of 3.0 s",
         f"{tiny_corpus.resolve()}: 140 songs are missing: move it away to fetch all of them",
     ]
+
+
+def test_a_command_finds_the_corpus_by_its_name(home: Path, tiny_corpus: Path) -> None:
+    stems = ("vocals", "drums", "bass", "other")
+    with pytest.raises(UserError) as caught:
+        find_test_tracks("musdb18-7", stems)
+    assert str(caught.value) == (
+        "--corpus musdb18-7: not on this machine: fetch it by `stemforge corpus musdb18-7`"
+    )
+    place = home / "MUSDB18" / "MUSDB18-7"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tiny_corpus)
+    (track,) = find_test_tracks("musdb18-7", stems)
+    assert Path(track.places[0]).parent.parent == tiny_corpus.resolve()
+    Path("musdb18-7").mkdir()  # a folder of one's own goes first
+    assert resolve_name("musdb18-7", label="") == "musdb18-7"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_stage_corpus_says_what_is_missing(
+    home: Path, capsys: pytest.CaptureFixture[str], *, linked: bool
+) -> None:
+    """An archive that was unzipped by hand, up to its 93rd song."""
+    place = home / "MUSDB18" / "MUSDB18-7"
+    for name in [*songs()][:93]:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).touch()
+    if linked:
+        Path("musdb18-7").symlink_to(place)
+    link_by_name("musdb18-7")
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"{place}: 51 songs are missing: move it away to fetch all of them"
+    assert len(said) == 2 - linked
 
 
 def test_something_else_is_there(home: Path, in_tmp: Path) -> None:

@@ -68,7 +68,7 @@ def to_markdown(
 def to_console(
     table: pd.DataFrame, targets: Sequence[str], *, title: str, remarks: Sequence[str], end: str
 ) -> str:
-    """The SDRs of this test set alone, in aligned columns.
+    """The SDRs of this test set alone, in aligned columns and without marks.
 
     Args:
         table: result of eval.leaderboard.aggregate.
@@ -78,7 +78,7 @@ def to_console(
         end: last line.
     """
     here, _ = _by_test_set(table)
-    rows = sdr_rows(here, targets, bold="**{}**".format, mark="*")
+    rows = sdr_rows(here, targets, bold=str, mark="")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.rjust, row[1:], widths[1:])) for row in rows]
     lines = [f"{row[0]:<{widths[0]}}  {line}" for row, line in zip(rows, lines, strict=True)]

@@ -79,11 +79,13 @@ class Labels:
         root: the corpus.
         stems: what stands before the name of a stem.
         mapping: what stands before the name of a source in the mapping.
+        can_map: whether the user can choose stems and a mapping.
     """
 
     root: str
     stems: str = "corpus.stems="
     mapping: str = "corpus.mapping: "
+    can_map: bool = True
 
 
 def has_splits(root: str) -> bool:
@@ -265,7 +267,7 @@ def _check_mapping(
 
 def _check_mixtures(
     songs: Iterable[tuple[Split, SongFolder, Mapping[str, Stem]]],
-    names: Collection[str],
+    names: set[str],
     labels: Labels,
 ) -> None:
     """Refuses a corpus without any mixture, and with stems that its sum would lack."""
@@ -276,10 +278,13 @@ def _check_mixtures(
             return
         without = without or (rest[0], song.place)
     if without:
+        advice = f"name it in the stems, or map it to one ({labels.mapping.rstrip(': ')})"
+        if not labels.can_map:
+            known = brief(", ".join(sorted(names - {MIXTURE})))
+            advice = f"use songs with a file mixture.wav, or with no other stems than {known}"
         raise UserError(
             f"{labels.root}: no song has a mixture, and the sum of the stems would lack "
-            f"{without[0]} (in {without[1]}): name it in the stems, or map it to one "
-            f"({labels.mapping.rstrip(': ')})"
+            f"{without[0]} (in {without[1]}): {advice}"
         )
 
 

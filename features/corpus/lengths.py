@@ -20,7 +20,7 @@ class Length:
 
     Attributes:
         samples: per channel.
-        sample_rate_hz: of its mixture.
+        sample_rate_hz: of its mixture, of whose files the longest counts.
     """
 
     samples: int
@@ -41,7 +41,7 @@ def read_lengths(tracks: Iterable[CorpusTrack]) -> dict[str, Length | None]:
         tracks: of a corpus, local or at a URL, from which the mixtures are downloaded.
 
     Returns:
-        By track; None where the mixture is missing, or not audio.
+        By track; None where a file of the mixture is missing, or not audio.
     """
     chosen = list(tracks)
     with ThreadPoolExecutor(FILES) as pool:
@@ -50,7 +50,12 @@ def read_lengths(tracks: Iterable[CorpusTrack]) -> dict[str, Length | None]:
 
 
 def _read_length(track: CorpusTrack) -> Length | None:
-    place = track.files[MIXTURE][0]
+    lengths = [_read_file(place) for place in track.files[MIXTURE]]
+    found = [length for length in lengths if length is not None]
+    return max(found, key=lambda length: length.samples) if len(found) == len(lengths) else None
+
+
+def _read_file(place: str) -> Length | None:
     if storage.size(place) is None:
         return None
     with storage.local_copy(place) as path:

@@ -2,7 +2,7 @@
 
 import csv
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
@@ -67,6 +67,15 @@ def recognise_test_set(durations_s: Mapping[str, float], *, wavs: bool) -> TestS
         return TestSet("MUSDB18-HQ", songs, complete, statement)
     statement = f"{some}MUSDB18's 50 test songs" if some else "MUSDB18: its 50 test songs"
     return TestSet("MUSDB18", songs, complete, statement)
+
+
+def are_wavs(files: Iterable[Iterable[object]]) -> bool:
+    """Whether songs are folders of WAV files: .stem.mp4 files hold all sources of a song.
+
+    Args:
+        files: of each song, what tells the files of its sources apart: a place, or a checksum.
+    """
+    return any(len({*song}) > 1 for song in files)
 
 
 def _is_whole(length_s: float, seconds: int) -> bool:

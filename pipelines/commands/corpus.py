@@ -7,11 +7,12 @@ from stemforge.pipelines.console import say
 from stemforge.pipelines.running.musdb18_7 import (
     FOLDER,
     NAME,
-    SONGS,
     TITLE,
     URL,
     fetch,
+    find,
     find_songs,
+    say_missing,
 )
 
 
@@ -40,10 +41,10 @@ def fetch_corpus(arguments: argparse.Namespace) -> None:
     from stemforge.pipelines.running.corpora import describe_files
 
     ffmpeg.find_program("ffprobe")  # before the download
+    if arguments.url != URL and (there := find()) is not None:
+        say(f"{there}: has songs: nothing is fetched from {arguments.url}")
     folder = fetch(arguments.url)
     songs = find_songs(folder)
     say(describe_files(TITLE, songs["train"], songs["test"]))
-    missing = sum(SONGS.values()) - sum(map(len, songs.values()))
-    if missing > 0:
-        say(f"{folder}: {missing} songs are missing: move it away to fetch all of them")
+    say_missing(folder)
     print(folder)

@@ -294,7 +294,7 @@ def _compare(
     """The scores that are of this test set, and what the test set is."""
     from stemforge.eval.leaderboard.comparable import count_frames, keep_comparable
     from stemforge.features.corpus.lengths import read_lengths
-    from stemforge.features.corpus.musdb18 import recognise_test_set
+    from stemforge.features.corpus.musdb18 import are_wavs, recognise_test_set
 
     lengths = read_lengths(tracks)
     frames = {
@@ -306,7 +306,7 @@ def _compare(
             # What was scored just now; headers can be a few milliseconds off.
             frames[scores.track] = max(len(metrics["SDR"]) for metrics in scores.frames.values())
     durations_s = {name: length.duration_s if length else 0.0 for name, length in lengths.items()}
-    test_set = recognise_test_set(durations_s, wavs=not all(track.streams for track in tracks))
+    test_set = recognise_test_set(durations_s, wavs=are_wavs(t.files.values() for t in tracks))
     return keep_comparable(found, frames, how), test_set
 
 

@@ -23,6 +23,7 @@ from stemforge.features.corpus.manifest import Split, Track
 from stemforge.features.corpus.musdb18 import recognise_test_set
 from stemforge.features.corpus.sources import STEM_SUFFIX
 from stemforge.pipelines.console import say
+from stemforge.pipelines.running.musdb18_7 import resolve_name
 
 if TYPE_CHECKING:
     from stemforge.pipelines.params import Corpus  # commands have no params.yaml
@@ -77,20 +78,26 @@ def _list_folder(corpus: "Corpus") -> list[CorpusTrack]:
 
 
 def find_test_tracks(
-    corpus: str, stems: Sequence[str], mapping: Mapping[str, Sequence[str]] | None = None
+    corpus: str,
+    stems: Sequence[str],
+    mapping: Mapping[str, Sequence[str]] | None = None,
+    *,
+    can_map: bool = True,
 ) -> list[CorpusTrack]:
     """Lists the test tracks for a command; errors name its options, not those of params.yaml.
 
     Args:
-        corpus: folder with test/ in it, or of test songs; local or a URL.
+        corpus: folder with test/ in it, or of test songs; local or a URL; or musdb18-7.
         stems: names of its stems.
         mapping: see `parts_of`.
+        can_map: whether the command has the options --stems and --mapping.
 
     Raises:
         UserError: no such folder, no test tracks in it, or it has other stems.
     """
-    root = storage.absolute(corpus)
-    labels = Labels(f"--corpus {corpus}", "--stems ", "--mapping ")
+    label = f"--corpus {corpus}"
+    root = storage.absolute(resolve_name(corpus, label=label))
+    labels = Labels(label, "--stems ", "--mapping ", can_map=can_map)
     found = find_tracks(root, stems=stems, mapping=mapping, labels=labels)
     tracks = [track for track in found if track.split == "test"]
     if not tracks:

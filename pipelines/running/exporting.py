@@ -209,7 +209,7 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list[Clip]:
             )
         ]
     else:
-        tracks = find_test_tracks(corpus, stems)
+        tracks = find_test_tracks(corpus, stems, can_map=False)
     return [_corpus_clip(track, sample_rate_hz) for track in tracks]
 
 

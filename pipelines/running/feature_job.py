@@ -41,6 +41,7 @@ from stemforge.pipelines.running.corpora import list_corpus
 from stemforge.pipelines.running.feature_output import claim_output, new_features, record_features
 from stemforge.pipelines.running.feature_places import PLACE, features_place
 from stemforge.pipelines.running.feature_workers import are_here, check_ffmpeg, refuse_local_places
+from stemforge.pipelines.running.musdb18_7 import resolve_name
 from stemforge.pipelines.running.work import check_free_space, work_folder
 
 WATCH_S = 0.5
@@ -159,7 +160,8 @@ def decoded_job(features: Features, *, audio_root: str | None) -> Job:
 
 def corpus_job(params: Params, root: str) -> Job:
     """The job that decodes a corpus itself."""
-    corpus: Corpus = params.corpus.model_copy(update={"root": storage.absolute(root)})
+    place = storage.absolute(resolve_name(root, label=f"--corpus {root}"))
+    corpus: Corpus = params.corpus.model_copy(update={"root": place})
     tracks = [track for track in list_corpus(corpus) if track.split in FEATURE_SPLITS]
     audio = CorpusAudio({track.name: track for track in tracks}, params.decode.subtype)
     config = feature_config(params.features, tuple(corpus.stems))

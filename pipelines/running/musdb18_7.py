@@ -39,12 +39,50 @@ def link_by_name(root: str) -> None:
         UserError: it cannot be fetched.
     """
     place = Path(root)
-    if root != NAME or place.exists():
+    if root != NAME:
+        return
+    if place.exists():
+        say_missing(place.resolve())
         return
     folder = fetch()
+    say_missing(folder)
     with finishing(place, by_process=True) as link:  # other experiments may make it too
         link.symlink_to(folder)
     say(f"{root}: {folder}")
+
+
+def resolve_name(root: str, *, label: str) -> str:
+    """The folder of a corpus that a command calls `musdb18-7`; any other place unchanged.
+
+    A folder of that name is used as it is. Nothing is fetched.
+
+    Args:
+        root: as the user wrote it.
+        label: what an error calls it.
+
+    Raises:
+        UserError: the corpus is not on this machine.
+    """
+    if root != NAME or Path(root).exists():
+        return root
+    folder = find()
+    if folder is None:
+        raise UserError(f"{label}: not on this machine: fetch it by `stemforge corpus {NAME}`")
+    return str(folder)
+
+
+def find() -> Path | None:
+    """The folder of MUSDB18-7, where there are songs in it."""
+    folder = _folder()
+    return folder if any(find_songs(folder).values()) else None
+
+
+def say_missing(folder: Path) -> None:
+    """Says how many of the songs a folder lacks, if any."""
+    missing = sum(SONGS.values()) - sum(map(len, find_songs(folder).values()))
+    if missing > 0:
+        lacks = "1 song is" if missing == 1 else f"{missing} songs are"
+        say(f"{folder}: {lacks} missing: move it away to fetch all of them")
 
 
 def fetch(url: str = URL) -> Path:
@@ -62,9 +100,9 @@ def fetch(url: str = URL) -> Path:
         UserError: it cannot be reached, is another archive, the disk has no room, or something
             else is in the folder.
     """
+    if (found := find()) is not None:
+        return found
     folder = _folder()
-    if any(find_songs(folder).values()):
-        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder.with_name(f".{folder.name}.lock")):
         if any(find_songs(folder).values()):  # another process has fetched it

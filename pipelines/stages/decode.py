@@ -27,6 +27,7 @@ from stemforge.features.corpus.manifest import (
     write_manifest,
     write_rejects,
 )
+from stemforge.features.corpus.musdb18 import are_wavs
 from stemforge.features.corpus.sources import MUSDB_STREAMS
 from stemforge.pipelines.console import run_main, say
 from stemforge.pipelines.params import read_params
@@ -72,7 +73,8 @@ def main() -> None:
         rejects = [result for result in results if isinstance(result, Reject)]
         report_rejects(rejects, len(tracks), strict=params.decode.strict)
         found = [result for result in results if isinstance(result, Track)]
-        say(describe_tracks(root, found, wavs=not all(track.streams for track in tracks)))
+        wavs = are_wavs([source.file_sha256 for source in track.sources] for track in found)
+        say(describe_tracks(root, found, wavs=wavs))
         write_manifest(work / TRACKS.name, Manifest(
             DECODED if decode or is_remote else Path(root),
             tuple(params.corpus.stems),

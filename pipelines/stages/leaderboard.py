@@ -11,7 +11,7 @@ from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.oracles import METHODS
 from stemforge.eval.scoring.scores import Scoring
 from stemforge.features.corpus.manifest import Track, read_manifest
-from stemforge.features.corpus.musdb18 import TestSet, recognise_test_set
+from stemforge.features.corpus.musdb18 import TestSet, are_wavs, recognise_test_set
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import COMPARISONS, CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
@@ -52,8 +52,7 @@ def main() -> None:
 
 def recognise(tracks: Sequence[Track]) -> TestSet:
     """What these test tracks are, by names, lengths and kind of file."""
-    # A .stem.mp4 file holds all sources, so they have one checksum.
-    wavs = not all(len({s.file_sha256 for s in track.sources}) == 1 for track in tracks)
+    wavs = are_wavs([source.file_sha256 for source in track.sources] for track in tracks)
     return recognise_test_set({track.name: track.duration_s for track in tracks}, wavs=wavs)
 
 

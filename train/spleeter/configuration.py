@@ -93,7 +93,7 @@ def make_net(encoder: Activation, decoder: Activation, head: Head = "sigmoid") -
 
 
 def spleeter_preset(optimizer: object) -> dict[str, Any]:
-    """What `train.preset: spleeter` sets in the train section; it overrides the section's values.
+    """What `train.preset: spleeter` sets where the train section has null or no such key.
 
     Args:
         optimizer: the section's optimizer.
