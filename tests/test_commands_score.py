@@ -566,6 +566,21 @@ def frames_of(method: str) -> pd.DataFrame:
     return mine[list(METRICS)]
 
 
+def test_stem_files_are_scored_again_with_other_stems(tiny_corpus: Path, in_tmp: Path) -> None:
+    """All streams are in one file, whose checksum says nothing of which stems were scored."""
+    files = in_tmp / "files"
+    (song,) = (tiny_corpus / "test").iterdir()
+    random = np.random.default_rng(3)
+    for name in ("vocals", "drums", "other"):
+        noise = random.normal(0, 0.1, (3 * RATE_HZ, 2))
+        write(files / song.name.removesuffix(".stem.mp4") / f"{name}.wav", noise)
+    run("score", files, "--corpus", tiny_corpus, "--output", "scores", code=1)
+    assert {*frames_of("files").index.get_level_values("target")} == {"vocals", "drums", "other"}
+    two = ("--stems", "vocals,other")
+    run("score", files, "--corpus", tiny_corpus, "--output", "scores", *two, code=1)
+    assert {*frames_of("files").index.get_level_values("target")} == {"vocals", "other"}
+
+
 def test_models_on_the_fly_score_as_their_files_do(tiny_corpus: Path, in_tmp: Path) -> None:
     save_models(Path("models"), ["drums", "vocals"])
     run(
@@ -620,6 +635,14 @@ def test_a_folder_of_one_stem_is_scored_against_the_rest(
     assert "## Not scored" not in page
     stored = json.loads(Path(f"scores/mine/test/{TRACKS[0]}.json").read_text())["stemforge"]
     assert (stored["scoring"]["against_rest"], stored["remarks"]) == (["drums"], [])
+    # All else in the mixture is the rest, whatever stems are listed.
+    whole = pd.read_parquet("scores/whole.parquet").set_index(["method", "target"])["uSDR"]
+    two = ("--stems", "vocals,drums", "--oracles", "IRM1")
+    run("score", "mine", "--corpus", "hq", "--output", "two", *two)
+    again = pd.read_parquet("two/whole.parquet").set_index(["method", "target"])["uSDR"]
+    for target in ("drums", "no_drums"):
+        assert again["mine", target] == pytest.approx(whole["mine", target], abs=1e-3)
+    capsys.readouterr()
     run("score", "mine", "--corpus", "hq", "--output", "scores", "--stems", "drums", code=2)
     assert "--stems drums: must be all stems of the corpus" in capsys.readouterr().err
 

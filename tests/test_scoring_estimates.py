@@ -91,6 +91,16 @@ def write_empty(path: Path) -> None:
     path.touch()
 
 
+def test_of_two_stems_that_are_all_each_is_the_others_rest(tmp_path: Path) -> None:
+    for name in ("no_speech", "speech"):
+        write_empty(tmp_path / "A - One" / f"{name}.wav")
+    stems = ["speech", "music"]
+    found = find_estimates(str(tmp_path), tracks=["A - One"], stems=stems, complete=True)
+    assert found.targets == ("speech", "music")
+    found = find_estimates(str(tmp_path), tracks=["A - One"], stems=stems)
+    assert found.targets == ("speech", "no_speech")
+
+
 def test_an_accompaniment_among_the_stems_counts_once(tmp_path: Path) -> None:
     write_empty(tmp_path / "A - One" / "vocals.wav")
     write_empty(tmp_path / "B - Two" / "vocals.wav")

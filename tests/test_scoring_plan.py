@@ -50,7 +50,8 @@ def plan(found: Estimates | FromModel, **changes: Any) -> Plan:
         "out": "gs://b/out",
         "there": (),
     }
-    return plan_scores("mine", TRACKS, found, **options | changes)
+    tracks = changes.pop("tracks", TRACKS)
+    return plan_scores("mine", tracks, found, **options | changes)
 
 
 def names(jobs: tuple[Job, ...]) -> list[tuple[str, str]]:
@@ -143,6 +144,29 @@ def test_a_single_target_is_scored_against_the_rest_and_so_are_the_oracles(
     made = plan(kind("vocals"), stems=("vocals", "drums", "accompaniment"))
     (first, *_) = (*made.in_turn, *made.side_by_side)
     assert getattr(first.estimates, "rest", None) == "no_vocals"
+
+
+@pytest.mark.parametrize(
+    ("stems", "rests"),
+    [
+        (("speech", "music"), {"speech": "music", "music": "speech"}),
+        (("drums", "no_drums"), {"drums": "no_drums", "no_drums": "drums"}),
+        (("vocals", "no_vocals"), {"vocals": "no_vocals", "no_vocals": "vocals"}),
+        (("vocals", "instrumental"), {"vocals": "instrumental", "instrumental": "vocals"}),
+    ],
+)
+def test_of_two_stems_that_are_all_one_is_scored_with_the_other(
+    stems: tuple[str, str], rests: dict[str, str]
+) -> None:
+    for target, rest in rests.items():
+        made = plan(folder(target), stems=stems, oracles=["UNPROCESSED"])
+        first, *_, oracle = made.side_by_side
+        assert getattr(first.estimates, "rest", None) == rest
+        assert oracle.estimates == Oracle("UNPROCESSED")
+    # Where the mixture holds more than two stems, all else is the rest.
+    some = [replace(track, is_complete=False) for track in TRACKS]
+    made = plan(folder("vocals"), tracks=some, stems=("vocals", "drums"))
+    assert getattr(made.side_by_side[0].estimates, "rest", None) == "accompaniment"
 
 
 @pytest.mark.parametrize(

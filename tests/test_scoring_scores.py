@@ -3,6 +3,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import museval
 import numpy as np
@@ -115,6 +116,55 @@ def test_a_single_stem_is_scored_as_a_pair_with_the_rest(stems: Stems, estimates
     assert all_found["drums"] == theirs["vocals"]
     assert all_found["no_drums"] == theirs["accompaniment"]
     assert all_found["bass"] == musevals(stems, estimates)["bass"]
+
+
+def test_the_rest_of_some_stems_is_all_else_in_the_mixture(stems: Stems, estimates: Stems) -> None:
+    """Of a mixture of three stems two are listed; museval is given the third in the rest."""
+    mixture = stems["vocals"] + stems["drums"] + stems["bass"]
+    listed = {name: stems[name] for name in ("vocals", "drums")}
+    mine = {name: estimates[name] for name in listed}
+    truth = {"vocals": stems["vocals"], "accompaniment": mixture - stems["vocals"]}
+    theirs = musevals(truth, {"vocals": mine["vocals"], "accompaniment": mixture - mine["vocals"]})
+
+    def pair(found: Stems, **changes: Any) -> dict[str, Any]:
+        scored = scores.score_track(
+            *("song", listed, found),
+            sample_rate_hz=RATE_HZ,
+            scoring=dataclasses.replace(SCORING, **changes),
+            mixture=mixture,
+        )
+        assert scored.remarks == ()
+        frames = written(scored).frames
+        return {name: frames[name] for name in ("vocals", "accompaniment")}
+
+    method = AgainstRest(Given({"vocals": mine["vocals"]}), "vocals", "accompaniment")
+    single, _ = method.estimate(TrackTruth(mixture, listed, RATE_HZ))
+    assert pair(single) == theirs
+    # The same for oracles and for the derived accompaniment, whose methods have all listed stems.
+    assert pair(mine, against_rest=("vocals",)) == theirs
+    assert pair(mine, accompaniment=True) == theirs
+
+
+def test_of_two_stems_that_are_all_the_rest_of_one_is_the_other(
+    stems: Stems, estimates: Stems
+) -> None:
+    both = {"speech": "vocals", "music": "drums"}
+    truth = {name: stems[source] for name, source in both.items()}
+    mine = {name: estimates[source] for name, source in both.items()}
+    paired = dataclasses.replace(SCORING, against_rest=("speech",))
+    found = score(truth, mine, paired).frames
+    assert found == score(truth, mine).frames
+    assert [*found] == ["speech", "music"]  # no third, such as no_speech
+
+
+def test_a_rest_is_not_scored_with_stems_that_it_contains(stems: Stems, estimates: Stems) -> None:
+    rest = {"no_drums": estimates["vocals"] + estimates["bass"]}
+    two = {name: estimates[name] for name in ("vocals", "bass")}
+    found = score(stems, two | rest)
+    assert found.frames == score(stems, two).frames
+    (remark,) = found.remarks
+    assert (remark.target, remark.reason) == ("no_drums", "too_few")
+    assert remark.detail.startswith("scored only as a pair with drums, which has no estimate")
 
 
 def test_silent_targets_are_left_out_with_a_remark(stems: Stems, estimates: Stems) -> None:

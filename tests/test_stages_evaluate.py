@@ -106,9 +106,12 @@ def test_without_estimates(project: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_per_source_and_accompaniment(project: Path) -> None:
     keep_only("One")
-    estimate, _ = soundfile.read("estimates/One/drums.wav")
-    estimate[:RATE_HZ] = 0.0
-    soundfile.write("estimates/One/drums.wav", estimate, RATE_HZ, subtype="FLOAT")
+    mixture, _ = soundfile.read("hq/test/One/mixture.wav")
+    # Vocals that are all of the mixture leave nothing for the accompaniment.
+    for stem, beginning in (("drums", 0.0), ("vocals", mixture[:RATE_HZ])):
+        estimate, _ = soundfile.read(f"estimates/One/{stem}.wav")
+        estimate[:RATE_HZ] = beginning
+        soundfile.write(f"estimates/One/{stem}.wav", estimate, RATE_HZ, subtype="FLOAT")
     frames = {}
     for policy in ("museval", "per_source"):
         set_params(project, evaluate__nan_policy=policy, evaluate__accompaniment=True)

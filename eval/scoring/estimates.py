@@ -10,7 +10,13 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.eval.scoring.scores import Reason, Remark
 from stemforge.features.audio import files as audio
-from stemforge.features.corpus.sources import ACCOMPANIMENT, NAMES_OF_ACCOMPANIMENT, targets_of
+from stemforge.features.corpus.sources import (
+    ACCOMPANIMENT,
+    NAMES_OF_ACCOMPANIMENT,
+    VOCALS,
+    rest_of,
+    targets_of,
+)
 from stemforge.features.signal.stft import Waveform
 
 ENDINGS = (".wav", ".flac")
@@ -32,7 +38,9 @@ class Estimates:
     remarks: Mapping[str, tuple[Remark, ...]]
 
 
-def find_estimates(root: str, *, tracks: Sequence[str], stems: Sequence[str]) -> Estimates:
+def find_estimates(
+    root: str, *, tracks: Sequence[str], stems: Sequence[str], complete: bool = False
+) -> Estimates:
     """Lists a folder of estimates: ROOT/TRACK/TARGET.wav or .flac, or ROOT/test/TRACK/...
 
     Upper and lower case of targets and endings count the same.
@@ -42,14 +50,15 @@ def find_estimates(root: str, *, tracks: Sequence[str], stems: Sequence[str]) ->
         tracks: names of the corpus' test tracks.
         stems: names of its stems; see targets_of and NAMES_OF_ACCOMPANIMENT in
             features.corpus.sources.
+        complete: whether these are all of the mixture; see rest_of there.
 
     Raises:
         UserError: no such folder, or no estimate of these tracks in it.
     """
     if not storage.is_folder(root):
         raise UserError(f"{root}: no such folder")
-    known = targets_of(stems)
-    names = _names(known)
+    known = targets_of(stems, complete=complete)
+    names = _names(known, stems, complete=complete)
     found: dict[str, dict[str, list[str]]] = {}
     for name in storage.list_files(root):
         parts = name.split("/")
@@ -78,11 +87,16 @@ def find_estimates(root: str, *, tracks: Sequence[str], stems: Sequence[str]) ->
     return Estimates(targets, files, remarks)
 
 
-def _names(targets: Sequence[str]) -> dict[str, str]:
+def _names(targets: Sequence[str], stems: Sequence[str], *, complete: bool) -> dict[str, str]:
     """The target of each name that a file may have, folded."""
     names = {storage.folded(target): target for target in targets}
     if ACCOMPANIMENT in targets:
         names = dict.fromkeys(NAMES_OF_ACCOMPANIMENT, ACCOMPANIMENT) | names
+    if complete and len(stems) == 2:
+        rests = {stem: rest_of(stem, stems, complete=True) for stem in stems}
+        names = {storage.folded(f"no_{stem}"): rest for stem, rest in rests.items()} | names
+        if VOCALS in stems:
+            names = dict.fromkeys(NAMES_OF_ACCOMPANIMENT, rests[VOCALS]) | names
     return names
 
 

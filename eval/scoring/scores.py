@@ -18,7 +18,7 @@ from stemforge import storage
 from stemforge.eval.config import NanPolicy, Undetermined
 from stemforge.eval.scoring import bss_eval as bss
 from stemforge.eval.scoring.track_metrics import predicted_energy_at_silence, si_sdr, utterance_sdr
-from stemforge.features.corpus.sources import ACCOMPANIMENT, VOCALS, rest_of, sum_without
+from stemforge.features.corpus.sources import ACCOMPANIMENT, mixture_without, rest_of
 from stemforge.features.signal.stft import Waveform
 from stemforge.text import parse_json, show
 
@@ -64,11 +64,13 @@ class Scoring:
         window_s: length of a scored frame.
         hop_s: distance between the starts of scored frames.
         nan_policy: see eval.scoring.bss_eval.bss_eval.
-        accompaniment: also score the sum of all stems but the vocals, where there is no estimate
-            of the accompaniment.
+        accompaniment: also score all but the vocals, where there is no estimate of it: the rest
+            of the vocals (features.corpus.sources.mixture_without).
         against_rest: stems that are scored as a pair with the rest of the mixture. For a method
             of one target, its stem: the estimate of the rest is the mixture minus the method's.
-            For oracles, the stems of such methods: the rest is the sum of the other estimates.
+            For oracles, the stems of such methods: their estimate of the rest is the sum of the
+            other estimates, or, where the stems are not all of the mixture, the mixture minus
+            the stem's.
         undetermined: whether ISR, SIR and SAR that rounding decides are kept, as museval does, or
             dropped; see eval.scoring.bss_eval.BssEval.
     """
@@ -131,6 +133,7 @@ def score_track(
     *,
     sample_rate_hz: int,
     scoring: Scoring = MUSEVAL,
+    mixture: Waveform | None = None,
     remarks: Iterable[Remark] = (),
     workers: int | None = None,
 ) -> TrackScores:
@@ -138,8 +141,9 @@ def score_track(
 
     All targets are scored together, except the accompaniment. Where there is one, it and the vocals
     are scored as a separate pair, and the vocals' scores come from that pair. The same holds for
-    the rest of any other stem (features.corpus.sources.rest_of). A target whose reference or
-    estimate is silent throughout has no scores; museval refuses such a track.
+    the rest of any other stem (features.corpus.sources.rest_of); a rest without its stem is left
+    out. A target whose reference or estimate is silent throughout has no scores; museval refuses
+    such a track.
 
     Args:
         track: its name.
@@ -147,6 +151,7 @@ def score_track(
         estimates: of some or all of them, and of their rests, the same shape.
         sample_rate_hz: of both.
         scoring: frames, policy, pairs; museval's own unless given.
+        mixture: if it holds more than the true stems, the same shape; None: they are all of it.
         remarks: problems of the estimates that are already known.
         workers: threads to use; None: as many as there are cores.
 
@@ -154,9 +159,12 @@ def score_track(
         The scores, with a remark for each target that has none. Fewer than two targets
         cannot be scored.
     """
-    references, estimates = _with_rests(references, estimates, scoring)
-    targets = [target for target in references if target in estimates]
-    notes = [*remarks]
+    stems = tuple(references)
+    rests = {s: rest_of(s, stems, complete=mixture is None) for s in stems if len(stems) > 1}
+    references, estimates = _with_rests(references, estimates, scoring, rests, mixture)
+    alone = _rests_alone(rests, estimates)
+    targets = [target for target in references if target in estimates and target not in alone]
+    notes = [*remarks, *alone.values()]
     for target in targets:
         if bss.is_silent(references[target]):
             notes.append(Remark(target, "silent_reference", "its reference is silent"))
@@ -174,7 +182,7 @@ def score_track(
     window, hop = (int(s * sample_rate_hz) for s in (scoring.window_s, scoring.hop_s))
     frames: dict[str, dict[str, list[float]]] = {}
     undetermined: dict[str, list[bool]] = {}
-    for group in _groups(targets):
+    for group in _groups(targets, rests):
         found = bss.bss_eval(
             [references[target] for target in group],
             [estimates[target] for target in group],
@@ -205,31 +213,47 @@ def score_track(
 
 
 def _with_rests(
-    references: Mapping[str, Waveform], estimates: Mapping[str, Waveform], scoring: Scoring
+    references: Mapping[str, Waveform],
+    estimates: Mapping[str, Waveform],
+    scoring: Scoring,
+    rests: Mapping[str, str],
+    mixture: Waveform | None,
 ) -> tuple[Mapping[str, Waveform], Mapping[str, Waveform]]:
     """Adds the true rest of each stem that needs it, and the estimated one where it is wanted."""
-    stems = tuple(references)
-    if len(stems) < 2:
-        return references, estimates
-    whole = set(estimates) >= set(stems)
-    own = {name: waveform for name, waveform in estimates.items() if name in stems}
+    whole = set(estimates) >= set(references)
+    own = {name: waveform for name, waveform in estimates.items() if name in references}
     truth, found = dict(references), dict(estimates)
-    for stem in stems:
-        rest = rest_of(stem, stems)
+    for stem, rest in rests.items():
         paired = scoring.accompaniment and rest == ACCOMPANIMENT
         if rest not in found and whole and (paired or stem in scoring.against_rest):
-            found[rest] = sum_without(stem, own)
+            found[rest] = mixture_without(stem, own, mixture)
         if rest in found and rest not in truth:
-            truth[rest] = sum_without(stem, references)
+            truth[rest] = mixture_without(stem, references, mixture)
     return truth, found
 
 
-def _groups(targets: Sequence[str]) -> list[list[str]]:
+def _rests_alone(rests: Mapping[str, str], estimates: Mapping[str, Waveform]) -> dict[str, Remark]:
+    """Rests that would be scored with stems that they contain, and what is said of them."""
+    return {
+        rest: Remark(
+            rest,
+            "too_few",
+            f"scored only as a pair with {stem}, which has no estimate: add it, or score {rest} "
+            "alone, as a method of one target",
+        )
+        for stem, rest in rests.items()
+        if rest in estimates and rest not in rests and stem not in estimates
+    }
+
+
+def _groups(targets: Sequence[str], rests: Mapping[str, str]) -> list[list[str]]:
     """Targets that are scored together, two or more."""
-    pairs = [[VOCALS, ACCOMPANIMENT]] if {VOCALS, ACCOMPANIMENT} <= set(targets) else []
-    pairs += [[target, f"no_{target}"] for target in targets if f"no_{target}" in targets]
-    rests = {rest for _, rest in pairs}
-    together = [target for target in targets if target not in rests]
+    pairs: list[list[str]] = []
+    for stem, rest in rests.items():
+        if {stem, rest} <= {*targets} and [rest, stem] not in pairs:
+            pairs.append([stem, rest])
+    second = {rest for _, rest in pairs}
+    together = [target for target in targets if target not in second]
     return [together, *pairs] if len(together) > 1 or not pairs else pairs
 
 

@@ -1,6 +1,7 @@
 """What a track is, its row in the manifest tracks.parquet, and the table of rejects."""
 
 import dataclasses
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,11 @@ class Track:
     residual_db: float
     ffmpeg: str
     sources: tuple[Source, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether its stems are all of the mixture. A silent mixture has nothing else."""
+        return not math.isnan(self.residual_db) or self.source(MIXTURE).rms == 0.0
 
     def source(self, name: str) -> Source:
         """The source of that name."""

@@ -1,7 +1,7 @@
 """The sources of a track: their names, and sums of them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from stemforge import storage
@@ -28,31 +28,63 @@ STEM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 STEMS = (VOCALS, "drums", "bass", "other")  # MUSDB18's, in the order of the tables
 
 
-def targets_of(stems: Sequence[str]) -> tuple[str, ...]:
+def targets_of(stems: Sequence[str], *, complete: bool = False) -> tuple[str, ...]:
     """What is scored: the stems, and last the rest of each, if there are two stems or more.
 
     Args:
         stems: of the corpus; the accompaniment may be one of them.
+        complete: see `rest_of`.
     """
-    rests = (rest_of(stem, stems) for stem in stems) if len(stems) > 1 else ()
+    rests = (rest_of(stem, stems, complete=complete) for stem in stems) if len(stems) > 1 else ()
     return tuple(dict.fromkeys((*stems, *rests)))
 
 
-def rest_of(target: str, stems: Sequence[str]) -> str:
+def rest_of(target: str, stems: Sequence[str], *, complete: bool = False) -> str:
     """Name of the rest of the mixture, without a target.
 
-    For the vocals it is musdb's name, for another stem as demucs' `--two-stems drums` names it.
+    Of two stems that are all of the mixture, the rest of one is the other. Else, for the vocals it
+    is musdb's name, and for another stem as demucs' `--two-stems drums` names it.
 
     Args:
         target: a stem of the corpus, or itself the rest of one: then that stem is the rest.
         stems: of the corpus.
+        complete: whether they are all of the mixture. Of two stems, such as drums and no_drums,
+            the names can say so too.
+
+    Raises:
+        UserError: the target is neither; the message begins with it.
     """
     if target not in stems:
-        return next(stem for stem in stems if rest_of(stem, stems) == target)
-    if set(stems) == {VOCALS, ACCOMPANIMENT}:
-        return VOCALS if target == ACCOMPANIMENT else ACCOMPANIMENT
+        for stem in stems:
+            if rest_of(stem, stems, complete=complete) == target:
+                return stem
+        raise UserError(
+            f"{target}: neither a stem of the corpus nor the rest of one: its stems are "
+            f"{', '.join(stems)}"
+        )
+    if len(stems) == 2:
+        other = next(stem for stem in stems if stem != target)
+        if complete or _are_a_whole(target, other) or _are_a_whole(other, target):
+            return other
     # In a corpus with a stem of this name, that stem is not all the rest.
     return ACCOMPANIMENT if target == VOCALS and ACCOMPANIMENT not in stems else f"no_{target}"
+
+
+def _are_a_whole(stem: str, rest: str) -> bool:
+    """Whether the second name says that it is all but the first."""
+    return rest == f"no_{stem}" or (stem == VOCALS and rest in NAMES_OF_ACCOMPANIMENT)
+
+
+def scored_rest_of(stem: str, stems: Sequence[str], scored: Collection[str]) -> str:
+    """Name of the rest of a stem in scores that do not say whether the stems are all of it.
+
+    Args:
+        stem: of the corpus.
+        stems: of the corpus.
+        scored: the targets that have scores.
+    """
+    rest = rest_of(stem, stems)
+    return rest if rest in scored else rest_of(stem, stems, complete=True)
 
 
 def check_stem_names(names: Iterable[object]) -> None:
@@ -109,6 +141,21 @@ def parts_of(
                 raise UserError(f"{source}: {name} is in it {both}: keep one")
             taken[storage.folded(name)] = source
     return parts
+
+
+def mixture_without(
+    stem: str, stems: Mapping[str, "Waveform"], mixture: "Waveform | None"
+) -> "Waveform":
+    """The rest of the mixture, without a stem: the one definition of it.
+
+    Args:
+        stem: the one to leave out.
+        stems: float32 [samples, channels] each, true or estimated.
+        mixture: the same shape, if it holds more than these stems. Then the rest is the mixture
+            minus the stem. None: they are all of it, and the rest is their sum without the stem,
+            as in musdb.
+    """
+    return sum_without(stem, stems) if mixture is None else mixture - stems[stem]
 
 
 def sum_without(stem: str, stems: Mapping[str, "Waveform"]) -> "Waveform":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from stemforge import storage
 from stemforge.errors import IncompleteError, UserError
 from stemforge.eval.config import ORACLES, Average, NanPolicy, Undetermined
-from stemforge.features.corpus.sources import STEMS, check_stem_names
+from stemforge.features.corpus.sources import MIXTURE, STEMS, check_stem_names, parts_of
 from stemforge.pipelines.options import (
     check_method_name,
     local_path,
@@ -207,7 +207,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         )
     mapping = split_mapping(arguments.mapping, option="--mapping")
     tracks = find_test_tracks(arguments.corpus, stems, mapping)
-    plan = _plan(arguments, name, oracles, tracks, stems=stems, out=out)
+    plan = _plan(arguments, name, oracles, tracks, parts=parts_of(stems, mapping), out=out)
     carry_out(plan, label="score", processes=arguments.processes)
     scored = (name, *oracles)
     found, test_set = _compare(read_scores(out, read_methods(out)), scored, tracks, plan.scoring)
@@ -239,7 +239,7 @@ def _plan(
     oracles: Sequence[str],
     found_tracks: "Sequence[CorpusTrack]",
     *,
-    stems: list[str],
+    parts: dict[str, tuple[str, ...]],
     out: str,
 ) -> "Plan":
     """Finds the estimates of the corpus' tracks, and plans the scores."""
@@ -250,18 +250,20 @@ def _plan(
     from stemforge.pipelines.scoring.plan import TrackSources, plan_scores
     from stemforge.pipelines.scoring.score_files import list_scores
 
-    mapping = split_mapping(arguments.mapping, option="--mapping")
+    stems = [source for source in parts if source != MIXTURE]
+    complete = all(track.is_complete for track in found_tracks)
     tracks = [
         TrackSources(
             track.name,
             functools.partial(open_corpus_track, track, scored_subtype(track)),
             tuple(track.places),
-            repr(sorted(mapping.items())) if mapping else "",
+            parts,
+            complete,
         )
         for track in found_tracks
     ]
     if arguments.model:
-        found: Estimates | FromModel = load_model(arguments.model, stems=stems)
+        found: Estimates | FromModel = load_model(arguments.model, stems=stems, complete=complete)
     else:
         root = storage.absolute(arguments.estimates)
         if root == storage.join(out, name):
@@ -269,7 +271,8 @@ def _plan(
                 f"--output {arguments.output}: the scores of {name} would be mixed with its "
                 "estimates: choose another folder"
             )
-        found = find_estimates(root, tracks=[track.name for track in tracks], stems=stems)
+        names = [track.name for track in tracks]
+        found = find_estimates(root, tracks=names, stems=stems, complete=complete)
     return plan_scores(
         name,
         tracks,

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stemforge.eval.config import MODEL, ORACLES
 from stemforge.eval.exports.bounds import segment_name
-from stemforge.features.corpus.sources import rest_of
+from stemforge.features.corpus.sources import scored_rest_of
 from stemforge.pipelines.releases.files import models
 from stemforge.pipelines.releases.front_matter import corpus_name, front_matter, to_yaml
 from stemforge.train.model_files import model_name, read_card
@@ -110,7 +110,8 @@ def _of_scores(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     known = {stem for path in models(folder) for stem in read_card(path)["stems"]}
     stems = [stem for stem in corpus_stems if stem in known]
     # A single stem is scored as a pair with the rest.
-    rest = rest_of(stems[0], corpus_stems) if len(stems) == 1 else None
+    scored = set(table["target"])
+    rest = scored_rest_of(stems[0], corpus_stems, scored) if len(stems) == 1 else None
     targets = [*stems, rest] if rest else stems
     counts = {f"{split}_tracks": _count(record, split) for split in ("train", "valid", "test")}
     return counts | {

@@ -186,12 +186,13 @@ class AgainstRest:
         return estimates, remarks
 
 
-def load_model(folder: Path, *, stems: Sequence[str]) -> FromModel:
+def load_model(folder: Path, *, stems: Sequence[str], complete: bool = False) -> FromModel:
     """Loads the models of a folder for a command; errors name its options.
 
     Args:
         folder: a folder of models, a model directory, or a .tflite file.
         stems: of the corpus; other stems of the models are named on the console and not scored.
+        complete: whether these are all of the mixture.
 
     Raises:
         UserError: there is no model, or the models have none of the corpus' stems.
@@ -206,7 +207,8 @@ def load_model(folder: Path, *, stems: Sequence[str]) -> FromModel:
 
     models = find_models(folder)
     known = [stem for model in models for stem in read_interface(model).stems]
-    strange = [stem for stem in known if stem not in targets_of(stems)]
+    targets = targets_of(stems, complete=complete)
+    strange = [stem for stem in known if stem not in targets]
     for stem in strange:
         say(f"score: {stem}: not a stem of the corpus (--stems): not scored")
     if len(strange) == len(known):

@@ -1,9 +1,9 @@
 """Plans what will be scored and what not, before anything is read, scored or written."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stemforge import storage
@@ -28,13 +28,16 @@ class TrackSources:
         name: of the track.
         open: a context manager that gives local files of the mixture and the stems.
         files: places whose contents these depend on.
-        mapping: how the stems are summed of the files; empty where each is one file or stream.
+        parts: the stems, and what each is the sum of, by the names in the corpus.
+        is_complete: whether the corpus' stems are all of its mixtures. Else the rest of a stem is
+            the mixture minus the stem.
     """
 
     name: str
     open: Callable[[], AbstractContextManager[dict[str, Path]]]
     files: tuple[str, ...] = ()
-    mapping: str = ""
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    is_complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,9 @@ def plan_scores(
         target.
     """
     names = tuple(oracles)
-    targets, method_of = _in_pairs(found.targets, stems)
+    complete = all(track.is_complete for track in tracks)
+    rests = {stem: rest_of(stem, stems, complete=complete) for stem in stems}
+    targets, method_of = _in_pairs(found.targets, rests)
     if len(found.targets) == 1:
         stem = next(target for target in targets if target in stems)
         scoring = dataclasses.replace(scoring, against_rest=(stem,))
@@ -130,8 +135,7 @@ def plan_scores(
             for track, remarks in found.remarks.items()
             if not found.files.get(track)
         )
-    rests = {stem: rest_of(stem, stems) for stem in stems}
-    paired = tuple(s for s, rest in rests.items() if rest in targets and rest not in stems)
+    paired = tuple(s for s, rest in rests.items() if {s, rest} <= {*targets} and rest not in rests)
     compared = dataclasses.replace(scoring, against_rest=paired)
     accompanied = {ACCOMPANIMENT} - {*stems} if scoring.accompaniment else set()
     scored_rests = tuple(sorted({rests[stem] for stem in paired} | accompanied))
@@ -145,11 +149,11 @@ def plan_scores(
 
 
 def _in_pairs(
-    targets: Sequence[str], stems: Sequence[str]
+    targets: Sequence[str], rests: Mapping[str, str]
 ) -> tuple[tuple[str, ...], Callable[[Method], Method]]:
     """The targets with the rest of a single one, and what adds that rest to a method."""
     if len(targets) != 1:
         return tuple(targets), lambda method: method
     (target,) = targets
-    rest = rest_of(target, stems)
+    rest = rests.get(target) or next(stem for stem, rest in rests.items() if rest == target)
     return (target, rest), lambda method: AgainstRest(method, target, rest)

@@ -47,15 +47,24 @@ def plan_evaluation(out: str, how: Scoring) -> Plan:
         UserError: there are no estimates.
     """
     manifest = read_manifest(TRACKS)
-    names = [track.name for track in manifest.split("test")]
+    songs = manifest.split("test")
+    names = [track.name for track in songs]
+    complete = all(track.is_complete for track in songs)
     if not names:
         raise UserError(f"{TRACKS}: no test track: put some into the corpus' test/ folder")
-    estimates = find_estimates(str(ESTIMATES.resolve()), tracks=names, stems=manifest.stems)
+    estimates = find_estimates(
+        str(ESTIMATES.resolve()), tracks=names, stems=manifest.stems, complete=complete
+    )
     audio = DecodedAudio(str(manifest.audio_root.resolve()))
     # The manifest holds checksums of the sources, and the work folder one of the manifest.
     tracks = [
-        TrackSources(track.name, functools.partial(audio.open, track))
-        for track in manifest.split("test")
+        TrackSources(
+            track.name,
+            functools.partial(audio.open, track),
+            parts={stem: (stem,) for stem in manifest.stems},
+            is_complete=complete,
+        )
+        for track in songs
     ]
     return plan_scores(
         MODEL,

@@ -265,10 +265,10 @@ def test_one_model_is_enough_from_separation_to_release(finished: Path) -> None:
     assert (folder / "vocals.wav").read_bytes() != before  # that was a share of two estimates
     whole = pd.read_parquet(project / "scores" / "whole.parquet").set_index(["method", "target"])
     truth = project / "data" / "decoded" / "test" / folder.name
-    places = (truth / "mixture.wav", truth / "drums.wav", folder / "vocals.wav")
-    mixture, drums, vocals = (soundfile.read(place)[0] for place in places)
-    error = drums - (mixture - vocals)
-    usdr_db = 10 * np.log10(np.sum(drums**2) / np.sum(error**2))
+    # The corpus has bass and other too, which are not listed and yet in the mixture.
+    places = (truth / "mixture.wav", truth / "vocals.wav", folder / "vocals.wav")
+    mixture, true, vocals = (soundfile.read(place)[0] for place in places)
+    usdr_db = 10 * np.log10(np.sum((mixture - true) ** 2) / np.sum((true - vocals) ** 2))
     assert whole.loc[("stemforge", "accompaniment"), "uSDR"] == pytest.approx(usdr_db, abs=1e-3)
     parity = json.loads((project / "exports" / "parity.json").read_text())
     assert [*parity["separate-64.tflite"]] == ["vocals"]
