@@ -19,8 +19,9 @@ from stemforge.errors import UserError
 from stemforge.eval.leaderboard import published
 from stemforge.eval.leaderboard.board import Leaderboard
 from stemforge.eval.leaderboard.tables import Aggregation
-from stemforge.eval.scoring.scores import METRICS, Scoring, TrackScores
-from stemforge.features.corpus.musdb18 import recognise_test_set
+from stemforge.eval.scoring.scores import METRICS, Remark, Scoring, TrackScores
+from stemforge.features.corpus.musdb18 import recognise_test_set, with_stems
+from stemforge.features.corpus.sources import parts_of
 from stemforge.pipelines.commands import main as cli
 from stemforge.pipelines.scoring.execution import check_done, score_elsewhere
 from stemforge.pipelines.scoring.methods import Oracle
@@ -448,9 +449,13 @@ def make_table(songs: list[str], **changes: Any) -> Leaderboard:
     }
     context = changes.pop("context", None)
     test_set = changes.pop("test_set", recognise_test_set({}, wavs=False))
-    how = Scoring(1.0, 1.0, changes.pop("nan_policy", "museval"), accompaniment=False)
+    how = Scoring(
+        *(1.0, 1.0, changes.pop("nan_policy", "museval")),
+        accompaniment=False,
+        undetermined=changes.pop("undetermined", "keep"),
+    )
     return Leaderboard(
-        fake_scores(songs),
+        [*fake_scores(songs), *changes.pop("more", ())],
         stems=STEMS,
         aggregation=Aggregation(**aggregation | changes),
         how=how,
@@ -483,6 +488,51 @@ def test_sisec18_joins_where_the_tracks_are_musdb18s(in_tmp: Path) -> None:
     assert len(means) == 1 + 31
     for other in ({"frames": "mean"}, {"nan_policy": "per_source"}):
         assert set(make_table([*MUSDB18_S], test_set=test_set, **other).table["method"]) == {"ours"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        (("vocals,drums,other", "other=other+bass"), "(other = other + bass, no bass)"),
+        (("vocals,drums", ""), "(no bass, no other)"),
+        (("vocals,drums,bass,other", ""), ""),
+    ],
+)
+def test_sisec18_joins_only_where_its_four_stems_are_scored(
+    parts: tuple[str, str], why: str, in_tmp: Path
+) -> None:
+    stems, mapping = parts
+    made = parts_of(stems.split(","), {"other": ["other", "bass"]} if mapping else None)
+    test_set = with_stems(recognise_test_set(MUSDB18_S, wavs=False), made)
+    table = make_table([*MUSDB18_S], test_set=test_set)
+    others = table.table[table.table["method"] != "ours"]
+    assert set(others["test_set"]) == {"MUSDB18" if why else ""}
+    table.write(in_tmp, introduction=[], metrics_of=["ours"])
+    page = (in_tmp / "leaderboard.md").read_text()
+    said = f"its 50 test songs; not with MUSDB18's four stems {why}: another test set)."
+    assert (said in page) == bool(why)
+
+
+def test_dropped_frames_are_said_and_who_does_not_say_which(in_tmp: Path) -> None:
+    values = {m: [6.0] for m in METRICS}
+    mine = TrackScores("x", {"vocals": values}, undetermined={"vocals": [False]})
+    for policy, said in (("drop", True), ("keep", False)):
+        table = make_table(["x"], undetermined=policy, more=[("mine", mine)])
+        table.write(in_tmp, introduction=[], metrics_of=["ours"])
+        page = (in_tmp / "leaderboard.md").read_text()
+        assert ("left out, and ISR, SIR and SAR of undetermined frames too." in page) == said
+        assert ("Files of ours do not say which frames are undetermined" in page) == said
+
+
+def test_a_baseline_that_was_left_out_is_said_to_be_that() -> None:
+    remark = Remark("", "other_test_set", "209 frames of 1 s, here 6: left out")
+    left_out = ("TAU", TrackScores("x", {}, remarks=(remark,)))
+    with pytest.raises(UserError) as error:
+        make_table(["x"], more=[left_out], baseline="TAU")
+    assert str(error.value) == (
+        "baseline=TAU: all its tracks were left out, because its scores do not compare with those "
+        "here (other_test_set, named above): choose another of ours"
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from stemforge.eval.leaderboard import published
 from stemforge.eval.leaderboard.comparable import count_frames, keep_comparable
 from stemforge.eval.scoring.scores import METRICS, MUSEVAL, Scoring, from_json
 
+STEMS = ("vocals", "drums")
 HALF = Scoring(window_s=1.0, hop_s=0.5, nan_policy="museval", accompaniment=False)
 
 
@@ -23,7 +24,7 @@ def museval_file(frames: int, **grid: Any) -> bytes:
 
 def why_left_out(file: bytes, here: int | None, how: Scoring = MUSEVAL) -> str:
     scores = from_json("Song", file)
-    ((method, kept),) = keep_comparable([("X", scores)], {"Song": here}, how)
+    ((method, kept),) = keep_comparable([("X", scores)], {"Song": here}, how, stems=STEMS)
     assert method == "X"
     if kept is scores:
         return ""
@@ -60,8 +61,35 @@ def test_what_is_left_out(file: bytes, here: int, how: Scoring, why: str) -> Non
 
 
 def test_a_song_of_another_corpus_is_left_out() -> None:
-    ((_, kept),) = keep_comparable([("X", from_json("Other", museval_file(6)))], {"S": 6}, MUSEVAL)
+    found = [("X", from_json("Other", museval_file(6)))]
+    ((_, kept),) = keep_comparable(found, {"S": 6}, MUSEVAL, stems=STEMS)
     assert [remark.detail for remark in kept.remarks] == ["no test track of this corpus: left out"]
+
+
+@pytest.mark.parametrize(
+    ("method", "scoring", "reason", "why"),
+    [
+        ("X", {"against_rest": ["drums"]}, "", ""),
+        (
+            *("X", {"against_rest": ["guitar"]}, "other_test_set"),
+            "guitar against the rest, and no stem here is guitar (vocals, drums): left out",
+        ),
+        # Versions of which MIX was the mixture as it is knew no undetermined frames.
+        ("MIX", {"nan_policy": "museval"}, "outdated", "score again with --oracles MIX"),
+        ("MIX", {"nan_policy": "museval", "undetermined": "keep"}, "", ""),
+        ("MIX", {}, "", ""),  # by another program
+        ("IRM1", {"nan_policy": "museval"}, "", ""),
+    ],
+)
+def test_scores_of_other_stems_and_of_a_former_mix_are_left_out(
+    method: str, scoring: dict[str, Any], reason: str, why: str
+) -> None:
+    data = json.loads(museval_file(6)) | {"stemforge": {"scoring": scoring}}
+    scores = from_json("Song", json.dumps(data).encode())
+    ((_, kept),) = keep_comparable([(method, scores)], {"Song": 6}, MUSEVAL, stems=STEMS)
+    assert [remark.reason for remark in kept.remarks] == [reason] * bool(reason)
+    assert (kept.frames == {}) == bool(reason)
+    assert all(remark.detail.endswith(why) for remark in kept.remarks)
 
 
 def test_frames_are_counted_as_sisec_2018s() -> None:

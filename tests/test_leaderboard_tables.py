@@ -168,6 +168,20 @@ def test_order_and_best() -> None:
     }
 
 
+@pytest.mark.parametrize(("stem", "rest"), [("drums", "no_drums"), ("vocals", "accompaniment")])
+def test_a_rest_that_only_some_methods_have_does_not_order_them(stem: str, rest: str) -> None:
+    other = {"vocals": "drums", "drums": "vocals"}[stem]
+    rows = [
+        ("full", stem, 5.0), ("full", other, 3.0),
+        ("IRM1", stem, 4.0), ("IRM1", other, 3.5), ("IRM1", rest, 20.0),
+        ("single", stem, 9.0), ("single", rest, 30.0),
+        ("rest", rest, 31.0),
+    ]  # fmt: skip
+    found = pd.DataFrame(rows, columns=["method", "target", "SDR"])
+    order = leaderboard.order_methods(found, ["vocals", "drums", rest])
+    assert order == ["full", "IRM1", "single", "rest"]
+
+
 def test_metrics_by_name() -> None:
     found = leaderboard.metrics(table(MEDIANS).reset_index(), ["m"])
     assert set(found) == {"m"}

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from stemforge.errors import UserError
 from stemforge.eval.scoring.estimates import Estimates
 from stemforge.eval.scoring.scores import Remark, Scoring
+from stemforge.features.corpus.sources import rest_of
 from stemforge.pipelines.scoring.methods import AgainstRest, FromFolder, FromModel, Oracle
 from stemforge.pipelines.scoring.plan import Job, Plan, TrackSources, plan_scores
 
@@ -167,6 +169,11 @@ def test_of_two_stems_that_are_all_one_is_scored_with_the_other(
     some = [replace(track, is_complete=False) for track in TRACKS]
     made = plan(folder("vocals"), tracks=some, stems=("vocals", "drums"))
     assert getattr(made.side_by_side[0].estimates, "rest", None) == "accompaniment"
+
+
+def test_a_rest_of_no_stem_is_named() -> None:
+    with pytest.raises(UserError, match=r"no_piano: neither a stem of the corpus nor the rest"):
+        rest_of("no_piano", STEMS)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,15 @@ from stemforge.errors import UserError
 from stemforge.eval.leaderboard import page, published, tables
 from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.oracles import METHODS
-from stemforge.eval.scoring.scores import MethodScores, Scoring, frame_table, whole_table
+from stemforge.eval.scoring.scores import (
+    LEFT_OUT,
+    MethodScores,
+    Scoring,
+    frame_table,
+    whole_table,
+)
 from stemforge.features.corpus.musdb18 import TestSet
-from stemforge.features.corpus.sources import rest_of, targets_of
+from stemforge.features.corpus.sources import scored_rest_of, targets_of
 
 TITLE, PAGE = "Leaderboard", "leaderboard.md"
 METHOD_NOTES = (
@@ -52,7 +58,10 @@ class Leaderboard:
         test_set: TestSet,
         context: str | None,
     ) -> None:
-        self.aggregation, self.test_set = aggregation, test_set
+        self.aggregation, self.test_set, self.how = aggregation, test_set, how
+        self.silent_on_frames = sorted(
+            {method for method, track in found if track.frames.keys() - track.undetermined.keys()}
+        )
         self.scores = frame_table(found)
         self.tracks = tables.track_table(self.scores, whole_table(found), frames=aggregation.frames)
         methods = sorted(set(self.tracks["method"]))
@@ -64,6 +73,13 @@ class Leaderboard:
                 )
             raise UserError("no track has a score: the table would be empty")
         if aggregation.baseline not in methods:
+            reasons = {r.reason for m, s in found if m == aggregation.baseline for r in s.remarks}
+            if reasons & LEFT_OUT:
+                raise UserError(
+                    f"baseline={aggregation.baseline}: all its tracks were left out, because its "
+                    f"scores do not compare with those here ({', '.join(sorted(reasons))}, named "
+                    f"above): choose another of {', '.join(methods)}"
+                )
             raise UserError(
                 f"baseline={aggregation.baseline}: unknown method; known: {', '.join(methods)}"
             )
@@ -71,8 +87,9 @@ class Leaderboard:
         self.targets = [target for target in targets_of(stems) if target in scored]
         self.single_stems = sorted(
             {
-                (method, stem, rest_of(stem, stems))
+                (method, stem, scored_rest_of(stem, stems, scored))
                 for method, track in found
+                if track.frames
                 for stem in track.scoring.get("against_rest", ())
                 if not tables.is_reference(method)
             }
@@ -152,7 +169,10 @@ class Leaderboard:
         tracks = f"{count} test track{'s' * (count != 1)}"
         if self.test_set.statement:
             tracks += f" ({self.test_set.statement})"
-        return f"{tracks}. BSSEval v4 as in museval, {self.aggregation.statement}."
+        statement = f"{tracks}. BSSEval v4 as in museval, {self.aggregation.statement}"
+        if self.how.undetermined == "drop":
+            statement += ", and ISR, SIR and SAR of undetermined frames too"
+        return f"{statement}."
 
     def _legend(self) -> str:
         how = self.aggregation
@@ -167,6 +187,11 @@ class Leaderboard:
             f"{self._legend()} Intervals: {self.aggregation.confidence:.0%}, bootstrap over "
             "tracks. uSDR, SI-SDR and PES are of whole tracks, their means."
         ]
+        if self.how.undetermined == "drop" and self.silent_on_frames:
+            notes.append(
+                f"Files of {', '.join(self.silent_on_frames)} do not say which frames are "
+                "undetermined: ISR, SIR and SAR of all their frames count."
+            )
         for method, stem, rest in self.single_stems:
             notes.append(
                 f"{method}: {stem} against the rest ({rest}). It estimates one of the two; the "

@@ -14,6 +14,7 @@ from stemforge.eval.config import Average
 from stemforge.eval.leaderboard import published
 from stemforge.eval.scoring.oracles import METHODS
 from stemforge.eval.scoring.scores import METRICS, TRACK_METRICS
+from stemforge.features.corpus.sources import rest_of
 
 KEYS = ["method", "track", "target"]
 COLUMNS = (
@@ -186,13 +187,22 @@ def context_rows(aggregation: Aggregation) -> pd.DataFrame:
 
 
 def order_methods(table: pd.DataFrame, targets: Sequence[str]) -> list[str]:
-    """Methods by mean SDR over their targets, best first.
+    """Methods by mean SDR over their stems, best first.
 
-    Methods without all targets come after.
+    Methods without all stems come after. The rests of stems, which are scored for some methods
+    only, count where a method has nothing else.
     """
+    stems = [target for target in targets if not _is_rest(target, targets)]
     wide = table.pivot(index="method", columns="target", values="SDR").reindex(columns=[*targets])
-    keys = pd.DataFrame({"lacks": wide.isna().sum(axis=1), "mean": -wide.mean(axis=1)})
+    mean = wide[stems].mean(axis=1).fillna(wide.mean(axis=1))
+    keys = pd.DataFrame({"lacks": wide[stems].isna().sum(axis=1), "mean": -mean})
     return [str(name) for name in keys.sort_values(["lacks", "mean"]).index]
+
+
+def _is_rest(target: str, targets: Sequence[str]) -> bool:
+    """Whether a column is the rest of one beside it, by the names that rest_of gives."""
+    names = (name for stem in targets for name in (rest_of(stem, (stem,)), f"no_{stem}"))
+    return target in names
 
 
 def best_methods(table: pd.DataFrame) -> dict[str, set[str]]:

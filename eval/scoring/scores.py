@@ -51,9 +51,11 @@ Reason = Literal[
     "perfect",  # equals its reference: the SDR is infinite, and no average can hold it
     "padded",  # scored with zeros at its end, as museval does
     "cut",  # scored without its end, as museval does
-    "other_test_set",  # others' scores, of other frames or another song
+    "other_test_set",  # others' scores, of other frames, stems or another song
+    "outdated",  # scores of an earlier version, which defined the method in another way
 ]
-HARMLESS = frozenset({"silent_reference", "perfect", "other_test_set"})
+LEFT_OUT = frozenset({"other_test_set", "outdated"})  # of the leaderboard
+HARMLESS = frozenset({"silent_reference", "perfect"}) | LEFT_OUT
 
 
 @dataclass(frozen=True)

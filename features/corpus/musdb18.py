@@ -2,11 +2,12 @@
 
 import csv
 import functools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 
 from stemforge import storage
+from stemforge.features.corpus.sources import STEMS
 
 # musdb's own download: each song cut to 300 032 samples; the files' headers say 299 880.
 EXCERPT_S = 300_032 / 44_100
@@ -23,17 +24,19 @@ class TestSet:
         songs: how many of MUSDB18's 50 test songs, by name.
         complete: whether all 50 are there, each with the length that belongs to the name.
         statement: for a reader; empty where no song has a name of MUSDB18's.
+        own_stems: whether its four stems are scored, each as it is.
     """
 
     name: str
     songs: int
     complete: bool
     statement: str
+    own_stems: bool = True
 
     @property
     def is_musdb18(self) -> bool:
         """Whether this is MUSDB18's test set itself, whose published scores compare with ours."""
-        return self.name == "MUSDB18" and self.complete
+        return self.name == "MUSDB18" and self.complete and self.own_stems
 
 
 def recognise_test_set(durations_s: Mapping[str, float], *, wavs: bool) -> TestSet:
@@ -76,6 +79,24 @@ def are_wavs(files: Iterable[Iterable[object]]) -> bool:
         files: of each song, what tells the files of its sources apart: a place, or a checksum.
     """
     return any(len({*song}) > 1 for song in files)
+
+
+def with_stems(test_set: TestSet, parts: Mapping[str, Sequence[str]]) -> TestSet:
+    """The test set as it is scored: with stems of its own, or with others.
+
+    Args:
+        test_set: by names and lengths; only MUSDB18 itself is changed, which others compare with.
+        parts: what each source is the sum of; see features.corpus.sources.parts_of.
+    """
+    if not test_set.is_musdb18 or all([*parts.get(stem, ())] == [stem] for stem in STEMS):
+        return test_set
+    sums = [
+        f"{source} = {' + '.join(names)}" for source, names in parts.items() if [*names] != [source]
+    ]
+    missing = [stem for stem in STEMS if stem not in parts]
+    why = ", ".join([*sums, *(f"no {stem}" for stem in missing)])
+    statement = f"{test_set.statement}; not with MUSDB18's four stems ({why}): another test set"
+    return replace(test_set, statement=statement, own_stems=False)
 
 
 def _is_whole(length_s: float, seconds: int) -> bool:

@@ -207,10 +207,13 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         )
     mapping = split_mapping(arguments.mapping, option="--mapping")
     tracks = find_test_tracks(arguments.corpus, stems, mapping)
-    plan = _plan(arguments, name, oracles, tracks, parts=parts_of(stems, mapping), out=out)
+    parts = parts_of(stems, mapping)
+    plan = _plan(arguments, name, oracles, tracks, parts=parts, out=out)
     carry_out(plan, label="score", processes=arguments.processes)
     scored = (name, *oracles)
-    found, test_set = _compare(read_scores(out, read_methods(out)), scored, tracks, plan.scoring)
+    found, test_set = _compare(
+        read_scores(out, read_methods(out)), scored, tracks, plan.scoring, parts
+    )
     place = storage.join(arguments.output, PAGE)
     problems = _say_what_is_new(found, scored, plan.scoring, where=place)
     if not any(scores.frames for method, scores in found if method == name):
@@ -292,12 +295,16 @@ def _plan(
 
 
 def _compare(
-    found: "Scores", scored: Sequence[str], tracks: "Sequence[CorpusTrack]", how: "Scoring"
+    found: "Scores",
+    scored: Sequence[str],
+    tracks: "Sequence[CorpusTrack]",
+    how: "Scoring",
+    parts: dict[str, tuple[str, ...]],
 ) -> "tuple[Scores, TestSet]":
     """The scores that are of this test set, and what the test set is."""
     from stemforge.eval.leaderboard.comparable import count_frames, keep_comparable
     from stemforge.features.corpus.lengths import read_lengths
-    from stemforge.features.corpus.musdb18 import are_wavs, recognise_test_set
+    from stemforge.features.corpus.musdb18 import are_wavs, recognise_test_set, with_stems
 
     lengths = read_lengths(tracks)
     frames = {
@@ -310,11 +317,13 @@ def _compare(
             frames[scores.track] = max(len(metrics["SDR"]) for metrics in scores.frames.values())
     durations_s = {name: length.duration_s if length else 0.0 for name, length in lengths.items()}
     test_set = recognise_test_set(durations_s, wavs=are_wavs(t.files.values() for t in tracks))
-    return keep_comparable(found, frames, how), test_set
+    stems = [source for source in parts if source != MIXTURE]
+    return keep_comparable(found, frames, how, stems=stems), with_stems(test_set, parts)
 
 
 def _say_what_is_new(found: "Scores", scored: Sequence[str], how: "Scoring", *, where: str) -> int:
     """Prints remarks on the scored methods; returns how many estimates have problems."""
+    from stemforge.eval.scoring.scores import LEFT_OUT
     from stemforge.pipelines.scoring.score_files import say_policies, say_remarks
 
     mine = [(method, scores) for method, scores in found if method in scored]
@@ -323,7 +332,7 @@ def _say_what_is_new(found: "Scores", scored: Sequence[str], how: "Scoring", *, 
         (method, scores)
         for method, scores in found
         if method not in scored
-        and any(r.reason in ("not_scored", "other_test_set") for r in scores.remarks)
+        and any(r.reason == "not_scored" or r.reason in LEFT_OUT for r in scores.remarks)
     ]
     say_policies(found, how, label="score")
     return say_remarks([*mine, *left_out], label="score", where=where)

@@ -1,7 +1,7 @@
 """Stage leaderboard: scores/ and comparisons/ -> leaderboard/ (tables, page, plots, metrics)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stemforge.errors import UserError
 from stemforge.eval.config import MODEL
@@ -11,7 +11,13 @@ from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.oracles import METHODS
 from stemforge.eval.scoring.scores import Scoring
 from stemforge.features.corpus.manifest import Track, read_manifest
-from stemforge.features.corpus.musdb18 import TestSet, are_wavs, recognise_test_set
+from stemforge.features.corpus.musdb18 import (
+    TestSet,
+    are_wavs,
+    recognise_test_set,
+    with_stems,
+)
+from stemforge.features.corpus.sources import parts_of
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import COMPARISONS, CORPUS_CARD, LEADERBOARD, SCORES, TRACKS
@@ -29,13 +35,15 @@ def main() -> None:
     tracks = manifest.split("test")
     page = LEADERBOARD / PAGE
     found = score_files.read_scores(str(SCORES), [MODEL, *METHODS])
-    found += read_comparisons(tracks, how, taken=[MODEL, *METHODS], where=str(page))
+    found += read_comparisons(
+        tracks, how, stems=manifest.stems, taken=[MODEL, *METHODS], where=str(page)
+    )
     table = Leaderboard(
         found,
         stems=manifest.stems,
         aggregation=Aggregation(**config.model_dump(exclude={"context"})),
         how=how,
-        test_set=recognise(tracks),
+        test_set=recognise(tracks, parts_of(manifest.stems, params.corpus.mapping)),
         context=config.context,
     )
     introduction = [card["remark"], f"Corpus `{card['root']}`."]
@@ -50,20 +58,27 @@ def main() -> None:
     print(table.summary(str(page)))
 
 
-def recognise(tracks: Sequence[Track]) -> TestSet:
-    """What these test tracks are, by names, lengths and kind of file."""
+def recognise(tracks: Sequence[Track], parts: Mapping[str, Sequence[str]]) -> TestSet:
+    """What these test tracks are, by names, lengths, kind of file and stems."""
     wavs = are_wavs([source.file_sha256 for source in track.sources] for track in tracks)
-    return recognise_test_set({track.name: track.duration_s for track in tracks}, wavs=wavs)
+    test_set = recognise_test_set({track.name: track.duration_s for track in tracks}, wavs=wavs)
+    return with_stems(test_set, parts)
 
 
 def read_comparisons(
-    tracks: Sequence[Track], how: Scoring, *, taken: Sequence[str], where: str
+    tracks: Sequence[Track],
+    how: Scoring,
+    *,
+    stems: Sequence[str],
+    taken: Sequence[str],
+    where: str,
 ) -> score_files.Scores:
     """Others' scores, as `stemforge import-scores` brings them in, on these tracks.
 
     Args:
         tracks: the test tracks.
         how: how ours were scored; scores of other frames are left out and named.
+        stems: of the corpus.
         taken: names that are ours.
         where: all remarks will be.
 
@@ -77,7 +92,7 @@ def read_comparisons(
     frames: dict[str, int | None] = {
         track.name: count_frames(track.samples, track.sample_rate_hz, how) for track in tracks
     }
-    compared = keep_comparable(found, frames, how)
+    compared = keep_comparable(found, frames, how, stems=stems)
     score_files.say_policies(compared, how, label="leaderboard")
     score_files.say_remarks(compared, label="leaderboard", where=where)
     return compared
