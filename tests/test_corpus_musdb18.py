@@ -65,6 +65,14 @@ STRANGER = {**whole(), "Mine": 200.0}
             *(STRANGER, False, "", 50, False),
             "50 of MUSDB18's 50 test songs by name, and 1 more: another test set than MUSDB18's",
         ),
+        (
+            *({"PR - Oh No": SIX}, False, "MUSDB18-7", 1, False),
+            "MUSDB18-7: an excerpt of 6.8 s of 1 of MUSDB18's 50 test songs",
+        ),
+        (
+            *({"PR - Oh No": 8.0}, False, "", 1, False),
+            "1 of MUSDB18's 50 test songs by name, but of another length: another test set",
+        ),
         ({"Mine": SIX}, False, "", 0, False, ""),
         ({}, False, "", 0, False, ""),
     ],

@@ -146,6 +146,24 @@ def test_a_flat_folder_with_single_files_and_a_mixture_is_not_decoded(tmp_path: 
     assert [Path(file).name for file in tracks[2].files["mixture"]] == ["vocals.wav", "rest.wav"]
 
 
+@pytest.mark.parametrize("stem_files", [False, True])
+def test_a_folder_without_a_wanted_stem_is_no_song(tmp_path: Path, *, stem_files: bool) -> None:
+    touch(tmp_path, "extras/click.wav", "backup/B/vocals.wav", "notes/a.txt")
+    touch(tmp_path, *(["A.stem.mp4"] if stem_files else ["A/Vocals.WAV", "A/other.wav"]))
+    said: list[str] = []
+    tracks = find_tracks(str(tmp_path), stems=TWO, remark=said.append)
+    assert [track.name for track in tracks] == ["A"]
+    assert said == [
+        f"corpus.root={tmp_path}: left out 2 folders without a wanted stem or a mixture: "
+        "backup, extras"
+    ]
+
+
+def test_a_song_may_be_called_test(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{song}/{stem}.wav" for song in ("Test", "B") for stem in TWO))
+    assert [track.name for track in find_tracks(str(tmp_path), stems=TWO)] == ["B", "Test"]
+
+
 def test_the_challenges_songs_without_a_mixture(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{song}/{stem}.wav" for song in "AB" for stem in STEMS))
     tracks = find_tracks(str(tmp_path), stems=STEMS)
@@ -211,6 +229,18 @@ TRAIN = [f"train/{place}" for place in MANY]
         (["hq/train/A/vocals.wav"], "", "no songs in it, but one level deeper: name {}/hq"),
         (["musdb/test/a.stem.mp4"], "", "no songs in it, but one level deeper: name {}/musdb"),
         (["flat/A/vocals.wav"], "", "no songs in it, but one level deeper: name {}/flat"),
+        (["x/flat/A/vocals.wav"], "", "no songs in it, but two levels deeper: name {}/x/flat"),
+        (["x/hq/train/A/vocals.wav"], "", "two levels deeper: name {}/x/hq"),
+        (["x/hq/Train/A/vocals.wav"], "x", "one level deeper: name {}/x/hq"),
+        (["Train/A/vocals.wav"], "", "corpus.root={}: Train/ would be left out: rename it to tr"),
+        (["TEST/a.stem.mp4"], "", "{}: TEST/ would be left out: rename it to test/"),
+        ([*TRAIN, "Test/C/vocals.wav"], "", "{}: Test/ would be left out: rename it to test/"),
+        (
+            ["A/piano.wav", "B/piano.wav", "B/x.wav"],
+            "",
+            "corpus.root={}: no song has any of bass, drums, mixture, other, vocals, only piano, x "
+            "(in {}/A): correct the stems, or name another folder",
+        ),
         ([*TRAIN, "C/vocals.wav"], "", "C is beside train/ and test/: move it into one of them"),
         ([*TRAIN, "c.stem.mp4"], "", "c.stem.mp4 is beside train/ and test/"),
         (

@@ -1,14 +1,18 @@
 """What is said about a corpus names the option that a user has written."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from stemforge.errors import UserError
+from stemforge.eval.leaderboard import published
 from stemforge.pipelines.options import split_mapping
 from stemforge.pipelines.running.corpora import (
     describe_corpus,
@@ -148,12 +152,51 @@ def test_the_name_comes_from_the_test_songs(in_tmp: Path) -> None:
     """PR - Happy Daze: 6.8 s of it are in MUSDB18-7, as musdb reads it: 300 032 samples."""
 
     def said(name: str, seconds: float) -> str:
-        track: Any = SimpleNamespace(name=name, split="test", duration_s=seconds)
-        return describe_tracks("../songs", [track], wavs=False)
+        sources = [SimpleNamespace(file_sha256="a")] * 5
+        track: Any = SimpleNamespace(name=name, split="test", duration_s=seconds, sources=sources)
+        return describe_tracks("../songs", [track])
 
     counts = "0 training songs, 1 test song of"
     assert said("PR - Happy Daze", 300_032 / 44_100) == f"MUSDB18-7: {counts} 6.8 s"
     assert said("PR - Sad Daze", 300_032 / 44_100) == f"../songs: {counts} 6.8 s"
+
+
+def test_a_corpus_without_a_name_is_called_by_its_layout(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stems = ("vocals", "drums")
+
+    def said() -> str:
+        find_test_tracks("flat", stems)
+        return capsys.readouterr().err.removeprefix(str(in_tmp.resolve()))
+
+    flat("A", "B", "extras")
+    for stem in stems:
+        Path("flat/extras", f"{stem}.wav").unlink()
+        soundfile.write(f"flat/A/{stem}.wav", np.zeros(16_000), 8000)
+    Path("flat/extras/click.wav").touch()
+    assert said().split(f"{in_tmp.resolve()}") == [
+        "--corpus flat: left out a folder without a wanted stem or a mixture: extras\n",
+        "/flat (a flat folder of songs): 0 training songs, 2 test songs of 2.0 s\n",
+    ]
+    shutil.rmtree("flat")
+    for stem in stems:
+        Path("flat/uuid", stem).mkdir(parents=True)
+        soundfile.write(f"flat/uuid/{stem}/1.wav", np.zeros(16_000), 8000)
+    listed = [{"stemName": s, "tracks": [{"id": "1", "extension": "wav"}]} for s in stems]
+    Path("flat/uuid/data.json").write_text(json.dumps({"stems": listed}))
+    assert said() == "/flat (MoisesDB): 0 training songs, 1 test song of 2.0 s\n"
+    shutil.rmtree("flat")
+    song = Path("flat/test/PR - Happy Daze")
+    song.mkdir(parents=True)
+    for name in ("mixture", *stems):
+        soundfile.write(song / f"{name}.wav", np.zeros(round(seconds_of(song.name) * 100)), 100)
+    assert said().startswith("MUSDB18-HQ: 0 training songs, 1 test song of ")
+
+
+def seconds_of(song: str) -> float:
+    frames = published.sisec18().groupby("track")["frames"].min()
+    return float(frames[song]) + 0.5
 
 
 @pytest.mark.skipif(not MUSDB18_7.is_dir(), reason="needs MUSDB18-7's excerpts in ../shared")

@@ -14,11 +14,14 @@ from ruamel.yaml import YAML
 
 from stemforge.errors import UserError
 from stemforge.pipelines.commands.main import main
+from stemforge.pipelines.params import read_params
 from stemforge.pipelines.running import musdb18_7
 from stemforge.pipelines.running.corpora import find_test_tracks
+from stemforge.pipelines.running.feature_job import corpus_job
 from stemforge.pipelines.running.musdb18_7 import fetch, link_by_name, resolve_name
 from stemforge.pipelines.running.starter_corpus import check_corpus_root
 from stemforge.pipelines.running.work import SPARE_BYTES
+from tests.conftest import ROOT
 from tests.processes import FileServer, file_server, free_port
 
 # musdb's own configuration: the archive's address and the names of the validation songs.
@@ -217,6 +220,21 @@ def test_a_command_finds_the_corpus_by_its_name(home: Path, tiny_corpus: Path) -
     assert Path(track.places[0]).parent.parent == tiny_corpus.resolve()
     Path("musdb18-7").mkdir()  # a folder of one's own goes first
     assert resolve_name("musdb18-7", label="") == "musdb18-7"
+
+
+def test_the_feature_job_finds_it_by_its_name(
+    home: Path, tiny_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = read_params(ROOT / "params.yaml")
+    with pytest.raises(UserError, match="--corpus musdb18-7: not on this machine: fetch it by"):
+        corpus_job(params, "musdb18-7")
+    place = home / "MUSDB18" / "MUSDB18-7"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tiny_corpus)
+    assert corpus_job(params, "musdb18-7").root == str(tiny_corpus.resolve())
+    assert capsys.readouterr().err == (
+        f"{tiny_corpus.resolve()}: 3 training songs (1 of them validation), 1 test song of 3.0 s\n"
+    )
 
 
 @pytest.mark.parametrize("linked", [False, True])

@@ -1,6 +1,7 @@
 """Finding the tracks of a corpus: in train/ and test/ or a flat folder, files or folders."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stemforge import storage
@@ -36,6 +37,7 @@ MUSDB_VALIDATION_TRACKS = (
 
 
 SPLITS: tuple[Split, ...] = ("train", "test")  # folders of a corpus
+MOST_FOLDERS = 100  # that are searched for the corpus that a user may mean
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def find_tracks(
     stems: Sequence[str],
     mapping: Mapping[str, Sequence[str]] | None = None,
     labels: Labels | None = None,
+    remark: Callable[[str], None] | None = None,
 ) -> list[CorpusTrack]:
     """Lists a corpus of songs: .stem.mp4 files, or folders of WAV files.
 
@@ -112,6 +115,7 @@ def find_tracks(
         stems: names of the stems that are wanted.
         mapping: see `parts_of`; with one, all stems of the corpus must be part of a stem.
         labels: what errors call these.
+        remark: gets a sentence on folders that are left out, because they are no songs.
 
     Returns:
         Tracks sorted by split and name; no audio file has been opened. Without train/ and test/
@@ -129,14 +133,17 @@ def find_tracks(
     if not storage.is_folder(root):
         raise UserError(f"{labels.root}: no such folder")
     names = {storage.folded(name) for part in parts.values() for name in part}
-    folders, files = _list_layout(root, names, labels)
-    if folders and files:
-        kinds = f"a {STEM_SUFFIX} file ({files[0][1]}) and a folder ({folders[0][1].place})"
+    is_flat = not has_splits(root)
+    folders, files = _list_layout(root, names, labels, is_flat=is_flat)
+    stems_there = [(split, song, song.stems(names)) for split, song in folders]
+    if is_flat:
+        stems_there = _leave_out(stems_there, names, labels, remark, needs_one=not files)
+    if stems_there and files:
+        kinds = f"a {STEM_SUFFIX} file ({files[0][1]}) and a folder ({stems_there[0][1].place})"
         raise UserError(f"{labels.root}: holds {kinds}: keep one kind of song")
     if files:
         _check_streams(stems, parts, mapping, labels)
         return checked(_stem_file(file, split, parts) for split, file in files)
-    stems_there = [(split, song, song.stems(names)) for split, song in folders]
     if mapping:
         _check_mapping([there for _, _, there in stems_there], parts, labels)
     whole = bool(mapping) or {*stems} >= MUSDB_STREAMS.keys() - {MIXTURE}
@@ -146,15 +153,21 @@ def find_tracks(
 
 
 def _list_layout(
-    root: str, names: Collection[str], labels: Labels
+    root: str, names: Collection[str], labels: Labels, *, is_flat: bool
 ) -> tuple[list[tuple[Split, SongFolder]], list[tuple[Split, str]]]:
     """The songs with their splits: folders, and .stem.mp4 files.
 
     Raises:
         UserError: there are none, or some beside train/ and test/.
     """
-    if not has_splits(root):
-        songs, files = list_songs(root)
+    songs, files = list_songs(root)
+    for song in songs:
+        split = storage.name(song.place)
+        if split not in SPLITS and split.casefold() in SPLITS and not song.is_song(names):
+            raise UserError(
+                f"{labels.root}: {split}/ would be left out: rename it to {split.casefold()}/"
+            )
+    if is_flat:
         if not files and (_is_one_song(root, songs, names) or not _any_song(songs, names)):
             raise UserError(f"{labels.root}: {_explain_none(root, names)}")
         if storage.name(storage.absolute(root)) in SPLITS:
@@ -162,7 +175,6 @@ def _list_layout(
             raise UserError(f"{labels.root}: one split of a corpus: name the folder above, {above}")
         kept = [song for song in songs if not song.files or song.has_wavs or song.is_song(names)]
         return [("test", song) for song in kept], [("test", file) for file in files]
-    songs, files = list_songs(root)
     beside = [song.place for song in songs if song.is_song(())] + files
     beside = [place for place in beside if storage.name(place) not in SPLITS]
     if beside:
@@ -182,6 +194,35 @@ def _list_layout(
     return found, stem_files
 
 
+def _leave_out(
+    songs: Sequence[tuple[Split, SongFolder, dict[str, Stem]]],
+    names: set[str],
+    labels: Labels,
+    remark: Callable[[str], None] | None,
+    *,
+    needs_one: bool,
+) -> list[tuple[Split, SongFolder, dict[str, Stem]]]:
+    """Those of a flat folder's folders that have a wanted stem or a mixture, or nothing yet.
+
+    Raises:
+        UserError: there is no song without the others.
+    """
+    kept = [entry for entry in songs if not entry[1].files or entry[2].keys() & names]
+    others = [(song, stems) for _, song, stems in songs if song.files and not stems.keys() & names]
+    if needs_one and others and not any(song.files for _, song, _ in kept):
+        there = sorted({stem.name for _, stems in others for stem in stems.values()})
+        only = brief(", ".join(there)) if there else "no WAV file of its own"
+        raise UserError(
+            f"{labels.root}: no song has any of {', '.join(sorted(names))}, only {only} (in "
+            f"{others[0][0].place}): correct the stems, or name another folder"
+        )
+    if others and remark:
+        what = "a folder" if len(others) == 1 else f"{len(others)} folders"
+        listed = brief(", ".join(storage.name(song.place) for song, _ in others))
+        remark(f"{labels.root}: left out {what} without a wanted stem or a mixture: {listed}")
+    return kept
+
+
 def _explain_none(root: str, names: Collection[str]) -> str:
     """Why a folder has no songs, and which folder may be meant."""
     here = SongFolder(root, tuple(storage.list_files(root, depth=2)))
@@ -190,10 +231,13 @@ def _explain_none(root: str, names: Collection[str]) -> str:
         while storage.name(above) in SPLITS or storage.size(storage.join(above, MOISES_JSON)):
             above = storage.parent(above)
         return f"a song or a part of one: name the folder of all songs, {above}"
-    below = [storage.join(root, name) for name in storage.folders(root)]
-    if meant := [folder for folder in below if _holds_songs(folder, names)]:
-        more = f" or {' or '.join(meant[1:3])}" if meant[1:] else ""
-        return f"no songs in it, but one level deeper: name {meant[0]}{more}"
+    below = [root]
+    for levels in ("one level", "two levels"):
+        inner = (storage.join(f, name) for f in below for name in storage.folders(f))
+        below = [*itertools.islice(inner, MOST_FOLDERS)]
+        if meant := [folder for folder in below if _holds_songs(folder, names)]:
+            more = f" or {' or '.join(meant[1:3])}" if meant[1:] else ""
+            return f"no songs in it, but {levels} deeper: name {meant[0]}{more}"
     return (
         f"no tracks: expected *{STEM_SUFFIX} files or folders of WAV files in its train/ and "
         "test/, or in the folder itself"
@@ -201,7 +245,7 @@ def _explain_none(root: str, names: Collection[str]) -> str:
 
 
 def _holds_songs(folder: str, names: Collection[str]) -> bool:
-    if has_splits(folder):
+    if any(name.casefold() in SPLITS for name in storage.folders(folder)):
         return True
     songs, files = list_songs(folder)
     return bool(files) or _any_song(songs, names)
@@ -266,7 +310,7 @@ def _check_mapping(
 
 
 def _check_mixtures(
-    songs: Iterable[tuple[Split, SongFolder, Mapping[str, Stem]]],
+    songs: Iterable[tuple[Split, SongFolder, dict[str, Stem]]],
     names: set[str],
     labels: Labels,
 ) -> None:

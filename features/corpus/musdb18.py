@@ -60,10 +60,12 @@ def recognise_test_set(durations_s: Mapping[str, float], *, wavs: bool) -> TestS
     complete = songs == len(table)
     some = "" if complete else f"{songs} of "
     if all(abs(length - EXCERPT_S) <= TOLERANCE_S for length in known.values()):
-        statement = f"MUSDB18-7: excerpts of {EXCERPT_S:.1f} s of {some}MUSDB18's 50 test songs"
+        excerpts = "an excerpt" if songs == 1 else "excerpts"
+        statement = f"MUSDB18-7: {excerpts} of {EXCERPT_S:.1f} s of {some}MUSDB18's 50 test songs"
         return TestSet("MUSDB18-7", songs, complete, statement)
     if not all(_is_whole(length, table[song]) for song, length in known.items()):
-        statement = f"{some}MUSDB18's 50 test songs by name, but of other lengths: another test set"
+        but = "another length" if songs == 1 else "other lengths"
+        statement = f"{some}MUSDB18's 50 test songs by name, but of {but}: another test set"
         return TestSet("", songs, False, statement)
     if wavs:
         statement = f"MUSDB18-HQ: {some}its 50 test songs, as WAV files"

@@ -19,8 +19,10 @@ from stemforge.features.corpus.corpora import (
     hold_out_valid,
 )
 from stemforge.features.corpus.csv_files import read_csvs
+from stemforge.features.corpus.lengths import read_lengths
 from stemforge.features.corpus.manifest import Split, Track
-from stemforge.features.corpus.musdb18 import recognise_test_set
+from stemforge.features.corpus.musdb18 import are_wavs, recognise_test_set
+from stemforge.features.corpus.song_folders import MOISES_JSON
 from stemforge.features.corpus.sources import STEM_SUFFIX
 from stemforge.pipelines.console import say
 from stemforge.pipelines.running.musdb18_7 import resolve_name
@@ -61,7 +63,7 @@ def list_corpus(corpus: "Corpus") -> list[CorpusTrack]:
 
 def _list_folder(corpus: "Corpus") -> list[CorpusTrack]:
     root, share = corpus.root, corpus.test_share
-    tracks = find_tracks(root, stems=corpus.stems, mapping=corpus.mapping)
+    tracks = find_tracks(root, stems=corpus.stems, mapping=corpus.mapping, remark=say)
     if has_splits(root):
         if share is not None:
             raise UserError(
@@ -98,10 +100,11 @@ def find_test_tracks(
     label = f"--corpus {corpus}"
     root = storage.absolute(resolve_name(corpus, label=label))
     labels = Labels(label, "--stems ", "--mapping ", can_map=can_map)
-    found = find_tracks(root, stems=stems, mapping=mapping, labels=labels)
+    found = find_tracks(root, stems=stems, mapping=mapping, labels=labels, remark=say)
     tracks = [track for track in found if track.split == "test"]
     if not tracks:
         raise UserError(f"{labels.root}: no tracks in its test/")
+    say(describe_found(root, found))
     return tracks
 
 
@@ -130,17 +133,48 @@ def describe_corpus(
     return f"{label}: {training}{held_out}, {_count(test, 'test song')}{of}"
 
 
-def describe_tracks(root: str, tracks: Sequence[Track], *, wavs: bool) -> str:
+def describe_tracks(root: str, tracks: Sequence[Track], *, layout: str = "") -> str:
     """The same of tracks with known lengths; test songs of MUSDB18 give the corpus its name.
 
     Args:
         root: of the corpus.
         tracks: of all splits.
-        wavs: whether its songs are folders of WAV files.
+        layout: see `name_layout`.
     """
-    test_s = {track.name: track.duration_s for track in tracks if track.split == "test"}
-    label = recognise_test_set(test_s, wavs=wavs).name or root
+    test = [track for track in tracks if track.split == "test"]
+    test_s = {track.name: track.duration_s for track in test}
+    wavs = are_wavs([source.file_sha256 for source in track.sources] for track in test)
+    name = recognise_test_set(test_s, wavs=wavs).name
+    label = name or (f"{root} ({layout})" if layout else root)
     return describe_corpus(label, Counter(track.split for track in tracks), [*test_s.values()])
+
+
+def describe_found(root: str, tracks: Sequence[CorpusTrack]) -> str:
+    """The same of tracks as a corpus holds them; lengths are read where it is on this machine.
+
+    Args:
+        root: of the corpus.
+        tracks: of all splits.
+    """
+    test = [track for track in tracks if track.split == "test"]
+    read = read_lengths(test) if storage.is_local(root) else {}
+    test_s = {name: length.duration_s for name, length in read.items() if length}
+    name = ""
+    if len(test_s) == len(test):
+        wavs = are_wavs(track.files.values() for track in test)
+        name = recognise_test_set(test_s, wavs=wavs).name
+    layout = name_layout(root, tracks)
+    label = name or (f"{root} ({layout})" if layout else root)
+    return describe_corpus(label, Counter(track.split for track in tracks), [*test_s.values()])
+
+
+def name_layout(root: str, tracks: Sequence[CorpusTrack]) -> str:
+    """How the songs lie in a folder: "MoisesDB", "a flat folder of songs", or empty for others."""
+    first = tracks[0].places if tracks and not tracks[0].streams else []
+    for song in dict.fromkeys(storage.parent(storage.parent(place)) for place in first):
+        if storage.size(storage.join(song, MOISES_JSON)) is not None:
+            return "MoisesDB"
+    return "" if has_splits(root) else "a flat folder of songs"
 
 
 def describe_files(label: str, train: Sequence[Path], test: Sequence[Path]) -> str:

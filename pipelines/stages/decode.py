@@ -27,12 +27,11 @@ from stemforge.features.corpus.manifest import (
     write_manifest,
     write_rejects,
 )
-from stemforge.features.corpus.musdb18 import are_wavs
 from stemforge.features.corpus.sources import MUSDB_STREAMS
 from stemforge.pipelines.console import run_main, say
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import DECODED, TRACK_REJECTS, TRACKS
-from stemforge.pipelines.running.corpora import describe_tracks, list_corpus
+from stemforge.pipelines.running.corpora import describe_tracks, list_corpus, name_layout
 from stemforge.pipelines.running.parallel import map_tracks
 from stemforge.pipelines.running.work import check_free_space, explain_empty, work_folder
 from stemforge.pipelines.running.workspaces import link_published, publish_all
@@ -73,8 +72,8 @@ def main() -> None:
         rejects = [result for result in results if isinstance(result, Reject)]
         report_rejects(rejects, len(tracks), strict=params.decode.strict)
         found = [result for result in results if isinstance(result, Track)]
-        wavs = are_wavs([source.file_sha256 for source in track.sources] for track in found)
-        say(describe_tracks(root, found, wavs=wavs))
+        layout = "" if params.corpus.train_csv else name_layout(root, tracks)
+        say(describe_tracks(root, found, layout=layout))
         write_manifest(work / TRACKS.name, Manifest(
             DECODED if decode or is_remote else Path(root),
             tuple(params.corpus.stems),
