@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks import common, features, full_size
+from benchmarks import common, features, full_size, rounding
 from tests.conftest import ROOT
 from tests.system.test_benchmarks import CASES, NET
 
@@ -88,6 +88,33 @@ def test_the_feature_jobs_line_by_hand(capsys: pytest.CaptureFixture[str]) -> No
     said = capsys.readouterr().out
     assert "10 audio-s per s after 2.0 s of starting" in said  # through the two largest
     assert "1x as that line says: 3.2 s" in said
+
+
+def test_where_flags_and_differences_disagree_by_hand() -> None:
+    differences_db = np.array([0.0, 2e-6, np.inf, 3e-7, 0.0, 5e-6, np.nan])
+    flags = np.array([False, True, True, True, False, False, False])
+    assert [*rounding.summary(differences_db[:6], flags[:6])] == [
+        *("6", "3", "3", "1", "1"),  # frames, differ, flagged, false alarms, misses
+        *("2.0e-06", "inf", "5.0e-06"),
+    ]
+    assert [*rounding.summary(differences_db[6:], flags[6:])][:5] == ["1", "1", "0", "0", "1"]
+    assert [*rounding.summary(differences_db[:1], flags[:1])] == [
+        *("1", "0", "0", "0", "0", "", "", "0.0e+00"),
+    ]
+
+
+def test_estimates_below_a_frequency_have_nothing_above_it() -> None:
+    noise = np.random.default_rng(0).normal(size=(common.RATE_HZ, 2))
+    levels = np.abs(np.fft.rfft(rounding.low_passed(noise, 11_000.0), axis=0))  # bins of 1 Hz
+    assert levels[11_000:].max() < 1e-4 < levels[1:11_000].min()
+
+
+def test_excerpts_of_a_folder_without_songs_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        rounding.main([str(tmp_path)])
+    assert f"{tmp_path}: no test/*.stem.mp4: name a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["train_step", "separate"])

@@ -112,8 +112,10 @@ def test_masks_by_parts_are_those_of_whole_signals(
     stems = {name: np.pad(stem[:samples], ((0, 4096), (0, 0))) for name, stem in stems.items()}
     mixture = np.sum([*stems.values()], axis=0)
     estimates = METHODS[method](mixture, stems)
-    for found, truth in zip(estimates.values(), plainly(method, mixture, stems), strict=True):
-        assert 10 * np.log10(np.sum(truth**2) / np.sum((found - truth) ** 2)) > 130.0  # of float32
+    truths = plainly(method, mixture, stems)
+    assert np.any(truths)  # a binary mask may leave nothing of one stem of a single sample
+    for found, truth in zip(estimates.values(), truths, strict=True):
+        assert np.sum((found - truth) ** 2) <= 1e-13 * np.sum(truth**2)  # of float32
 
 
 @pytest.mark.parametrize("method", MASKS)

@@ -7,7 +7,7 @@ mono or have no high frequencies. Programs round G and its factors differently, 
 
 with z of standard deviation 1. This is a factorisation's backward error in float64; how loud each
 reference is does not matter to it. 1/16 is measured against museval, which differs from this
-program by a third of that to as much (docs/evaluation.md).
+program by a third of that to as much (benchmarks/rounding.py, docs/results.md).
 
 One random draw of r is solved together with b. That gives an error of the filters that is as likely
 as any, and with it an error dD of each projection or difference D of projections. The energy |D|^2

@@ -41,6 +41,10 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
          for stems in (1, 4) for state in ("cold", "warm")],
     ),
     "reading": (["{corpus}", "--copies", "1", "--turns", "1"], ["wav", "flac", "mp3", "m4a"]),
+    "rounding": (
+        ["{song}", "--seconds", "1", "--kinds", "noise at -60 dB"],
+        ["noise at -60 dB", "noise at -60 dB: SIR"],
+    ),
     "separate": (
         [OURS, *SMALL, *PRODUCT, "--seconds", "1", "--turns", "1", "--ways", "TensorFlow float32",
          "LiteRT float32"],
