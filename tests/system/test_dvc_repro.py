@@ -26,7 +26,7 @@ from tests.factories import copy_checkout, set_params
 
 pytestmark = pytest.mark.system
 STEPS = 120  # many more than the half second that a killed stage lives on
-LIMIT_S = 300
+LIMIT_S = 600
 SETTINGS: dict[str, dict[str, Any]] = {
     "corpus": {"stems": ["vocals", "drums"]},
     "features": {"bins": 128, "block_frames": 64},
@@ -255,6 +255,8 @@ def test_one_model_is_enough_from_separation_to_release(finished: Path) -> None:
     """Its mask is its own, and its other half is the mixture minus the estimate."""
     project = clone(finished, "single")
     take_outputs(finished, project)
+    # What is not in DVC's cache is made again.
+    shutil.copytree(finished / ".dvc" / "cache", project / ".dvc" / "cache")
     set_params(project, models=["vocals"])
     text = finish(project)
     assert "Running stage 'train@vocals'" not in text
