@@ -165,7 +165,7 @@ def test_workers_elsewhere_make_the_same_bytes(
         assert storage.list_files("gs://bucket/g", hidden=True) == []
     assert re.fullmatch(
         rf"job \S+ failed: worker {socket.gethostname()}: stemforge's code \w+, but the launcher "
-        r"has \w+: use the image or set-up of the same versions: see the job service at localhost:\d+",
+        r"has \w+: use the image or set-up of the same versions: see the job service at \S+:\d+",
         error_line(other),
     )
     assert "the launcher's file .run is not in it: it is another machine's" in error_line(blind)
