@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 
 from stemforge.features.audio import ffmpeg
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
@@ -44,6 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(trylast=True)  # after -m has selected
+def pytest_configure(config: pytest.Config) -> None:
+    """Property tests have no deadline: a busy machine is not a fault."""
+    settings.register_profile("no deadline", deadline=None)
+    settings.load_profile("no deadline")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     share = config.getoption("--share")
     if share is None:

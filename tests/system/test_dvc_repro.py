@@ -260,7 +260,8 @@ def test_one_model_is_enough_from_separation_to_release(finished: Path) -> None:
     set_params(project, models=["vocals"])
     text = finish(project)
     assert "Running stage 'train@vocals'" not in text
-    assert "stemforge: vocals against the rest (accompaniment)." in text
+    page = (project / "leaderboard" / "leaderboard.md").read_text()
+    assert "stemforge: vocals against the rest (accompaniment)." in page
     (folder,) = (project / "estimates").iterdir()
     assert [path.name for path in folder.iterdir()] == ["vocals.wav"]
     before = (finished / "estimates" / folder.name / "vocals.wav").read_bytes()
