@@ -64,6 +64,25 @@ class Leaderboard:
         )
         self.scores = frame_table(found)
         self.tracks = tables.track_table(self.scores, whole_table(found), frames=aggregation.frames)
+        self._refuse_what_gives_no_table(found)
+        scored = set(self.tracks["target"])
+        self.targets = [target for target in targets_of(stems) if target in scored]
+        self.single_stems = _single_stems(found, stems, scored)
+        fits = published.fits(how, aggregation.frames)
+        if context and not fits:
+            raise UserError(
+                f"{context}: its scores are medians over frames of 1 s: "
+                "set frames=median, window_s=1, hop_s=1, nan_policy=museval and "
+                "undetermined=keep"
+            )
+        self.joined = fits and test_set.is_musdb18
+        self.apart = fits and not self.joined and bool(context or test_set.name)
+        self._join_sisec18()
+        self.table = self._make_table()
+
+    def _refuse_what_gives_no_table(self, found: Sequence[MethodScores]) -> None:
+        """Refuses scores of nothing, and a baseline without scores."""
+        aggregation = self.aggregation
         methods = sorted(set(self.tracks["method"]))
         if self.tracks["SDR"].isna().all():
             if self.tracks["reason"].str.contains("perfect").any():
@@ -83,37 +102,23 @@ class Leaderboard:
             raise UserError(
                 f"baseline={aggregation.baseline}: unknown method; known: {', '.join(methods)}"
             )
-        scored = set(self.tracks["target"])
-        self.targets = [target for target in targets_of(stems) if target in scored]
-        self.single_stems = sorted(
-            {
-                (method, stem, scored_rest_of(stem, stems, scored))
-                for method, track in found
-                if track.frames
-                for stem in track.scoring.get("against_rest", ())
-                if not tables.is_reference(method)
-            }
-        )
-        fits = published.fits(how, aggregation.frames)
-        if context and not fits:
-            raise UserError(
-                f"{context}: its scores are medians over frames of 1 s: "
-                "set frames=median, window_s=1, hop_s=1, nan_policy=museval and "
-                "undetermined=keep"
-            )
-        self.joined = fits and test_set.is_musdb18
-        self.apart = fits and not self.joined and bool(context or test_set.name)
+
+    def _join_sisec18(self) -> None:
+        """Adds SiSEC 2018's tracks where they are of this test set."""
         if self.joined:
             known = published.sisec18()
             known = known[known["target"].isin(self.targets)]
             self.tracks = pd.concat([self.tracks.assign(source=""), known], ignore_index=True)
-        parts = [tables.aggregate(self.tracks, aggregation)]
-        if self.joined and aggregation.tracks == "median":
+
+    def _make_table(self) -> pd.DataFrame:
+        """Rows of this test set, and of published scores beside or apart from them."""
+        parts = [tables.aggregate(self.tracks, self.aggregation)]
+        if self.joined and self.aggregation.tracks == "median":
             parts.append(tables.published_rows())
         if self.apart:
-            parts.append(tables.context_rows(aggregation))
+            parts.append(tables.context_rows(self.aggregation))
         table = pd.concat([part.astype(object) for part in parts], ignore_index=True)
-        self.table = table[table["target"].isin(self.targets)].infer_objects()
+        return table[table["target"].isin(self.targets)].infer_objects()
 
     def write(self, out: Path, *, introduction: Sequence[str], metrics_of: Sequence[str]) -> None:
         """Writes leaderboard.md, .csv, .parquet and .tex, tracks.csv, metrics.json, boxplots/.
@@ -203,3 +208,18 @@ class Leaderboard:
         if self.joined:
             notes.append(published.CAVEAT)
         return notes
+
+
+def _single_stems(
+    found: Sequence[MethodScores], stems: Sequence[str], scored: set[str]
+) -> list[tuple[str, str, str]]:
+    """Method, stem and rest of each method of one target, without oracles; sorted."""
+    return sorted(
+        {
+            (method, stem, scored_rest_of(stem, stems, scored))
+            for method, track in found
+            if track.frames
+            for stem in track.scoring.get("against_rest", ())
+            if not tables.is_reference(method)
+        }
+    )

@@ -4,7 +4,7 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from importlib import resources
@@ -166,15 +166,7 @@ def score_track(
     references, estimates = _with_rests(references, estimates, scoring, rests, mixture)
     alone = _rests_alone(rests, estimates)
     targets = [target for target in references if target in estimates and target not in alone]
-    notes = [*remarks, *alone.values()]
-    for target in targets:
-        if bss.is_silent(references[target]):
-            notes.append(Remark(target, "silent_reference", "its reference is silent"))
-        elif bss.is_silent(estimates[target]):
-            notes.append(Remark(target, "silent_estimate", "its estimate is silent"))
-        elif np.array_equal(references[target], estimates[target]):
-            detail = "its estimate equals its reference: SDR is infinite, and left out of averages"
-            notes.append(Remark(target, "perfect", detail))
+    notes = [*remarks, *alone.values(), *_extremes(targets, references, estimates)]
     if len(targets) < 2:
         detail = "BSSEval compares two targets at least; the method's others are missing"
         notes += [Remark(target, "too_few", detail) for target in targets]
@@ -212,6 +204,20 @@ def score_track(
         for target in targets
     }
     return TrackScores(track, frames, whole, tuple(notes), undetermined)
+
+
+def _extremes(
+    targets: Sequence[str], references: Mapping[str, Waveform], estimates: Mapping[str, Waveform]
+) -> Iterator[Remark]:
+    """Remarks on silent targets, which have no score, and perfect ones, whose SDR is infinite."""
+    for target in targets:
+        if bss.is_silent(references[target]):
+            yield Remark(target, "silent_reference", "its reference is silent")
+        elif bss.is_silent(estimates[target]):
+            yield Remark(target, "silent_estimate", "its estimate is silent")
+        elif np.array_equal(references[target], estimates[target]):
+            detail = "its estimate equals its reference: SDR is infinite, and left out of averages"
+            yield Remark(target, "perfect", detail)
 
 
 def _with_rests(

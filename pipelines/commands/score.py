@@ -195,16 +195,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
         resamples=arguments.resamples,
         seed=arguments.seed,
     )
-    stems = split_names(arguments.stems, option="--stems")
-    try:
-        check_stem_names(stems)
-    except UserError as error:
-        raise UserError(f"--stems {error}") from None
-    if len(stems) < 2:
-        raise UserError(
-            f"--stems {arguments.stems}: must be all stems of the corpus, two or more: an estimate "
-            "of one stem is scored against the sum of the others"
-        )
+    stems = _stems(arguments.stems)
     mapping = split_mapping(arguments.mapping, option="--mapping")
     tracks = find_test_tracks(arguments.corpus, stems, mapping)
     parts = parts_of(stems, mapping)
@@ -383,4 +374,18 @@ def _oracles(text: str | None) -> list[str]:
         if name not in ORACLES:
             raise UserError(f"--oracles {name}: not an oracle: use all or some of "
                             f"{', '.join(ORACLES)}")  # fmt: skip
+    return names
+
+
+def _stems(text: str) -> list[str]:
+    names = split_names(text, option="--stems")
+    try:
+        check_stem_names(names)
+    except UserError as error:
+        raise UserError(f"--stems {error}") from None
+    if len(names) < 2:
+        raise UserError(
+            f"--stems {text}: must be all stems of the corpus, two or more: an estimate "
+            "of one stem is scored against the sum of the others"
+        )
     return names
