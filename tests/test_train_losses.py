@@ -11,8 +11,10 @@ import tensorflow as tf
 from stemforge.errors import UserError
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.train.batch import Batch
+from stemforge.train.config import LossName
 from stemforge.train.dataset import Dataset
-from stemforge.train.losses import LOSSES, Estimates, Loss, total
+from stemforge.train.losses import LOSSES, Objective
+from stemforge.train.losses.protocol import Estimates, Loss
 from stemforge.train.trainer import Trainer
 from tests.factories import STEMS
 from tests.test_train_trainer import CONFIG, NET, dataset, train
@@ -24,10 +26,21 @@ ONES = np.ones((1, 2, 2, 2), np.float32)
 def test_terms_are_weighted_and_summed_with_the_nets_own_by_hand() -> None:
     batch = Batch(9 * ONES, {"a": 2 * ONES, "b": 5 * ONES})
     estimates = {"a": 3 * ONES, "b": ONES}  # off by 1 and by 4
-    loss = LOSSES["l1"]
-    assert float(total(loss, batch, estimates, stem_weights=None, own=[])) == 5.0
-    weighted = total(loss, batch, estimates, stem_weights={"a": 3.0, "b": 0.5}, own=[10.0, 1.0])
-    assert float(weighted) == 3 * 1 + 0.5 * 4 + 11
+    own = [tf.constant(10.0), tf.constant(1.0)]
+    sums: dict[LossName, float] = {"l1": 1.0, "weighted_l1": 0.1}
+    plain, weighted = Objective({"l1": 1.0}), Objective(sums)
+    kl = Objective({**sums, "kl": 0.01})
+
+    def total(objective: Objective, stems: dict[str, float] | None, own: list[Any]) -> float:
+        values = objective.values(batch, estimates, stem_weights=stems, own=own)
+        assert [*values] == [*objective.weights]
+        return float(objective.total(values, own=own))
+
+    assert total(plain, None, []) == 1 + 4
+    assert total(plain, {"a": 3.0, "b": 0.5}, own) == 3 * 1 + 0.5 * 4 + 11
+    # The weight of a window is its target's mean: 2 and 5.
+    assert total(weighted, None, own) == pytest.approx(5 + 0.1 * (2 * 1 + 5 * 4) + 11)
+    assert total(kl, None, own) == pytest.approx(5 + 0.1 * 22 + 0.01 * 11)
 
 
 def test_a_nets_own_loss_counts_in_training_alone(features: FeatureSet, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ class Dataset:
         def take() -> Batch:
             found = {source: part.result() for source, part in ahead.popleft().items()}
             mixture, phase = found.pop(MIXTURE), found.pop(PHASE, None)
-            return Batch(mixture, found, phase)
+            return Batch(mixture, found, phase, framing=self.features.framing)
 
         try:
             for number in numbers:

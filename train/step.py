@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stemforge.train.batch import Batch
 from stemforge.train.cluster import Cluster
 from stemforge.train.config import TrainConfig
-from stemforge.train.losses import LOSSES, Loss, total
+from stemforge.train.losses import Objective
 from stemforge.train.model import set_weights
 from stemforge.train.nets.protocol import Net
 from stemforge.train.optimization import LossScale, MovingAverage, make_optimizer
@@ -32,7 +32,7 @@ class Step:
     Attributes:
         model: the Keras model.
         optimizer: Keras' optimizer.
-        loss: what is minimised, apart from the net's own losses.
+        loss: what is minimised; of a net's own losses, those with a name always have a weight.
 
     Raises:
         UserError: `weights` are not of this net.
@@ -49,7 +49,7 @@ class Step:
     ) -> None:
         self._config = config
         self._cluster = cluster
-        self.loss: Loss = LOSSES[config.loss]
+        self.loss = Objective({**dict.fromkeys(net.own_losses, 1.0), **config.loss})
         with cluster.strategy.scope():
             self.model = net.build(stems, seed=config.seed, precision=config.precision)
             if weights is not None:
@@ -164,10 +164,6 @@ class Step:
 
     def _loss(self, batch: Batch, training: bool = False) -> Any:
         estimates = self.model(batch.mixture, training=training)
-        return total(
-            self.loss,
-            batch,
-            estimates,
-            stem_weights=self._config.stem_weights,
-            own=self.model.losses,
-        )
+        own = self.model.losses
+        values = self.loss.values(batch, estimates, stem_weights=self._config.stem_weights, own=own)
+        return self.loss.total(values, own=own)
