@@ -2,6 +2,7 @@
 
 - protocol: what a loss is
 - magnitudes: losses of magnitudes
+- sound: losses of waveforms and phases
 
 A new loss is a function in one of these modules and a line in LOSSES: docs/extending.md. Each is
 the mean of its windows' values, so that replicas with equal shares of a batch can be averaged.
@@ -15,13 +16,22 @@ import tensorflow as tf
 
 from stemforge.train.batch import Batch
 from stemforge.train.config import KL, LossName
-from stemforge.train.losses import magnitudes
-from stemforge.train.losses.protocol import Estimates, Loss, per_stem
+from stemforge.train.losses import magnitudes, sound
+from stemforge.train.losses.protocol import Estimates, Loss, per_stem, with_mixture
 
 # All names of LossName but KL, which a net adds itself.
 LOSSES: dict[LossName, Loss] = {
     "l1": per_stem(magnitudes.l1),
     "weighted_l1": per_stem(magnitudes.weighted_l1),
+    "l2": per_stem(magnitudes.l2),
+    "rmse": per_stem(magnitudes.rmse),
+    "log_l1": per_stem(magnitudes.log_l1),
+    "mask": with_mixture(magnitudes.mask),
+    "component_2": with_mixture(magnitudes.component_2),
+    "component_3": with_mixture(magnitudes.component_3),
+    "phase_sensitive": Loss(sound.phase_sensitive, needs_phases=True, needs_waveforms=True),
+    "si_sdr": sound.of_waveforms(sound.si_sdr),
+    "multi_resolution_stft": sound.of_waveforms(sound.multi_resolution_stft),
 }
 
 

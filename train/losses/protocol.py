@@ -31,3 +31,15 @@ def per_stem(term: Callable[[Any, Any], Any]) -> Loss:
         return {stem: term(estimates[stem], target) for stem, target in batch.stems.items()}
 
     return Loss(terms)
+
+
+def with_mixture(term: Callable[[Any, Any, Any], Any]) -> Loss:
+    """A loss that compares a stem's estimate with its target and the mixture, all magnitudes."""
+
+    def terms(batch: Batch, estimates: Estimates) -> dict[str, Any]:
+        return {
+            stem: term(estimates[stem], target, batch.mixture)
+            for stem, target in batch.stems.items()
+        }
+
+    return Loss(terms)
