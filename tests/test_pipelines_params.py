@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from stemforge.errors import UserError
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import Params, Train, check_checkout, read_params
+from stemforge.train.nets.unet import UNet
 from stemforge.train.presets import PresetName, describe_preset, preset_values
 from stemforge.train.spleeter.configuration import spleeter_preset
 from tests.conftest import ROOT
@@ -181,6 +182,13 @@ def test_loss_is_a_name_or_weights(
     else:
         with pytest.raises(UserError, match=f"^params.yaml: {weights}"):
             read_params()
+
+
+def test_a_nets_own_loss_can_have_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = YAML(typ="safe").load(TEXT)
+    values["train"]["loss"] = {"l1": 1.0, "kl": 0.1}
+    monkeypatch.setattr(UNet, "own_losses", frozenset({"kl"}))
+    assert Params.model_validate(values).train.loss == {"l1": 1.0, "kl": 0.1}
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 def test_what_is_written_while_it_runs(project: Path, train: Stage) -> None:
     written = {"histograms": True, "audio": True, "export_every_steps": 6}
     set_params(project, **{f"monitor__{name}": value for name, value in written.items()})
+    set_params(project, train__loss={"l1": 1.0, "mask": 0.1})
     done = train(project)
     assert "waited for input" in done
     assert "audio-s/s, waiting" in done
@@ -91,9 +92,10 @@ def test_what_is_written_while_it_runs(project: Path, train: Stage) -> None:
     ).Reload()
     tags = set(events.Tags()["tensors"])
     assert {
-        "loss/train", "loss/validation", "learning_rate", "norm/gradients", "norm/weights",
-        "weight/encoder_0/kernel", "gradient/encoder_0/kernel", "vocals/window 1",
-        "vocals/window 0 estimate", "vocals/window 0 residual", "vocals/window 0 estimate waveform",
+        "loss/train", "loss/validation", "loss/l1", "loss/mask", "learning_rate",
+        "norm/gradients", "norm/weights", "weight/encoder_0/kernel",
+        "gradient/encoder_0/kernel", "vocals/window 1", "vocals/window 0 estimate",
+        "vocals/window 0 residual", "vocals/window 0 estimate waveform",
     } <= tags  # fmt: skip
     logged = {event.step: float(tf.make_ndarray(event.tensor_proto))
               for event in events.Tensors("loss/train")}  # fmt: skip
@@ -110,6 +112,7 @@ def test_what_is_written_while_it_runs(project: Path, train: Stage) -> None:
     live = json.loads((project / "runs" / "vocals" / "dvclive" / "metrics.json").read_text())
     assert live["step"] == 12
     assert live["loss"] == pytest.approx(float(history(project)[-1]["loss"]), rel=1e-6)
+    assert live["loss_l1"] + 0.1 * live["loss_mask"] == pytest.approx(live["loss"], rel=1e-6)
     for step in (6, 12):
         loaded = tf.saved_model.load(str(project / "runs" / "vocals" / f"saved_model-{step:09d}"))
         found = loaded.signatures["estimate"](mixture=tf.ones((1, 16, 64, 2)))["vocals"]
