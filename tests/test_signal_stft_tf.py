@@ -60,7 +60,10 @@ def test_several_at_once_are_numpys_one_by_one(bins: int, random: np.random.Gene
     np.testing.assert_allclose(imaginary, expected.imag, atol=1e-5)
     magnitudes = random.uniform(0, 2, (3, 9, bins, 2)).astype(np.float32)
     phases = random.uniform(-3, 3, (3, 9, bins, 2)).astype(np.float32)  # at 0 Hz too
-    found = waveforms_of(magnitudes * np.cos(phases), magnitudes * np.sin(phases), framing)
+    sizes = tf.TensorSpec([None, 9, bins, 2], tf.float32)
+    combine = tf.function(lambda a, b: waveforms_of(a, b, framing), input_signature=[sizes, sizes])
+    found = combine(magnitudes * np.cos(phases), magnitudes * np.sin(phases))
+    assert combine.get_concrete_function().output_shapes.as_list() == [None, framing.span(9), 2]
     parts = zip(magnitudes, phases, strict=True)
     heard = np.stack([pictures.audible(m, p, framing=framing) for m, p in parts])
     np.testing.assert_allclose(found, heard, atol=1e-5)

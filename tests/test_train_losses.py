@@ -1,6 +1,7 @@
 """What a step minimises: terms by stem, their weights, and the net's own losses."""
 
 import dataclasses
+import operator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +11,8 @@ import tensorflow as tf
 
 from stemforge.errors import Interrupted, UserError
 from stemforge.features.shards.reading import FeatureSet
+from stemforge.features.signal.framing import Framing
+from stemforge.features.signal.stft import stft
 from stemforge.train.batch import Batch
 from stemforge.train.config import LossName
 from stemforge.train.dataset import Dataset
@@ -41,6 +44,33 @@ def test_terms_are_weighted_and_summed_with_the_nets_own_by_hand() -> None:
     # The weight of a window is its target's mean: 2 and 5.
     assert total(weighted, None, own) == pytest.approx(5 + 0.1 * (2 * 1 + 5 * 4) + 11)
     assert total(kl, None, own) == pytest.approx(5 + 0.1 * 22 + 0.01 * 11)
+
+
+def test_a_step_hears_what_a_loss_of_sound_needs(random: np.random.Generator) -> None:
+    framing = Framing(64, 16)
+    shape = (3, framing.span(16), 2)
+    vocals, rest = (random.normal(0, 0.1, shape).astype(np.float32) for _ in range(2))
+    mixture, target = (
+        np.stack([stft(one, framing)[:, :24] for one in sound]) for sound in (vocals + rest, vocals)
+    )
+    batch = tf.nest.map_structure(
+        tf.constant,
+        Batch(np.abs(mixture), {"v": np.abs(target)}, np.angle(mixture), {"v": vocals}, framing),
+    )
+    config = dataclasses.replace(CONFIG, loss={"l1": 1.0, "si_sdr": 0.1})
+    trainer = Trainer(TinyNet(16, 24, 2, "relu", 0.0), config, stems=("v",), work=None)
+    expected = [
+        float(LOSSES[name].terms(batch, trainer.model(batch.mixture))["v"]) for name in config.loss
+    ]
+    total = expected[0] + 0.1 * expected[1]
+    assert trainer.step.validation_loss(batch) == pytest.approx(total, rel=1e-4)
+    one, two = (tf.nest.map_structure(operator.itemgetter(part), batch)
+                for part in (slice(0, 1), slice(1, 3)))  # fmt: skip
+    parts = trainer.step.validation_loss(one) + 2 * trainer.step.validation_loss(two)
+    assert parts / 3 == pytest.approx(total, rel=1e-4)
+    found = np.asarray(trainer.step.train(batch))
+    np.testing.assert_allclose(found[[0, 3, 4]], [total, *expected], rtol=1e-4)
+    assert found[1] > 0.0
 
 
 @dataclasses.dataclass(frozen=True)

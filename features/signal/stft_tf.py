@@ -72,19 +72,20 @@ def spectra_of(waveforms: Any, framing: Framing, *, bins: int) -> tuple[Any, Any
     """STFT of several waveforms of one length at once.
 
     Args:
-        waveforms: float32 [windows, samples, channels]; as many samples as whole frames span.
+        waveforms: float32 [windows, samples, channels]; as many samples as whole frames span. A
+            graph may leave the number of windows open.
         framing: window length and hop, which divides it.
         bins: number of bins kept, from 0 Hz.
 
     Returns:
         Real and imaginary part, float32 [windows, frames, bins, channels] each.
     """
-    windows, samples, channels = (_size(waveforms, axis) for axis in range(3))
+    windows, (samples, channels) = _size(waveforms, 0), waveforms.shape[1:]
     side_by_side = tf.reshape(tf.transpose(waveforms, [1, 0, 2]), [samples, windows * channels])
 
     def apart(part: Any) -> Any:
         kept = part[..., :bins]
-        kept = tf.reshape(kept, [_size(kept, 0), windows, channels, bins])
+        kept = tf.reshape(kept, [framing.count(samples), windows, channels, bins])
         return tf.transpose(kept, [1, 0, 3, 2])
 
     real, imaginary = stft(side_by_side, framing)
@@ -102,7 +103,7 @@ def waveforms_of(real: Any, imaginary: Any, framing: Framing) -> Any:
     Returns:
         float32 [windows, (frames - 1) * hop + length, channels].
     """
-    windows, frames, bins, channels = (_size(real, axis) for axis in range(4))
+    windows, (frames, bins, channels) = _size(real, 0), real.shape[1:]
     counts = np.ones((bins, 1), np.float32)
     counts[0] = 0.0
     counts[framing.bins - 1 :] = 0.0
@@ -111,8 +112,9 @@ def waveforms_of(real: Any, imaginary: Any, framing: Framing) -> Any:
         return tf.reshape(tf.transpose(part, [1, 0, 3, 2]), [frames, windows * channels, bins])
 
     found = inverse_stft(side_by_side(real), side_by_side(imaginary * counts), framing)
-    samples = _size(found, 0)
-    return tf.transpose(tf.reshape(found, [samples, windows, channels]), [1, 0, 2])
+    # Frames are known where windows are not: the graph would lose the samples' number.
+    found = tf.reshape(found, [framing.span(frames), windows, channels])
+    return tf.transpose(found, [1, 0, 2])
 
 
 def _size(tensor: Any, axis: int) -> Any:
