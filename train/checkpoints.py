@@ -24,7 +24,8 @@ class State:
 
     Attributes:
         step: steps done.
-        history: rows of step, loss, valid_loss (None between validations) and learning_rate.
+        history: rows of step, loss, valid_loss (None between validations), learning_rate and,
+            where it is measured, valid_sdr (likewise).
         pending: losses since the last row.
         validations: the best ones, and plateaus.
     """
