@@ -35,6 +35,7 @@ from stemforge.train.config import (
     OptimizerName,
     Precision,
     Schedule,
+    SelectBy,
     read_loss,
 )
 from stemforge.train.nets import NETS, read_net
@@ -167,12 +168,14 @@ class Train(Section):
     net: AnyNet
     sampling: Sampling
     batch_size: Count
+    accumulate_steps: Count
     steps: Count
     input: Input
     loss: Losses
     stem_weights: dict[str, Positive] | None
     optimizer: OptimizerName
     learning_rate: Positive
+    learning_rates: Annotated[dict[str, Positive], Field(min_length=1)] | None
     weight_decay: Positive | None
     clip_norm: Positive | None
     ema_momentum: Share | None
@@ -182,12 +185,15 @@ class Train(Section):
     cosine_end: Annotated[float, Field(ge=0.0, le=1.0)] | None
     plateau_factor: Share | None
     patience: Count | None
+    min_improvement: Annotated[float, Field(ge=0.0)]
     max_plateaus: Count | None
     init_from: str | None
     seed: Annotated[int, Field(ge=0)]
     log_every_steps: Count
     validate_every_steps: Count
     validation_windows: Count
+    select_by: SelectBy
+    sdr_songs: Count | None
 
     @model_validator(mode="before")
     @classmethod
@@ -219,6 +225,16 @@ class Train(Section):
                 f"patience={self.patience} with schedule={self.schedule}, max_plateaus="
                 f"{self.max_plateaus}: set it for schedule=plateau or max_plateaus, which need it, "
                 "else to null"
+            )
+        if self.min_improvement and self.patience is None:
+            raise ValueError(
+                f"min_improvement={self.min_improvement} with patience=None: it says what resets "
+                "patience: set patience, or min_improvement=0.0"
+            )
+        if self.select_by == "valid_sdr" and self.sdr_songs is None:
+            raise ValueError(
+                "select_by=valid_sdr with sdr_songs=None: no SDR is measured: set sdr_songs, or "
+                "select_by=valid_loss"
             )
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps={self.warmup_steps}: must be below steps={self.steps}")

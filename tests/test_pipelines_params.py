@@ -88,6 +88,26 @@ def test_the_committed_file_is_valid() -> None:
         (r"version: 0.1.0", "version: 'one'", "release.version='one': String should match"),
         (r"kind: unet", "kind: [unet]", r"train.net.kind=\['unet'\]: must be one of"),
         (r"seed: 7", "seed: [", "not YAML"),
+        (
+            "min_improvement: 0.0",
+            "min_improvement: 0.01",
+            "min_improvement=0.01 with patience=None",
+        ),
+        ("min_improvement: 0.0", "min_improvement: -1.0", "train.min_improvement=-1.0: "),
+        (
+            "select_by: valid_loss",
+            "select_by: valid_sdr",
+            "select_by=valid_sdr with sdr_songs=None",
+        ),
+        ("select_by: valid_loss", "select_by: sdr", "train.select_by='sdr': Input should be"),
+        ("sdr_songs: null", "sdr_songs: 0", "train.sdr_songs=0: Input should be greater than 0"),
+        ("accumulate_steps: 1", "accumulate_steps: 0", "train.accumulate_steps=0: Input should be"),
+        (
+            "learning_rates: null",
+            "learning_rates: {'*lstm*': 0.0}",
+            r"train.learning_rates.\*lstm\*=0.0: Input should be greater than 0",
+        ),
+        ("learning_rates: null", "learning_rates: {}", "train.learning_rates={}: "),
     ],
 )
 def test_every_mistake_is_one_line_and_exit_code_2(
@@ -245,10 +265,11 @@ def test_a_preset_fills_what_is_null_or_missing_and_a_value_wins() -> None:
     assert describe_preset(whole.model_dump(), whole.net) == [
         "preset spleeter: U-Net, 6 blocks, 16 filters in the first, elu and elu, norm affine, "
         "dropout 0.0, sigmoid masks, "
-        "sampling=songs, batch_size=4, stem_weights=None, weight_decay=None, clip_norm=None, "
+        "sampling=songs, batch_size=4, accumulate_steps=1, stem_weights=None, "
+        "learning_rates=None, weight_decay=None, clip_norm=None, "
         "ema_momentum=None, precision=float32, schedule=constant, warmup_steps=0, "
-        "cosine_end=None, plateau_factor=None, patience=None, max_plateaus=None, "
-        "learning_rate=0.0001"
+        "cosine_end=None, plateau_factor=None, patience=None, min_improvement=0.0, "
+        "max_plateaus=None, select_by=valid_loss, learning_rate=0.0001"
     ]
     short = {key: v for key, v in section.items() if key not in spleeter_preset("adam")}
     assert preset_of({**short, "net": {"kind": "unet", "head": "sigmoid"}}) == whole

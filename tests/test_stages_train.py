@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stemforge.eval.separation.separator import Separator
+from stemforge.features.corpus.manifest import read_manifest
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.releases.provenance import other_origins
 from stemforge.pipelines.running import training_results
@@ -117,6 +119,43 @@ def test_what_is_written_while_it_runs(project: Path, train: Stage) -> None:
         loaded = tf.saved_model.load(str(project / "runs" / "vocals" / f"saved_model-{step:09d}"))
         found = loaded.signatures["estimate"](mixture=tf.ones((1, 16, 64, 2)))["vocals"]
         assert found.shape == (1, 16, 64, 2)
+
+
+def test_the_best_model_has_the_highest_sdr(
+    project: Path, train: Stage, tiny_project: Path
+) -> None:
+    set_params(project, train__sdr_songs=3, train__select_by="valid_sdr", monitor__images=False)
+    assert "train.sdr_songs=3: needs the decoded songs, but there" in train.error(project)
+    for name in ("decoded", "tracks.parquet"):
+        (project / "data" / name).symlink_to(tiny_project / "data" / name)
+    set_params(project, train__accumulate_steps=2, train__learning_rates={"decoder_*": 3.0})
+    printed = train(project)
+    rows = {int(row["step"]): float(row["valid_sdr"]) for row in history(project)}
+    measured = {step: sdr for step, sdr in rows.items() if not np.isnan(sdr)}
+    assert sorted(measured) == [4, 8, 12]
+    best = max(measured, key=measured.__getitem__)
+    # What the published model scores on the split's only song, by the formula.
+    (track,) = read_manifest(project / "data" / "tracks.parquet").split("valid")
+    mixture, true = (
+        soundfile.read(project / "data" / "decoded" / "valid" / track.name / f"{name}.wav")[0]
+        for name in ("mixture", "vocals")
+    )
+    separator = Separator.load([project / "models" / "vocals"])
+    found = separator.separate(mixture.astype(np.float32), sample_rate_hz=44100)["vocals"]
+    sdr = 10 * np.log10((np.sum(true**2) + 1e-7) / (np.sum((true - found) ** 2) + 1e-7))
+    assert measured[best] == pytest.approx(sdr, abs=1e-3)
+    metrics = json.loads((project / "models" / "vocals" / "metrics.json").read_text())
+    provenance = read_card(project / "models" / "vocals")["provenance"]
+    assert (metrics["best_step"], provenance["step"]) == (best, best)
+    for value in (metrics["best_valid_sdr"], provenance["valid_sdr"]):
+        assert value == pytest.approx(measured[best], rel=1e-6)
+    assert f", SDR {measured[best]:.2f} dB at step {best} of 12; waited" in printed
+    events = EventAccumulator(str(project / "runs" / "vocals")).Reload()
+    logged = {event.step: float(tf.make_ndarray(event.tensor_proto))
+              for event in events.Tensors("sdr/validation")}  # fmt: skip
+    assert logged == pytest.approx(measured, rel=1e-6)
+    live = json.loads((project / "runs" / "vocals" / "dvclive" / "metrics.json").read_text())
+    assert live["valid_sdr"] == pytest.approx(measured[12], rel=1e-6)
 
 
 def test_monitors_change_nothing(project: Path, train: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Optimizers against Keras' own, schedules and averages by hand."""
+"""Optimizers against Keras' own, rates, schedules and averages by hand."""
 
 import dataclasses
 import math
@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stemforge.train.config import Optimization
-from stemforge.train.optimization import MovingAverage, learning_rate, make_optimizer
+from stemforge.errors import UserError
+from stemforge.train.config import Optimization, OptimizerName
+from stemforge.train.optimization import (
+    LossScale,
+    MovingAverage,
+    learning_rate,
+    make_optimizer,
+    rate_factors,
+)
 from tests.test_train_trainer import ADAM
 
 
@@ -33,7 +40,7 @@ def steps(optimizer: keras.optimizers.Optimizer, random: np.random.Generator) ->
 @pytest.mark.parametrize("decay", [None, 0.1])
 def test_the_fused_adam_is_keras_adam(decay: float | None) -> None:
     config = dataclasses.replace(ADAM, optimizer="adamw" if decay else "adam", weight_decay=decay)
-    ours = steps(make_optimizer(config), np.random.default_rng(1))
+    ours = steps(make_optimizer(config, ["a", "b"]), np.random.default_rng(1))
     peer = (
         keras.optimizers.AdamW(1e-2, epsilon=1e-8, weight_decay=decay)
         if decay
@@ -45,6 +52,50 @@ def test_the_fused_adam_is_keras_adam(decay: float | None) -> None:
         np.testing.assert_allclose(one, other, atol=1e-6)
         if decay:
             assert np.abs(one - unlike).max() > 1e-5
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adadelta"])
+def test_a_factor_is_another_learning_rate(optimizer: OptimizerName) -> None:
+    """Two optimizers of Keras' own, each at the rate of its weight."""
+    decay = 0.3 if optimizer == "adamw" else None
+    config = dataclasses.replace(
+        ADAM, optimizer=optimizer, weight_decay=decay, learning_rates={"lstm*": 0.25}
+    )
+    start = {"conv/kernel": np.array([1.0, -2.0]), "lstm/kernel": np.array([3.0, 0.5])}
+    weights = [keras.Variable(value, dtype="float32") for value in start.values()]
+    ours = LossScale(make_optimizer(config, [*start]), "mixed_float16")  # it wraps the optimizer
+    ours.optimizer.build(weights)
+    peers = {
+        "sgd": keras.optimizers.SGD,
+        "adam": lambda rate: keras.optimizers.Adam(rate, epsilon=1e-8),
+        "adamw": lambda rate: keras.optimizers.AdamW(rate, epsilon=1e-8, weight_decay=0.3),
+        "adadelta": lambda rate: keras.optimizers.Adadelta(rate, rho=0.95, epsilon=1e-8),
+    }
+    others = [keras.Variable(value, dtype="float32") for value in start.values()]
+    theirs = [peers[optimizer](rate) for rate in (0.1, 0.025)]
+    for gradient in (np.array([0.5, -1.0], np.float32), np.array([2.0, 0.25], np.float32)):
+        ours.optimizer.learning_rate.assign(0.1)
+        ours.apply([tf.constant(gradient)] * 2, weights)
+        for peer, other in zip(theirs, others, strict=True):
+            peer.apply([tf.constant(gradient)], [other])
+    for one, other in zip(weights, others, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    if optimizer == "sgd":  # 0.1 and 0.025 times the sum of the gradients
+        np.testing.assert_allclose(weights[0], [1.0 - 0.25, -2.0 + 0.075], rtol=1e-6)
+        np.testing.assert_allclose(weights[1], [3.0 - 0.0625, 0.5 + 0.01875], rtol=1e-6)
+
+
+def test_patterns_of_learning_rates() -> None:
+    names = ["encoder_0/kernel", "vocals_blstm_0/forward/kernel", "vocals_blstm_0/forward/bias"]
+    assert rate_factors({"*blstm*/kernel": 0.1, "encoder_?/*": 2.0}, names) == (2.0, 0.1, 1.0)
+    with pytest.raises(UserError) as caught:
+        rate_factors({"*lstm*": 0.1, "gru*": 0.1}, names)
+    assert str(caught.value) == (
+        "train.learning_rates: 'gru*' matches no weight of the net, whose layers are encoder_0, "
+        "vocals_blstm_0/forward: use such a name, with * for any text, as in 'encoder_0/*'"
+    )
+    with pytest.raises(UserError, match=r"'\*' and '\*bias' both match the weight vocals_blstm_0/"):
+        rate_factors({"*": 0.1, "*bias": 0.1}, names)
 
 
 def rates(config: Optimization, many: int, *, plateaus: int = 0) -> list[float]:

@@ -18,12 +18,13 @@ from stemforge.train.dataset import WHOLE, Dataset, Place, Share
 from stemforge.train.losses.magnitudes import l1
 from stemforge.train.model import set_weights, weights_of
 from stemforge.train.nets.unet import Norm, UNet
-from stemforge.train.trainer import Report, Trainer, history_csv
+from stemforge.train.trainer import Report, Trainer, best_row, history_csv
 
 NET = UNet(16, 64, 4, 3, "batch", 0.2, "elu", "elu", "sigmoid")
 ADAM = Optimization(
     optimizer="adam",
     learning_rate=1e-3,
+    learning_rates=None,
     weight_decay=None,
     clip_norm=None,
     ema_momentum=None,
@@ -32,11 +33,13 @@ ADAM = Optimization(
     cosine_end=None,
     plateau_factor=None,
     patience=None,
+    min_improvement=0.0,
     max_plateaus=None,
 )
 CONFIG = TrainConfig(
     sampling="windows",
     batch_size=2,
+    accumulate_steps=1,
     steps=24,
     input="features",
     loss={"l1": 1.0},
@@ -49,7 +52,10 @@ CONFIG = TrainConfig(
     validation_windows=3,
     checkpoint_every_steps=4,
     keep_best=1,
+    select_by="valid_loss",
+    sdr_songs=None,
 )
+SMALL = UNet(16, 64, 2, 2, "affine", 0.0, "elu", "elu", "sigmoid")
 VOCALS = ("vocals",)
 
 
@@ -223,7 +229,7 @@ def test_history_has_every_row_once_and_the_best_weights_are_returned(
     kept = sorted(path.name for path in (tmp_path / "work").iterdir())
     best = sorted(f"best-{step:09d}.npz" for _, step in ranked[:2])
     assert kept == [*best, "checkpoint-000000024"]
-    assert trainer._validate(dataset(features)) == pytest.approx(ranked[0][0], rel=1e-6)
+    assert trainer._validate(dataset(features))[0] == pytest.approx(ranked[0][0], rel=1e-6)
     text = history_csv(history).splitlines()
     assert text[0] == "step,loss,valid_loss,learning_rate"
     assert len(text) == 11
@@ -252,6 +258,95 @@ def test_a_finished_run_goes_on_with_more_steps(features: FeatureSet, tmp_path: 
     whole = train(features, tmp_path / "whole")
     train(features, tmp_path / "parts", dataclasses.replace(CONFIG, steps=16))
     assert_same(train(features, tmp_path / "parts"), whole)
+
+
+def test_accumulated_steps_are_those_of_a_large_batch(features: FeatureSet, tmp_path: Path) -> None:
+    """The same windows, in two batches of 2 and in one of 4."""
+    base = dataclasses.replace(
+        optimization(optimizer="sgd", learning_rate=0.1, clip_norm=0.5, ema_momentum=0.5),
+        steps=3,
+        validate_every_steps=3,
+    )
+    found = []
+    for size, many in ((2, 2), (4, 1)):
+        config = dataclasses.replace(base, batch_size=size, accumulate_steps=many)
+        trainer = make(tmp_path / str(size), config, SMALL)
+        data = Dataset(
+            features, stems=VOCALS, window_frames=16, batch_size=size, accumulate_steps=many
+        )
+        trainer.fit(data)
+        found.append((trainer, data.describe(1, sampling="windows", seed=1)))
+    (ours, our_windows), (theirs, their_windows) = found
+    assert our_windows == their_windows
+    assert our_windows.count(" from ") == 4
+    for one, other in zip(ours.state.history, theirs.state.history, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    for name, values in weights_of(ours.model).items():
+        np.testing.assert_allclose(values, weights_of(theirs.model)[name], atol=1e-6, err_msg=name)
+
+
+def test_accumulating_replicas_share_each_batch(features: FeatureSet) -> None:
+    data = Dataset(features, stems=VOCALS, window_frames=16, batch_size=2, accumulate_steps=3)
+
+    def mixtures(share: Share) -> np.ndarray:
+        (batch,) = data.training(sampling="windows", seed=1, start_step=4, steps=5, share=share)
+        return np.asarray(batch.mixture)
+
+    whole = mixtures(WHOLE)
+    assert len(whole) == 6
+    for number in range(2):
+        np.testing.assert_array_equal(mixtures(Share(number, 2)), whole[number::2])
+    # One batch of six windows draws the same: draws 24 to 29.
+    draws = Dataset(features, stems=VOCALS, window_frames=16, batch_size=6)
+    (batch,) = draws.training(sampling="windows", seed=1, start_step=4, steps=5)
+    np.testing.assert_array_equal(batch.mixture, whole)
+
+
+def test_the_best_is_the_one_with_the_highest_sdr(features: FeatureSet, tmp_path: Path) -> None:
+    """With SDRs that are given, of a run that is stopped in between and resumed."""
+    config = dataclasses.replace(
+        optimization(schedule="plateau", plateau_factor=0.5, patience=2, ema_momentum=0.5),
+        steps=10, validate_every_steps=2, log_every_steps=1, select_by="valid_sdr", sdr_songs=1,
+    )  # fmt: skip
+    sdrs = {2: 1.0, 4: 3.0, 6: 2.0, 8: 2.5, 10: -1.0}
+    seen: dict[int, dict[str, np.ndarray]] = {}
+
+    def run(work: Path, stops: int) -> Trainer:
+        trainer = make(work, config, SMALL)
+
+        def measure() -> float:
+            seen[trainer.state.step] = weights_of(trainer.model)  # the averages
+            return sdrs[trainer.state.step]
+
+        trainer.fit(
+            dataset(features),
+            should_stop=lambda: signal.SIGTERM if trainer.state.step == stops else 0,
+            measure_sdr=measure,
+        )
+        return trainer
+
+    whole = run(tmp_path / "whole", 0)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "parts", 5)
+    assert_same(run(tmp_path / "parts", 0), whole)
+
+    rows = whole.state.history
+    assert {r["step"]: r["valid_sdr"] for r in rows} == {n: sdrs.get(n) for n in range(1, 11)}
+    text = history_csv(rows).splitlines()
+    assert text[0] == "step,loss,valid_loss,learning_rate,valid_sdr"
+    assert [line.rsplit(",", 1)[1] for line in text[1:5]] == ["nan", "1", "nan", "3"]
+    assert best_row(whole.state)["step"] == 4
+    for name, values in weights_of(whole.model).items():
+        np.testing.assert_array_equal(values, seen[4][name])
+    # After two validations below 3.0 the rate is halved.
+    assert [row["learning_rate"] for row in rows] == [1e-3] * 8 + [5e-4] * 2
+
+
+def test_an_sdr_that_is_not_finite_stops_the_run(features: FeatureSet, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, sdr_songs=1, validate_every_steps=1)
+    trainer = make(tmp_path, config, SMALL)
+    with pytest.raises(UserError, match="train@vocals: validation SDR is nan after step 0"):
+        trainer.fit(dataset(features), measure_sdr=lambda: float("nan"))
 
 
 def test_no_longest_stretch(features: FeatureSet, tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ class State:
 
     Attributes:
         step: steps done.
-        history: rows of step, loss, valid_loss (None between validations), learning_rate, and,
-            where losses are summed, terms: the mean of each by name.
+        history: rows of step, loss, valid_loss (None between validations), learning_rate; where it
+            is measured, valid_sdr (likewise); and where losses are summed, terms: the mean of each
+            by name.
         pending: losses since the last row.
         pending_terms: the losses that each of them sums, in their order; empty for one alone.
         validations: the best ones, and plateaus.

@@ -35,6 +35,7 @@ FFT_LENGTHS = (512, 1024, 2048)
 Input = Literal["features", "waveforms"]
 OptimizerName = Literal["adam", "adamw", "adadelta", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
+SelectBy = Literal["valid_loss", "valid_sdr"]
 # Which devices train one model. This depends on the machine, so variables set it.
 STRATEGIES = ("default", "mirrored", "multi_worker")
 STRATEGY = "STEMFORGE_STRATEGY"
@@ -48,7 +49,9 @@ class Optimization:
     Attributes:
         optimizer: Adam has betas 0.9 and 0.999.
         learning_rate: its largest value.
-        weight_decay: of adamw, per step and relative to the learning rate; else None.
+        learning_rates: factors of the learning rate by pattern of weights' names, see
+            optimization.rate_factors; None: all 1.
+        weight_decay: of adamw, per step and relative to the weight's learning rate; else None.
         clip_norm: gradients are scaled down to this global norm; None: never.
         ema_momentum: share of the old average that the weights' exponential moving average
             keeps at each step; None: no average.
@@ -57,11 +60,13 @@ class Optimization:
         cosine_end: of "cosine": share of the rate that is left at the last step.
         plateau_factor: of "plateau": the rate is multiplied by it at each plateau.
         patience: validations without a new best that make a plateau; None: no plateaus.
+        min_improvement: a new best, for patience, is better than the last one by more than this.
         max_plateaus: the run ends at this many plateaus; None: never early.
     """
 
     optimizer: OptimizerName
     learning_rate: float
+    learning_rates: Mapping[str, float] | None
     weight_decay: float | None
     clip_norm: float | None
     ema_momentum: float | None
@@ -70,6 +75,7 @@ class Optimization:
     cosine_end: float | None
     plateau_factor: float | None
     patience: int | None
+    min_improvement: float
     max_plateaus: int | None
 
 
@@ -79,7 +85,8 @@ class TrainConfig:
 
     Attributes:
         sampling: how windows are drawn.
-        batch_size: windows per step.
+        batch_size: windows per batch.
+        accumulate_steps: batches per step, which updates the weights by their mean gradient.
         steps: number of steps.
         input: what windows are read from: magnitudes of the features, or the decoded WAV files.
         loss: factors of the losses that are summed, by name; each is summed over the model's
@@ -92,11 +99,15 @@ class TrainConfig:
         validate_every_steps: steps between validations.
         validation_windows: at most this many windows of the valid split.
         checkpoint_every_steps: steps between checkpoints.
-        keep_best: the weights of this many smallest validation losses are kept.
+        keep_best: the weights of this many best validations are kept.
+        select_by: what makes a validation the best: the smallest loss, or the highest SDR.
+        sdr_songs: the SDR of at most this many songs of the valid split is measured at each
+            validation; None: of none.
     """
 
     sampling: Sampling
     batch_size: int
+    accumulate_steps: int
     steps: int
     input: Input
     loss: Mapping[LossName, float]
@@ -109,6 +120,8 @@ class TrainConfig:
     validation_windows: int
     checkpoint_every_steps: int
     keep_best: int
+    select_by: SelectBy
+    sdr_songs: int | None
 
 
 def read_loss(value: Any) -> dict[LossName, float]:

@@ -61,15 +61,23 @@ class Dataset:
         stems: targets.
         window_frames: frames of a window, T.
         batch_size: windows per batch.
+        accumulate_steps: batches per training step; they come as one, in order.
     """
 
     def __init__(
-        self, features: FeatureSet, *, stems: Sequence[str], window_frames: int, batch_size: int
+        self,
+        features: FeatureSet,
+        *,
+        stems: Sequence[str],
+        window_frames: int,
+        batch_size: int,
+        accumulate_steps: int = 1,
     ) -> None:
         self.features = features
         self.stems = tuple(stems)
         self.window_frames = window_frames
         self.batch_size = batch_size
+        self.step_windows = batch_size * accumulate_steps
 
     def training(
         self,
@@ -101,9 +109,15 @@ class Dataset:
         """
         reader = self.features.reader("train")
         sampler = self._sampler(reader, "train", sampling=sampling, seed=seed)
+
+        def places(step: int) -> list[Place]:
+            whole, size = _places(reader, sampler, step, self.step_windows), self.batch_size
+            batches = [whole[start : start + size] for start in range(0, len(whole), size)]
+            return [place for batch in batches for place in share.of(batch)]
+
         return self._batches(
             reader,
-            lambda step: share.of(_places(reader, sampler, step, self.batch_size)),
+            places,
             range(start_step, steps),
             device=device,
             phases=phases,
@@ -116,7 +130,7 @@ class Dataset:
         hop_s = self.features.framing.step_samples / self.features.info["sample_rate_hz"]
         return ", ".join(
             f"{run.track!r} from {(run.first_frame + start) * hop_s:.1f} s"
-            for run, start in _places(reader, sampler, step, self.batch_size)
+            for run, start in _places(reader, sampler, step, self.step_windows)
         )
 
     def validation_places(self, most: int) -> list[Place]:

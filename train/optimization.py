@@ -1,48 +1,80 @@
 """Optimizers with Spleeter's settings, schedules of the learning rate, averages of weights."""
 
 import math
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from stemforge.errors import UserError
 from stemforge.train.config import Optimization, Precision
 
 # TensorFlow 1's defaults, which Spleeter uses.
 ADAM_EPSILON = 1e-8
 ADADELTA_EPSILON = 1e-8
 ADADELTA_RHO = 0.95
+MOST_LAYERS = 8  # that an error names
 
 
-class _Reduced:
-    """For Keras' optimizers: gradients are already summed over all replicas, and clipped.
+class _Own:
+    """For Keras' optimizers: a learning rate of its own for each weight.
 
-    Keras would clip each replica's part first and then sum.
+    Gradients are already summed over all replicas, and clipped; Keras would clip each replica's
+    part first and then sum.
+
+    Attributes:
+        factors: of the learning rate, by weight in the order of `build`; empty: all 1.
     """
+
+    factors: Sequence[float] = ()
+
+    def rate_of(self, variable: Any, learning_rate: Any) -> Any:
+        """The learning rate of one variable, as Keras passes it to update_step."""
+        if not self.factors:
+            return learning_rate
+        number: int = self._get_variable_index(variable)  # type: ignore[attr-defined]
+        return self.factors[number] * learning_rate
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
         return grads_and_vars
 
 
-class Adadelta(_Reduced, keras.optimizers.Adadelta):  # type: ignore[misc]
+class Adadelta(_Own, keras.optimizers.Adadelta):  # type: ignore[misc]
     """Keras' Adadelta."""
 
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable by its own rate."""
+        super().update_step(gradient, variable, self.rate_of(variable, learning_rate))
 
-class SGD(_Reduced, keras.optimizers.SGD):  # type: ignore[misc]
+
+class SGD(_Own, keras.optimizers.SGD):  # type: ignore[misc]
     """Keras' gradient descent."""
 
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable by its own rate."""
+        super().update_step(gradient, variable, self.rate_of(variable, learning_rate))
 
-class Adam(_Reduced, keras.optimizers.Adam):  # type: ignore[misc]
+
+class Adam(_Own, keras.optimizers.Adam):  # type: ignore[misc]
     """Keras' Adam in TensorFlow's fused operation: one pass over memory instead of ten.
 
-    With weight_decay it is AdamW (Loshchilov and Hutter, Decoupled weight decay
-    regularization, 2019).
+    Attributes:
+        decay: of AdamW (Loshchilov and Hutter, Decoupled weight decay regularization, 2019):
+            before each update, the weight loses this share times its own rate. Keras' own
+            weight_decay would use the same rate for all weights.
     """
+
+    decay: float | None = None
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable, which Keras passes as a tf.Variable."""
         number = self._get_variable_index(variable)
+        rate = tf.cast(self.rate_of(variable, learning_rate), tf.float32)
+        if self.decay is not None:
+            variable.assign_sub(variable * self.decay * rate)
         step = tf.cast(self.iterations.value + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
@@ -50,7 +82,7 @@ class Adam(_Reduced, keras.optimizers.Adam):  # type: ignore[misc]
             v=self._velocities[number].value.handle,
             beta1_power=tf.pow(self.beta_1, step),
             beta2_power=tf.pow(self.beta_2, step),
-            lr=tf.cast(learning_rate, tf.float32),
+            lr=rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
@@ -96,14 +128,59 @@ class LossScale:
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
 
-def make_optimizer(config: Optimization) -> keras.optimizers.Optimizer:
-    """The optimizer; it expects summed and clipped gradients, and a learning rate at each step."""
+def make_optimizer(config: Optimization, names: Sequence[str]) -> keras.optimizers.Optimizer:
+    """The optimizer; it expects summed and clipped gradients, and a learning rate at each step.
+
+    Args:
+        config: how weights are updated.
+        names: of the trained weights, in the order that it is built on.
+
+    Raises:
+        UserError: see rate_factors.
+    """
     rate = config.learning_rate
     if config.optimizer in ("adam", "adamw"):
-        return Adam(rate, epsilon=ADAM_EPSILON, weight_decay=config.weight_decay)
-    if config.optimizer == "adadelta":
-        return Adadelta(rate, rho=ADADELTA_RHO, epsilon=ADADELTA_EPSILON)
-    return SGD(rate)
+        optimizer = Adam(rate, epsilon=ADAM_EPSILON)
+        optimizer.decay = config.weight_decay
+    elif config.optimizer == "adadelta":
+        optimizer = Adadelta(rate, rho=ADADELTA_RHO, epsilon=ADADELTA_EPSILON)
+    else:
+        optimizer = SGD(rate)
+    if config.learning_rates:
+        optimizer.factors = rate_factors(config.learning_rates, names)
+    return optimizer
+
+
+def rate_factors(rates: Mapping[str, float], names: Sequence[str]) -> tuple[float, ...]:
+    """The factor of each weight's learning rate: that of the pattern that it matches, or 1.
+
+    Args:
+        rates: factors by pattern of the weights' names; "*" in it is any text, "?" any character.
+        names: of the weights, such as "blstm_0/forward_lstm/lstm_cell/kernel".
+
+    Raises:
+        UserError: a pattern matches no weight, or a weight matches two patterns: which of them
+            comes first cannot decide, because DVC does not see the order of keys.
+    """
+    factors = []
+    for name in names:
+        found = [pattern for pattern in rates if fnmatchcase(name, pattern)]
+        if len(found) > 1:
+            raise UserError(
+                f"train.learning_rates: {found[0]!r} and {found[1]!r} both match the weight "
+                f"{name}: narrow one of them"
+            )
+        factors.append(rates[found[0]] if found else 1.0)
+    for pattern in rates:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            layers = [*dict.fromkeys(name.rpartition("/")[0] for name in names)]
+            some = ", ".join(layers[:MOST_LAYERS]) + (", ..." if layers[MOST_LAYERS:] else "")
+            raise UserError(
+                f"train.learning_rates: {pattern!r} matches no weight of the net, whose layers "
+                f"are {some}: use such a name, with * for any text, as in "
+                f"{layers[0] + '/*'!r}"
+            )
+    return tuple(factors)
 
 
 def learning_rate(config: Optimization, step: int, *, steps: int, plateaus: int) -> float:

@@ -1,6 +1,7 @@
 """One step of a run on all replicas: nets, optimizer, loss, gradients."""
 
 import functools
+import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -35,7 +36,7 @@ class Step:
         loss: what is minimised; of a net's own losses, those with a name always have a weight.
 
     Raises:
-        UserError: `weights` are not of this net.
+        UserError: `weights` or the pattern of a learning rate are not of this net.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class Step:
             self.model = net.build(stems, seed=config.seed, precision=config.precision)
             if weights is not None:
                 set_weights(self.model, weights)
-            self._scale = LossScale(make_optimizer(config.optimization), config.precision)
+            names = [variable.path for variable in self.model.trainable_variables]
+            self._scale = LossScale(make_optimizer(config.optimization, names), config.precision)
             self.optimizer = self._scale.optimizer
             self.optimizer.build(self.model.trainable_variables)
             momentum = config.optimization.ema_momentum
@@ -84,12 +86,12 @@ class Step:
         it on, all gradients are 0. (Gradients of float16 nets may overflow: LossScale.)
 
         Args:
-            parts: this worker's share of the batch, a part for each of its replicas.
+            parts: this worker's share of the step's batches, a part for each of its replicas.
 
         Returns:
-            float32 tensor [3 + len(self.terms)], on the device: loss of the whole batch, global
-            norm of its gradients before clipping, 1, or 0 where this or an earlier step is not
-            finite, and the values of the terms.
+            float32 tensor [3 + len(self.terms)], on the device: mean loss of the step's batches,
+            global norm of its gradients before clipping, 1, or 0 where this or an earlier step is
+            not finite, and the values of the terms.
         """
         return self._train(self._cluster.spread(parts))
 
@@ -150,13 +152,9 @@ class Step:
 
     def _replica(self, batch: Batch) -> Any:
         """One replica's part of a step: it has its own windows, and the whole batch's gradients."""
-        replicas, variables = self._cluster.replicas, self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            loss, values = self._loss(batch, training=True)
-            loss, *terms = (part / replicas for part in (loss, *map(values.get, self.terms)))
-            scaled = self._scale.scaled(loss)
-        gradients = self._scale.unscaled(tape.gradient(scaled, variables))
-        if replicas > 1:
+        variables = self.model.trainable_variables
+        loss, terms, gradients = self._accumulated(batch)
+        if self._cluster.replicas > 1:
             context = tf.distribute.get_replica_context()
             loss, terms, gradients = context.all_reduce("sum", (loss, terms, gradients))
         norm = tf.linalg.global_norm(gradients)
@@ -168,6 +166,37 @@ class Step:
         gradients = [tf.math.multiply_no_nan(gradient, going) for gradient in gradients]
         self._scale.apply(gradients, variables)
         return tf.stack([loss, norm, going, *terms])
+
+    def _accumulated(self, batch: Batch) -> tuple[Any, list[Any], list[Any]]:
+        """Means of loss, terms and gradients over a replica's batches, one after the other.
+
+        The graph holds each batch's operations: norms that replicas share cannot be in a loop.
+        """
+        many = self._config.accumulate_steps
+        if many == 1:
+            return self._loss_and_gradients(batch)
+        size, sums, done = batch.mixture.shape[0] // many, None, []
+        for start in range(0, many * size, size):
+            part = operator.itemgetter(slice(start, start + size))
+            with tf.control_dependencies(done):  # else all batches would be in memory at once
+                found = tf.nest.flatten(
+                    self._loss_and_gradients(tf.nest.map_structure(part, batch))
+                )
+                sums = found if sums is None else [s + v for s, v in zip(sums, found, strict=True)]
+                done = [tf.group(*sums)]
+        assert sums is not None
+        loss, *rest = [values / many for values in sums]
+        return loss, rest[: len(self.terms)], rest[len(self.terms) :]
+
+    def _loss_and_gradients(self, batch: Batch) -> tuple[Any, list[Any], list[Any]]:
+        """A replica's share of the loss of one batch, of its terms, and of its gradients."""
+        replicas = self._cluster.replicas
+        with tf.GradientTape() as tape:
+            loss, values = self._loss(batch, training=True)
+            loss, *terms = (part / replicas for part in (loss, *map(values.get, self.terms)))
+            scaled = self._scale.scaled(loss)
+        gradients = tape.gradient(scaled, self.model.trainable_variables)
+        return loss, terms, self._scale.unscaled(gradients)
 
     def _loss(self, batch: Batch, training: bool = False) -> tuple[Any, dict[LossName, Any]]:
         """What is minimised, and the losses whose weighted sum it is."""

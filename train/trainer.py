@@ -27,6 +27,7 @@ from stemforge.train.step import Step
 
 Row = dict[str, Any]
 COLUMNS = ("step", "loss", "valid_loss", "learning_rate")
+VALID_SDR = "valid_sdr"  # one more column, where the SDR is measured
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Trainer:
         self._cluster.check_batch(config.batch_size)
         self._name = model_name(stems)
         self._config = config
+        self._measure_sdr: Callable[[], float] | None = None
         self._checkpoints = None if work is None else Checkpoints(work)
         self.state = State()
         self._running: list[Any] = []  # results of steps, as Step.train returns them
@@ -114,6 +116,7 @@ class Trainer:
         *,
         report: Callable[[Report], object] = lambda _: None,
         should_stop: Callable[[], int] = lambda: 0,
+        measure_sdr: Callable[[], float] | None = None,
     ) -> None:
         """Runs all remaining steps; then the chief loads the best weights.
 
@@ -122,6 +125,8 @@ class Trainer:
             report: called after each step, which a device may still be computing.
             should_stop: called after each step; a signal's number, at any worker, ends the run
                 with a checkpoint; 0 continues it.
+            measure_sdr: of the chief, where config.sdr_songs asks for it: called at each
+                validation; gives the SDR in dB of the model as it is then.
 
         Raises:
             UserError: a loss, gradient or weight is not finite, no song is as long as a window, a
@@ -129,6 +134,7 @@ class Trainer:
             Interrupted: `should_stop` returned a signal's number.
         """
         config, cluster = self._config, self._cluster
+        self._measure_sdr = measure_sdr
         batches = self._batches(dataset)
         pace = _Pace()
         while not self.finished:
@@ -209,9 +215,11 @@ class Trainer:
         validates = state.step == config.steps or state.step % config.validate_every_steps == 0
         if validates or state.step % config.log_every_steps == 0:
             self.collect(dataset)
-            valid_loss = self._validate(dataset) if validates else None
+            valid_loss, valid_sdr = self._validate(dataset) if validates else (None, None)
             mean = float(np.mean(state.pending))
             row = dict(zip(COLUMNS, (state.step, mean, valid_loss, rate), strict=True))
+            if config.sdr_songs is not None:
+                row[VALID_SDR] = valid_sdr
             if names := self.step.terms:
                 means = np.mean(state.pending_terms, axis=0).tolist()
                 row["terms"] = dict(zip(names, means, strict=True))
@@ -222,8 +230,8 @@ class Trainer:
             self._save(dataset)
         return row
 
-    def _validate(self, dataset: Dataset) -> float:
-        """Validation loss; updates the run's validations, and keeps the best weights."""
+    def _validate(self, dataset: Dataset) -> tuple[float, float | None]:
+        """Validation loss and SDR; updates the run's validations, and keeps the best weights."""
         state, config = self.state, self._config
         with self.step.evaluating():
             batches = dataset.validation(
@@ -234,15 +242,27 @@ class Trainer:
             loss = self._mean_loss(batches)
             if not np.isfinite(loss):
                 raise self._not_finite(f"validation loss is {loss}", dataset, step=state.step - 1)
+            sdr = None if config.sdr_songs is None else self._sdr()
+            if sdr is not None and not np.isfinite(sdr):
+                raise self._not_finite(f"validation SDR is {sdr}", dataset, step=state.step - 1)
+            value = sdr if sdr is not None and config.select_by == VALID_SDR else loss
             state.validations = state.validations.after(
-                loss,
+                value,
                 state.step,
+                select_by=config.select_by,
                 keep_best=config.keep_best,
                 patience=config.optimization.patience,
+                min_improvement=config.optimization.min_improvement,
             )
             if state.validations.keeps(state.step) and self._checkpoints:
                 self._checkpoints.save_best(state.step, weights_of(self.model))
-        return loss
+        return loss, sdr
+
+    def _sdr(self) -> float:
+        """The SDR that the chief measures, the same on all workers."""
+        measured = self._measure_sdr() if self._measure_sdr else 0.0
+        (sdr,) = self._cluster.from_chief([np.array(measured)])
+        return float(sdr)
 
     def _mean_loss(self, batches: Iterable[Batch]) -> float:
         """Mean of the loss over all workers' batches, weighted by the windows in each."""
@@ -330,10 +350,18 @@ def is_finished(state: State, config: TrainConfig) -> bool:
     return state.step >= config.steps or (most is not None and state.validations.plateaus >= most)
 
 
+def best_row(state: State) -> Row:
+    """The row of history that the best validation has made."""
+    _, step = state.validations.best[0]
+    return next(row for row in state.history if row["step"] == step)
+
+
 def history_csv(history: Iterable[Mapping[str, Any]]) -> str:
-    """History as CSV text; valid_loss is nan between validations, which plots leave out."""
+    """History as CSV text; what validations measure is nan between them: plots leave it out."""
+    rows = list(history)
+    columns = [*COLUMNS, *([VALID_SDR] if any(VALID_SDR in row for row in rows) else [])]
     lines = [
-        ",".join("nan" if row[name] is None else f"{row[name]:.9g}" for name in COLUMNS)
-        for row in history
+        ",".join("nan" if row[name] is None else f"{row[name]:.9g}" for name in columns)
+        for row in rows
     ]
-    return "\n".join(itertools.chain([",".join(COLUMNS)], lines)) + "\n"
+    return "\n".join(itertools.chain([",".join(columns)], lines)) + "\n"

@@ -18,6 +18,7 @@
 - feature_workers: where the feature job's workers are, and which places they can see
 - launch: how a training run begins
 - training: one training run, from parameters to a published model
+- validation_sdr: the SDR of a few validation songs while a net trains
 - training_results: what a training run keeps, and the model that it publishes
 - strategies: TensorFlow's distribution strategies by name
 - supervisor: several workers of one model, restarted when one fails

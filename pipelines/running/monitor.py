@@ -24,7 +24,7 @@ from stemforge.quiet import quiet_stderr
 from stemforge.train.batch import Batch
 from stemforge.train.dataset import Dataset
 from stemforge.train.model import Model
-from stemforge.train.trainer import Report, Row, Trainer
+from stemforge.train.trainer import VALID_SDR, Report, Row, Trainer
 from stemforge.unfinished import finishing
 
 PICTURE_ROWS = 256
@@ -92,6 +92,8 @@ class RunMonitor:
             tf.summary.scalar("waiting", report.waiting)
             if row["valid_loss"] is not None:
                 tf.summary.scalar("loss/validation", row["valid_loss"])
+                if VALID_SDR in row:
+                    tf.summary.scalar("sdr/validation", row[VALID_SDR])
                 self._write_validation()
         self._writer.flush()
 

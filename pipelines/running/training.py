@@ -33,7 +33,9 @@ from stemforge.pipelines.running.training_results import (
     publish_model,
     work_identity,
 )
+from stemforge.pipelines.running.validation_sdr import Song, ValidationSDR, read_songs
 from stemforge.pipelines.running.work import work_folder
+from stemforge.train.checkpoints import State
 from stemforge.train.cluster import Cluster
 from stemforge.train.config import Optimization, Precision, TrainConfig
 from stemforge.train.dataset import Dataset
@@ -41,7 +43,7 @@ from stemforge.train.losses import Objective
 from stemforge.train.model import Model, load_model, weights_of
 from stemforge.train.nets.protocol import Net
 from stemforge.train.presets import describe_preset
-from stemforge.train.trainer import Report, Trainer
+from stemforge.train.trainer import VALID_SDR, Report, Trainer, best_row
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Task:
         net: the nets' kind and shape.
         config: how they are trained.
         start: weights to start from, by name; None: fresh ones.
+        songs: whose SDR the chief measures.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Task:
     net: Net
     config: TrainConfig
     start: dict[str, Any] | None
+    songs: list[Song]
 
 
 def run(name: str, features_folder: str | None, *, strategy: str) -> None:
@@ -77,7 +81,7 @@ def run(name: str, features_folder: str | None, *, strategy: str) -> None:
     """
     cluster = make_cluster(strategy)
     with cluster.guarded(), ExitStack() as reading:
-        task = agree(cluster, lambda: prepare(name, features_folder))
+        task = agree(cluster, lambda: prepare(name, features_folder, chief=cluster.is_chief))
         local = with_local_features(task, remember=cluster.is_chief)
         task = together(cluster, lambda: reading.enter_context(local))
         if cluster.is_chief:
@@ -88,7 +92,7 @@ def run(name: str, features_folder: str | None, *, strategy: str) -> None:
             train(task, cluster, None)
 
 
-def prepare(name: str, features_folder: str | None) -> Task:
+def prepare(name: str, features_folder: str | None, *, chief: bool) -> Task:
     """Reads and checks all inputs of a run, but not the features' shards.
 
     Raises:
@@ -99,7 +103,9 @@ def prepare(name: str, features_folder: str | None) -> Task:
     stems = stems_of(name, params)
     net, config = net_and_config(params)
     start = starting_weights(params.train, name, net)
-    return Task(name, stems, params, features, net, config, start)
+    many = config.sdr_songs if chief else None  # other workers have no decoded songs
+    songs = [] if many is None else read_songs(stems, many)
+    return Task(name, stems, params, features, net, config, start, songs)
 
 
 @contextmanager
@@ -212,6 +218,7 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
         stems=task.stems,
         window_frames=task.net.frames,
         batch_size=task.config.batch_size,
+        accumulate_steps=task.config.accumulate_steps,
     )
     framing = task.features.framing
     model = Model(
@@ -226,10 +233,10 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
     waiting = fit(trainer, dataset, model, task, chief=work is not None)
     if work is not None:
         publish_model(trainer, model, params, task.features, work)
-        best_loss, best_step = trainer.state.validations.best[0]
+        best = describe_best(trainer.state)
         say(
-            f"train@{name}: best validation loss {best_loss:.4f} at step {best_step} of "
-            f"{trainer.state.step}; waited for input {waiting:.1%} of the time"
+            f"train@{name}: best validation {best} of {trainer.state.step}; "
+            f"waited for input {waiting:.1%} of the time"
         )
     cluster.wait()  # a worker that ends before the chief would look like one that died
 
@@ -308,6 +315,13 @@ def starting_weights(train: Train, name: str, net: Net) -> dict[str, Any] | None
     return weights_of(model.keras_model)
 
 
+def describe_best(state: State) -> str:
+    """What the best validation has measured, and its step."""
+    row = best_row(state)
+    sdr = f", SDR {row[VALID_SDR]:.2f} dB" if VALID_SDR in row else ""
+    return f"loss {row['valid_loss']:.4f}{sdr} at step {row['step']}"
+
+
 def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: bool) -> float:
     """Runs the training; the chief shows a progress bar and writes to monitors.
 
@@ -316,8 +330,9 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
     """
     name, config, every = task.name, task.config, task.params.monitor.export_every_steps
     seconds_a_step = (
-        config.batch_size * model.net.frames * model.frame_step_samples / model.sample_rate_hz
+        dataset.step_windows * model.net.frames * model.frame_step_samples / model.sample_rate_hz
     )
+    measure = ValidationSDR(model, task.songs).measure if task.songs else None
     noted: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -343,7 +358,7 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
             if bar is None or monitor is None:
                 return
             rate = (state.step - first) / max(bar.format_dict["elapsed"], 1e-6)
-            best = f"{state.validations.best[0][0]:.4f}" if state.validations.best else "none yet"
+            best = describe_best(state) if state.validations.best else "none yet"
             bar.set_postfix_str(
                 f"loss {report.loss:.4f}, best validation {best}, "
                 f"{rate * seconds_a_step:.0f} audio-s/s, waiting {waiting:.1%}",
@@ -359,7 +374,12 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
             number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)
         }
         try:
-            trainer.fit(dataset, report=report, should_stop=lambda: noted[0] if noted else 0)
+            trainer.fit(
+                dataset,
+                report=report,
+                should_stop=lambda: noted[0] if noted else 0,
+                measure_sdr=measure,
+            )
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)

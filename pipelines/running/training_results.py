@@ -15,14 +15,14 @@ from stemforge.code import code_sha256
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.pipelines.code import TRAINING
 from stemforge.pipelines.params import Params
-from stemforge.pipelines.paths import MODELS
+from stemforge.pipelines.paths import MODELS, TRACKS
 from stemforge.pipelines.running.extras import versions
 from stemforge.pipelines.running.work import publish
 from stemforge.train.checkpoints import Checkpoints
 from stemforge.train.config import TrainConfig
 from stemforge.train.model import Model, save_model
 from stemforge.train.model_files import WEIGHTS
-from stemforge.train.trainer import Trainer, history_csv, is_finished
+from stemforge.train.trainer import VALID_SDR, Trainer, best_row, history_csv, is_finished
 from stemforge.unfinished import finishing
 
 TRAINED_BY = "trained_by.json"  # file in a work folder: what has trained the run so far
@@ -43,7 +43,8 @@ def work_identity(params: Params, features: FeatureSet) -> list[Any]:
         start = Path(params.train.init_from)
         weights = storage.visible(start.glob(f"*/{WEIGHTS}"), start)
         values["init_from"] = [storage.file_sha256(path) for path in weights]
-    return [values, features.sha256]
+    measured = params.train.sdr_songs is not None
+    return [values, features.sha256, *([storage.file_sha256(TRACKS)] if measured else [])]
 
 
 def trained_by() -> dict[str, Any]:
@@ -87,20 +88,21 @@ def publish_model(
     trainer: Trainer, model: Model, params: Params, features: FeatureSet, work: Path
 ) -> None:
     """Writes the model directory and renames it into models/."""
-    best_loss, best_step = trainer.state.validations.best[0]
+    best = best_row(trainer.state)
+    values = {name: best[name] for name in ("valid_loss", VALID_SDR) if name in best}
     provenance = {
         **trained_by(),
         "began_with": note_session(work),
         "features_sha256": features.sha256,
         "train": params.train.model_dump(),
-        "step": best_step,
-        "valid_loss": best_loss,
+        "step": best["step"],
+        **values,
     }
     out = work / "model"
     out.mkdir(exist_ok=True)
     save_model(out, model.with_provenance(provenance))
     (out / "history.csv").write_text(history_csv(trainer.state.history), encoding="utf-8")
-    metrics = {"best_step": best_step, "best_valid_loss": best_loss}
+    metrics = {"best_step": best["step"], **{f"best_{name}": v for name, v in values.items()}}
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     publish(out, MODELS / model.name)
     (work / PUBLISHED).touch()

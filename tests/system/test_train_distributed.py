@@ -25,6 +25,7 @@ cpus = int(os.environ.get("STEMFORGE_LOGICAL_CPUS", 1))
 tensorflow.start(logical_cpus=cpus, find_devices="TF_CONFIG" not in os.environ)
 from stemforge.pipelines.running.strategies import make_cluster
 import numpy as np
+import tensorflow as tf
 from tests.test_train_trainer import ADAM, CONFIG, NET
 from stemforge.train.batch import Batch
 from stemforge.train.model import weights_of
@@ -39,9 +40,10 @@ def parts():
     return [Batch(share.of(mixture), {"v": share.of(vocals)}) for share, _ in cluster.places]
 batches = [parts() for _ in range(5)]
 
-def make(**optimization):
+def make(accumulate_steps=1, **optimization):
     optimization = dataclasses.replace(ADAM, ema_momentum=0.9, **optimization)
-    config = dataclasses.replace(CONFIG, batch_size=4, optimization=optimization)
+    config = dataclasses.replace(
+        CONFIG, batch_size=4, accumulate_steps=accumulate_steps, optimization=optimization)
     work = folder / str(len(list(folder.iterdir()))) if cluster.is_chief else None
     if work:
         work.mkdir()
@@ -57,6 +59,13 @@ for clip in (None, 0.05):
     values |= {f"weight {clip} {k}": v for k, v in weights_of(trainer.model).items()}
     with trainer.step.evaluating():
         values |= {f"average {clip} {k}": v for k, v in weights_of(trainer.model).items()}
+pairs = [
+    [tf.nest.map_structure(lambda a, b: np.concatenate([a, b]), one, other)
+     for one, other in zip(*two, strict=True)]
+    for two in (batches[:2], batches[2:4])]
+trainer = make(accumulate_steps=2, optimizer="sgd", learning_rates={"*kernel": 0.5})
+values["steps accumulated"] = [np.asarray(trainer.step.train(*parts)) for parts in pairs]
+values |= {f"weight accumulated {k}": v for k, v in weights_of(trainer.model).items()}
 values["replicas"] = cluster.replicas
 if cluster.is_chief:
     np.savez(folder / "values.npz", **values)

@@ -25,7 +25,9 @@ OPTIMIZERS: dict[str, OptimizerName] = {"Adam": "adam", "Adadelta": "adadelta", 
 PRESET: dict[str, Any] = {
     "sampling": "songs",
     "batch_size": 4,
+    "accumulate_steps": 1,
     "stem_weights": None,
+    "learning_rates": None,
     "weight_decay": None,
     "clip_norm": None,
     "ema_momentum": None,
@@ -35,7 +37,9 @@ PRESET: dict[str, Any] = {
     "cosine_end": None,
     "plateau_factor": None,
     "patience": None,
+    "min_improvement": 0.0,
     "max_plateaus": None,
+    "select_by": "valid_loss",
 }
 # Spleeter ignores a configuration's rate for Adadelta, and uses TensorFlow 1's default.
 RATES: dict[str, float] = {"adam": 1e-4, "sgd": 1e-4, "adadelta": 1e-3}
