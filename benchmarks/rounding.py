@@ -108,17 +108,22 @@ def songs(corpus: Path, count: int) -> list[Path]:
 
 
 def excerpt(song: Path, seconds: int) -> Stems:
-    """True stems in the middle of a song, without those that are silent there."""
+    """True stems in the middle of a song, of 16 bits as musdb reads them, without silent ones."""
     streams = ffmpeg.probe_streams(song)
     stems = {}
     for name, number in MUSDB_STREAMS.items():
         if name != MIXTURE:
             whole = np.concatenate([*ffmpeg.decode_stream(song, number, streams[number])])
             start = max(0, (len(whole) - seconds * RATE_HZ) // 2)
-            stem = whole[start : start + seconds * RATE_HZ]
+            stem = as_16_bits(whole[start : start + seconds * RATE_HZ])
             if not is_silent(stem):  # museval refuses it
                 stems[name] = stem
     return stems
+
+
+def as_16_bits(signal: np.ndarray) -> np.ndarray:
+    values: np.ndarray = np.clip(np.rint(signal * 2**15), -(2**15), 2**15 - 1)
+    return values / 2**15
 
 
 def compare(stems: Stems, estimates: Stems) -> tuple[np.ndarray, np.ndarray]:

@@ -188,7 +188,8 @@ def read_song(folder: Path) -> None:
 
 
 def read_corpus(folder: Path) -> None:
-    from stemforge.pipelines.running.musdb18_7 import find_songs, unpack
+    from stemforge.pipelines.running.musdb18_7 import unpack
+    from stemforge.pipelines.running.named_corpora import find_songs
 
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(shutil.copy(folder / "corpus.zip", scratch))

@@ -12,7 +12,6 @@ import soundfile
 from stemforge.errors import UserError
 from stemforge.features.audio import ffmpeg
 from stemforge.features.corpus.corpora import (
-    MUSDB_VALIDATION_TRACKS,
     CorpusTrack,
     find_tracks,
     hold_out_valid,
@@ -28,6 +27,7 @@ from stemforge.features.corpus.manifest import (
     read_manifest,
     write_manifest,
 )
+from stemforge.features.corpus.musdb18 import MUSDB_VALIDATION_TRACKS
 from stemforge.features.corpus.sources import MUSDB_STREAMS
 from tests.conftest import RATE_HZ
 

@@ -18,7 +18,8 @@ from stemforge.pipelines.params import read_params
 from stemforge.pipelines.running import musdb18_7
 from stemforge.pipelines.running.corpora import find_test_tracks
 from stemforge.pipelines.running.feature_job import corpus_job
-from stemforge.pipelines.running.musdb18_7 import fetch, link_by_name, resolve_name
+from stemforge.pipelines.running.musdb18_7 import fetch, link_by_name
+from stemforge.pipelines.running.named_corpora import resolve_name
 from stemforge.pipelines.running.starter_corpus import check_corpus_root
 from stemforge.pipelines.running.work import SPARE_BYTES
 from tests.conftest import ROOT
@@ -201,7 +202,7 @@ def test_what_is_there_is_used_and_said(
     # The corpus' three songs and one of 3 s.
     assert printed.err.splitlines() == [
         f"{tiny_corpus.resolve()}: has songs: nothing is fetched from {url}",
-        "MUSDB18-7: 3 training songs, 1 test song of 3.0 s",
+        f"{tiny_corpus.resolve()}: 3 training songs, 1 test song of 3.0 s",
         f"{tiny_corpus.resolve()}: 140 songs are missing: move it away to fetch all of them",
     ]
 
@@ -216,7 +217,7 @@ def test_a_command_finds_the_corpus_by_its_name(home: Path, tiny_corpus: Path) -
     place = home / "MUSDB18" / "MUSDB18-7"
     place.parent.mkdir(parents=True)
     place.symlink_to(tiny_corpus)
-    (track,) = find_test_tracks("musdb18-7", stems)
+    (track,), _ = find_test_tracks("musdb18-7", stems)
     assert Path(track.places[0]).parent.parent == tiny_corpus.resolve()
     Path("musdb18-7").mkdir()  # a folder of one's own goes first
     assert resolve_name("musdb18-7", label="") == "musdb18-7"

@@ -132,25 +132,34 @@ def _values(found: BssEval) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("song", "is_undetermined"),
+    ("song", "bits", "is_undetermined"),
     [
-        ("cc0-musdb/test/Software-Entwicklungskit - Caesium", False),
+        ("cc0-musdb/test/Software-Entwicklungskit - Caesium", 24, False),
         # Its references have nothing above 16 kHz, the estimates have.
-        ("musdb18-7/test/AM Contra - Heart Peripheral", True),
+        ("musdb18-7/test/AM Contra - Heart Peripheral", 24, True),
+        # As musdb reads it, and we do: the rounding of the samples fills that band, in part.
+        ("musdb18-7/test/AM Contra - Heart Peripheral", 16, None),
     ],
 )
-def test_real_songs_and_estimates_over_the_whole_band(song: str, is_undetermined: bool) -> None:
+def test_real_songs_and_estimates_over_the_whole_band(
+    song: str, bits: int, is_undetermined: bool | None
+) -> None:
     path = SHARED / "data" / f"{song}.stem.mp4"
     if not path.is_file():
         pytest.skip(f"needs ../shared/data/{song}.stem.mp4")
     stempeg = pytest.importorskip("stempeg")
     audio, rate_hz = stempeg.read_stems(str(path))
     stems, start = audio[1:], audio.shape[1] // 2  # drums, bass, other, vocals
-    stems = stems[:, start : start + 2 * rate_hz]
+    stems = np.rint(stems[:, start : start + 2 * rate_hz] * 2 ** (bits - 1)) / 2 ** (bits - 1)
     references = np.stack([stems[3], stems[:3].sum(axis=0)])
     estimates = estimated(references, noise_db=-60)
     options: dict[str, Any] = {"window": rate_hz // 2, "hop": rate_hz // 2}
     differ = differences_db(references, estimates, **options)
     found = bss_eval(references, estimates, **options).undetermined
-    np.testing.assert_array_equal(found, is_undetermined)
-    np.testing.assert_array_equal(differ > 1e-6, is_undetermined)
+    if is_undetermined is None:
+        assert not found.all()
+        # Near the limit, and the number of BLAS's threads decides: an estimate's error may be more.
+        assert differ[~found].max() <= 2e-6
+    else:
+        np.testing.assert_array_equal(found, is_undetermined)
+        np.testing.assert_array_equal(differ > 1e-6, is_undetermined)

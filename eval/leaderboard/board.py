@@ -59,7 +59,7 @@ class Leaderboard:
         context: str | None,
     ) -> None:
         self.aggregation, self.test_set, self.how = aggregation, test_set, how
-        self.silent_on_frames = sorted(
+        self.without_flags = sorted(
             {method for method, track in found if track.frames.keys() - track.undetermined.keys()}
         )
         self.scores = frame_table(found)
@@ -192,9 +192,9 @@ class Leaderboard:
             f"{self._legend()} Intervals: {self.aggregation.confidence:.0%}, bootstrap over "
             "tracks. uSDR, SI-SDR and PES are of whole tracks, their means."
         ]
-        if self.how.undetermined == "drop" and self.silent_on_frames:
+        if self.how.undetermined == "drop" and self.without_flags:
             notes.append(
-                f"Files of {', '.join(self.silent_on_frames)} do not say which frames are "
+                f"Files of {', '.join(self.without_flags)} do not say which frames are "
                 "undetermined: ISR, SIR and SAR of all their frames count."
             )
         for method, stem, rest in self.single_stems:

@@ -90,7 +90,7 @@ def bss_eval(
         workers: threads to use besides those of NumPy's BLAS; None: one per core.
 
     Returns:
-        The same numbers as museval.metrics.bss_eval, for each source and frame, within 1e-6 dB
+        The same numbers as museval.metrics.bss_eval, for each source and frame, within 2e-6 dB
         where they are not undetermined.
 
     Raises:

@@ -38,7 +38,7 @@ Reason = Literal[
     "silent_reference",  # there is nothing to separate
     "silent_estimate",
     "missing",  # the method estimates it for other tracks
-    "too_few",  # one estimate, of a method that has several: BSSEval needs at least two targets
+    "too_few",  # one estimate of a method that has several, or a rest without its stem
     "unknown_track",  # no such test track in the corpus
     "ambiguous",  # two files for one estimate
     "not_audio",

@@ -17,25 +17,6 @@ from stemforge.features.corpus.song_folders import (
 from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS, STEM_SUFFIX, parts_of
 from stemforge.text import brief
 
-# The training songs that musdb holds out for validation (configs/mus.yaml, validation_tracks).
-MUSDB_VALIDATION_TRACKS = (
-    "Actions - One Minute Smile",
-    "Clara Berry And Wooldog - Waltz For My Victims",
-    "Johnny Lokke - Promises & Lies",
-    "Patrick Talbot - A Reason To Leave",
-    "Triviul - Angelsaint",
-    "Alexander Ross - Goodbye Bolero",
-    "Fergessen - Nos Palpitants",
-    "Leaf - Summerghost",
-    "Skelpolu - Human Mistakes",
-    "Young Griffo - Pennies",
-    "ANiMAL - Rockshow",
-    "James May - On The Line",
-    "Meaxic - Take A Step",
-    "Traffic Experiment - Sirens",
-)
-
-
 SPLITS: tuple[Split, ...] = ("train", "test")  # folders of a corpus
 MOST_FOLDERS = 100  # that are searched for the corpus that a user may mean
 

@@ -9,6 +9,23 @@ from importlib import resources
 from stemforge import storage
 from stemforge.features.corpus.sources import STEMS
 
+# The training songs that musdb holds out for validation (configs/mus.yaml, validation_tracks).
+MUSDB_VALIDATION_TRACKS = (
+    "Actions - One Minute Smile",
+    "Clara Berry And Wooldog - Waltz For My Victims",
+    "Johnny Lokke - Promises & Lies",
+    "Patrick Talbot - A Reason To Leave",
+    "Triviul - Angelsaint",
+    "Alexander Ross - Goodbye Bolero",
+    "Fergessen - Nos Palpitants",
+    "Leaf - Summerghost",
+    "Skelpolu - Human Mistakes",
+    "Young Griffo - Pennies",
+    "ANiMAL - Rockshow",
+    "James May - On The Line",
+    "Meaxic - Take A Step",
+    "Traffic Experiment - Sirens",
+)
 # musdb's own download: each song cut to 300 032 samples; the files' headers say 299 880.
 EXCERPT_S = 300_032 / 44_100
 # Decoders of AAC differ by a frame or two of 1024 samples (23 ms each) at a song's end.
@@ -21,22 +38,14 @@ class TestSet:
 
     Attributes:
         name: "MUSDB18", "MUSDB18-HQ" or "MUSDB18-7", of all songs or of some; empty for others.
-        songs: how many of MUSDB18's 50 test songs, by name.
-        complete: whether all 50 are there, each with the length that belongs to the name.
         statement: for a reader; empty where no song has a name of MUSDB18's.
-        own_stems: whether its four stems are scored, each as it is.
+        is_musdb18: whether this is MUSDB18's test set itself, whose published scores compare with
+            ours.
     """
 
     name: str
-    songs: int
-    complete: bool
     statement: str
-    own_stems: bool = True
-
-    @property
-    def is_musdb18(self) -> bool:
-        """Whether this is MUSDB18's test set itself, whose published scores compare with ours."""
-        return self.name == "MUSDB18" and self.complete and self.own_stems
+    is_musdb18: bool = False
 
 
 def recognise_test_set(durations_s: Mapping[str, float], *, wavs: bool) -> TestSet:
@@ -53,25 +62,24 @@ def recognise_test_set(durations_s: Mapping[str, float], *, wavs: bool) -> TestS
     known = {storage.comparable(name): length for name, length in durations_s.items()}
     songs = len(known.keys() & table.keys())
     if not songs:
-        return TestSet("", 0, False, "")
+        return TestSet("", "")
     if songs < len(known):
         here = f"{songs} of MUSDB18's 50 test songs by name, and {len(known) - songs} more"
-        return TestSet("", songs, False, f"{here}: another test set than MUSDB18's")
-    complete = songs == len(table)
-    some = "" if complete else f"{songs} of "
+        return TestSet("", f"{here}: another test set than MUSDB18's")
+    some = "" if songs == len(table) else f"{songs} of "
     if all(abs(length - EXCERPT_S) <= TOLERANCE_S for length in known.values()):
         excerpts = "an excerpt" if songs == 1 else "excerpts"
         statement = f"MUSDB18-7: {excerpts} of {EXCERPT_S:.1f} s of {some}MUSDB18's 50 test songs"
-        return TestSet("MUSDB18-7", songs, complete, statement)
+        return TestSet("MUSDB18-7", statement)
     if not all(_is_whole(length, table[song]) for song, length in known.items()):
         but = "another length" if songs == 1 else "other lengths"
         statement = f"{some}MUSDB18's 50 test songs by name, but of {but}: another test set"
-        return TestSet("", songs, False, statement)
+        return TestSet("", statement)
     if wavs:
         statement = f"MUSDB18-HQ: {some}its 50 test songs, as WAV files"
-        return TestSet("MUSDB18-HQ", songs, complete, statement)
+        return TestSet("MUSDB18-HQ", statement)
     statement = f"{some}MUSDB18's 50 test songs" if some else "MUSDB18: its 50 test songs"
-    return TestSet("MUSDB18", songs, complete, statement)
+    return TestSet("MUSDB18", statement, is_musdb18=not some)
 
 
 def are_wavs(files: Iterable[Iterable[object]]) -> bool:
@@ -98,7 +106,7 @@ def with_stems(test_set: TestSet, parts: Mapping[str, Sequence[str]]) -> TestSet
     missing = [stem for stem in STEMS if stem not in parts]
     why = ", ".join([*sums, *(f"no {stem}" for stem in missing)])
     statement = f"{test_set.statement}; not with MUSDB18's four stems ({why}): another test set"
-    return replace(test_set, statement=statement, own_stems=False)
+    return replace(test_set, statement=statement, is_musdb18=False)
 
 
 def _is_whole(length_s: float, seconds: int) -> bool:

@@ -155,16 +155,8 @@ def mixture_without(
             minus the stem. None: they are all of it, and the rest is their sum without the stem,
             as in musdb.
     """
-    return sum_without(stem, stems) if mixture is None else mixture - stems[stem]
-
-
-def sum_without(stem: str, stems: Mapping[str, "Waveform"]) -> "Waveform":
-    """The sum of all stems but one; without the vocals it is musdb's accompaniment.
-
-    Args:
-        stem: the one to leave out.
-        stems: float32 [samples, channels] each; at least one besides it.
-    """
+    if mixture is not None:
+        return mixture - stems[stem]
     others = [waveform for name, waveform in stems.items() if name != stem]
     total = others[0].copy()
     for waveform in others[1:]:

@@ -5,15 +5,11 @@ from typing import Any
 
 from stemforge.pipelines.console import say
 from stemforge.pipelines.running.musdb18_7 import (
-    FOLDER,
-    NAME,
-    TITLE,
     URL,
     fetch,
-    find,
-    find_songs,
     say_missing,
 )
+from stemforge.pipelines.running.named_corpora import FOLDER, NAME, find
 
 
 def add_to(commands: Any) -> None:
@@ -38,13 +34,12 @@ def add_to(commands: Any) -> None:
 def fetch_corpus(arguments: argparse.Namespace) -> None:
     """`stemforge corpus`."""
     from stemforge.features.audio import ffmpeg
-    from stemforge.pipelines.running.corpora import describe_files
+    from stemforge.pipelines.running.corpora import describe_musdb
 
     ffmpeg.find_program("ffprobe")  # before the download
     if arguments.url != URL and (there := find()) is not None:
         say(f"{there}: has songs: nothing is fetched from {arguments.url}")
     folder = fetch(arguments.url)
-    songs = find_songs(folder)
-    say(describe_files(TITLE, songs["train"], songs["test"]))
+    say(describe_musdb(folder))
     say_missing(folder)
     print(folder)

@@ -4,7 +4,7 @@ import argparse
 import functools
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stemforge.eval.leaderboard.board import Leaderboard
     from stemforge.eval.scoring.estimates import Estimates
     from stemforge.eval.scoring.scores import Scoring
+    from stemforge.features.audio.ffmpeg import AudioInfo
     from stemforge.features.corpus.corpora import CorpusTrack
     from stemforge.features.corpus.musdb18 import TestSet
     from stemforge.pipelines.scoring.methods import FromModel
@@ -175,6 +176,7 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     """
     from stemforge.eval.leaderboard.board import PAGE, Leaderboard
     from stemforge.eval.leaderboard.tables import Aggregation
+    from stemforge.features.corpus.lengths import read_lengths
     from stemforge.pipelines.running.corpora import find_test_tracks
     from stemforge.pipelines.scoring.execution import carry_out
     from stemforge.pipelines.scoring.score_files import read_methods, read_scores, write_tables
@@ -197,14 +199,14 @@ def score_estimates(arguments: argparse.Namespace) -> None:
     )
     stems = _stems(arguments.stems)
     mapping = split_mapping(arguments.mapping, option="--mapping")
-    tracks = find_test_tracks(arguments.corpus, stems, mapping)
+    tracks, lengths = find_test_tracks(arguments.corpus, stems, mapping)
     parts = parts_of(stems, mapping)
     plan = _plan(arguments, name, oracles, tracks, parts=parts, out=out)
     carry_out(plan, label="score", processes=arguments.processes)
     scored = (name, *oracles)
-    found, test_set = _compare(
-        read_scores(out, read_methods(out)), scored, tracks, plan.scoring, parts
-    )
+    lengths = lengths or read_lengths(tracks)  # at a URL the tracks are scored first
+    found = read_scores(out, read_methods(out))
+    found, test_set = _compare(found, scored, tracks, lengths, plan.scoring, parts)
     place = storage.join(arguments.output, PAGE)
     problems = _say_what_is_new(found, scored, plan.scoring, where=place)
     if not any(scores.frames for method, scores in found if method == name):
@@ -289,24 +291,23 @@ def _compare(
     found: "Scores",
     scored: Sequence[str],
     tracks: "Sequence[CorpusTrack]",
+    lengths: "Mapping[str, AudioInfo | None]",
     how: "Scoring",
     parts: dict[str, tuple[str, ...]],
 ) -> "tuple[Scores, TestSet]":
     """The scores that are of this test set, and what the test set is."""
     from stemforge.eval.leaderboard.comparable import count_frames, keep_comparable
-    from stemforge.features.corpus.lengths import read_lengths
     from stemforge.features.corpus.musdb18 import are_wavs, recognise_test_set, with_stems
 
-    lengths = read_lengths(tracks)
     frames = {
-        name: count_frames(length.samples, length.sample_rate_hz, how) if length else None
+        name: count_frames(length.samples or 0, length.sample_rate_hz, how) if length else None
         for name, length in lengths.items()
     }
     for method, scores in found:
         if method in scored and scores.frames:
             # What was scored just now; headers can be a few milliseconds off.
             frames[scores.track] = max(len(metrics["SDR"]) for metrics in scores.frames.values())
-    durations_s = {name: length.duration_s if length else 0.0 for name, length in lengths.items()}
+    durations_s = {name: length.seconds if length else 0.0 for name, length in lengths.items()}
     test_set = recognise_test_set(durations_s, wavs=are_wavs(t.files.values() for t in tracks))
     stems = [source for source in parts if source != MIXTURE]
     return keep_comparable(found, frames, how, stems=stems), with_stems(test_set, parts)

@@ -9,7 +9,8 @@
 - dataflow: a job on Dataflow
 - beam_workers: the end of a Beam job whose worker process died
 - corpora: the tracks that params.yaml or --corpus names, and what is said of them
-- musdb18_7: the corpus MUSDB18-7, fetched by its name
+- named_corpora: where corpora lie that are called by a name
+- musdb18_7: how MUSDB18-7 gets there
 - starter_corpus: the corpus that the checkout comes with
 - feature_job: the feature job, planned, run and summed up
 - feature_output: the place that the feature job writes: claimed, filled, recorded for DVC

@@ -2,15 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemforge import storage
 from stemforge.errors import UserError
-from stemforge.features.audio import ffmpeg
+from stemforge.features.audio.ffmpeg import AudioInfo
 from stemforge.features.corpus.corpora import (
-    MUSDB_VALIDATION_TRACKS,
     CorpusTrack,
     Labels,
     choose_test,
@@ -21,16 +19,18 @@ from stemforge.features.corpus.corpora import (
 from stemforge.features.corpus.csv_files import read_csvs
 from stemforge.features.corpus.lengths import read_lengths
 from stemforge.features.corpus.manifest import Split, Track
-from stemforge.features.corpus.musdb18 import are_wavs, recognise_test_set
+from stemforge.features.corpus.musdb18 import (
+    MUSDB_VALIDATION_TRACKS,
+    are_wavs,
+    recognise_test_set,
+)
 from stemforge.features.corpus.song_folders import MOISES_JSON
-from stemforge.features.corpus.sources import STEM_SUFFIX
+from stemforge.features.corpus.sources import STEMS
 from stemforge.pipelines.console import say
-from stemforge.pipelines.running.musdb18_7 import resolve_name
+from stemforge.pipelines.running.named_corpora import resolve_name
 
 if TYPE_CHECKING:
     from stemforge.pipelines.params import Corpus  # commands have no params.yaml
-
-PROBES = 4  # at a time: they wait for programs
 
 
 def list_corpus(corpus: "Corpus") -> list[CorpusTrack]:
@@ -85,7 +85,7 @@ def find_test_tracks(
     mapping: Mapping[str, Sequence[str]] | None = None,
     *,
     can_map: bool = True,
-) -> list[CorpusTrack]:
+) -> tuple[list[CorpusTrack], dict[str, AudioInfo | None]]:
     """Lists the test tracks for a command; errors name its options, not those of params.yaml.
 
     Args:
@@ -93,6 +93,9 @@ def find_test_tracks(
         stems: names of its stems.
         mapping: see `parts_of`.
         can_map: whether the command has the options --stems and --mapping.
+
+    Returns:
+        The tracks, and their `known_lengths`.
 
     Raises:
         UserError: no such folder, no test tracks in it, or it has other stems.
@@ -104,8 +107,16 @@ def find_test_tracks(
     tracks = [track for track in found if track.split == "test"]
     if not tracks:
         raise UserError(f"{labels.root}: no tracks in its test/")
-    say(describe_found(root, found))
-    return tracks
+    lengths = known_lengths(root, found)
+    say(describe_found(root, found, lengths))
+    return tracks, lengths
+
+
+def known_lengths(root: str, tracks: Sequence[CorpusTrack]) -> dict[str, AudioInfo | None]:
+    """What the test songs' headers state, by name; nothing of a corpus at a URL."""
+    if not storage.is_local(root):
+        return {}  # each file would be downloaded
+    return read_lengths(track for track in tracks if track.split == "test")
 
 
 def describe_corpus(
@@ -149,16 +160,18 @@ def describe_tracks(root: str, tracks: Sequence[Track], *, layout: str = "") -> 
     return describe_corpus(label, Counter(track.split for track in tracks), [*test_s.values()])
 
 
-def describe_found(root: str, tracks: Sequence[CorpusTrack]) -> str:
-    """The same of tracks as a corpus holds them; lengths are read where it is on this machine.
+def describe_found(
+    root: str, tracks: Sequence[CorpusTrack], lengths: Mapping[str, AudioInfo | None]
+) -> str:
+    """The same of tracks as a corpus holds them.
 
     Args:
         root: of the corpus.
         tracks: of all splits.
+        lengths: of test songs, as far as they are known.
     """
     test = [track for track in tracks if track.split == "test"]
-    read = read_lengths(test) if storage.is_local(root) else {}
-    test_s = {name: length.duration_s for name, length in read.items() if length}
+    test_s = {name: length.seconds for name, length in lengths.items() if length}
     name = ""
     if len(test_s) == len(test):
         wavs = are_wavs(track.files.values() for track in test)
@@ -177,30 +190,16 @@ def name_layout(root: str, tracks: Sequence[CorpusTrack]) -> str:
     return "" if has_splits(root) else "a flat folder of songs"
 
 
-def describe_files(label: str, train: Sequence[Path], test: Sequence[Path]) -> str:
-    """The same of .stem.mp4 files, from the lengths that the test songs state.
-
-    Its validation songs are musdb's own, where all of these are there.
+def describe_musdb(folder: Path) -> str:
+    """The same of a folder of MUSDB's songs, with musdb's own validation songs, if all are there.
 
     Raises:
-        UserError: a test song is not audio.
+        UserError: there are no songs in it.
     """
-    official = {f"{name}{STEM_SUFFIX}" for name in MUSDB_VALIDATION_TRACKS}
-    valid = len(official) if official <= {path.name for path in train} else 0
-    with ThreadPoolExecutor(PROBES) as pool:
-        lengths = [*pool.map(_stated_seconds, test)]
-    songs: dict[Split, int] = {"train": len(train) - valid, "valid": valid, "test": len(test)}
-    return describe_corpus(label, songs, lengths)
-
-
-def _stated_seconds(file: Path) -> float:
-    try:
-        streams = ffmpeg.probe_streams(file)
-    except ffmpeg.AudioError as error:
-        raise UserError(f"{file}: {error}") from None
-    if not streams or streams[0].samples is None:
-        raise UserError(f"{file}: states no length: fetch it again, or remove it")
-    return streams[0].seconds
+    tracks = find_tracks(str(folder), stems=STEMS)
+    if {*MUSDB_VALIDATION_TRACKS} <= {track.name for track in tracks}:
+        tracks = hold_out_valid(tracks, share=0.0, official=MUSDB_VALIDATION_TRACKS)
+    return describe_found(str(folder), tracks, known_lengths(str(folder), tracks))
 
 
 def _count(number: int, what: str) -> str:

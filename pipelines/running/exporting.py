@@ -22,7 +22,7 @@ from stemforge.features.corpus.sources import (
     MIXTURE,
     MUSDB_STREAMS,
     VOCALS,
-    sum_without,
+    mixture_without,
 )
 from stemforge.features.corpus.track_audio import open_corpus_track
 from stemforge.pipelines.console import progress, say
@@ -209,7 +209,7 @@ def real_clips(corpus: str | None, *, sample_rate_hz: int) -> list[Clip]:
             )
         ]
     else:
-        tracks = find_test_tracks(corpus, stems, can_map=False)
+        tracks, _ = find_test_tracks(corpus, stems, can_map=False)
     return [_corpus_clip(track, sample_rate_hz) for track in tracks]
 
 
@@ -222,4 +222,6 @@ def _corpus_clip(track: CorpusTrack, sample_rate_hz: int) -> Clip:
                 f"{sample_rate_hz}: use a corpus of that rate"
             )
         clip = read_clip(sources)
-    return Clip(clip.mixture, {**clip.stems, ACCOMPANIMENT: sum_without(VOCALS, clip.stems)})
+    return Clip(
+        clip.mixture, {**clip.stems, ACCOMPANIMENT: mixture_without(VOCALS, clip.stems, None)}
+    )

@@ -37,11 +37,11 @@ from stemforge.pipelines.console import progress, say, watched
 from stemforge.pipelines.params import Corpus, Features, Params, read_params
 from stemforge.pipelines.paths import FEATURES, TRACK_REJECTS, TRACKS
 from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
-from stemforge.pipelines.running.corpora import describe_found, list_corpus
+from stemforge.pipelines.running.corpora import describe_found, known_lengths, list_corpus
 from stemforge.pipelines.running.feature_output import claim_output, new_features, record_features
 from stemforge.pipelines.running.feature_places import PLACE, features_place
 from stemforge.pipelines.running.feature_workers import are_here, check_ffmpeg, refuse_local_places
-from stemforge.pipelines.running.musdb18_7 import resolve_name
+from stemforge.pipelines.running.named_corpora import resolve_name
 from stemforge.pipelines.running.work import check_free_space, work_folder
 
 WATCH_S = 0.5
@@ -163,7 +163,7 @@ def corpus_job(params: Params, root: str) -> Job:
     place = storage.absolute(resolve_name(root, label=f"--corpus {root}"))
     corpus: Corpus = params.corpus.model_copy(update={"root": place})
     found = list_corpus(corpus)
-    say(describe_found(place, found))
+    say(describe_found(place, found, known_lengths(place, found)))
     tracks = [track for track in found if track.split in FEATURE_SPLITS]
     audio = CorpusAudio({track.name: track for track in tracks}, params.decode.subtype)
     config = feature_config(params.features, tuple(corpus.stems))

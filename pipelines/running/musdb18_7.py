@@ -1,4 +1,4 @@
-"""MUSDB18-7 by its name: the folder that the musdb package keeps it in, and how it gets there.
+"""MUSDB18-7 by its name: how it gets into the folder that the musdb package keeps it in.
 
 These are excerpts of a few seconds of MUSDB18's songs, the only part of the corpus that anybody can
 download.
@@ -14,19 +14,24 @@ from pathlib import Path, PurePosixPath
 
 from stemforge import storage
 from stemforge.errors import UserError
+from stemforge.features.corpus.musdb18 import MUSDB_VALIDATION_TRACKS
 from stemforge.features.corpus.sources import STEM_SUFFIX
 from stemforge.pipelines.console import say
 from stemforge.pipelines.running.download import fetch_file
+from stemforge.pipelines.running.named_corpora import (
+    NAME,
+    SONGS,
+    TITLE,
+    find,
+    find_songs,
+    musdb_folder,
+)
 from stemforge.pipelines.running.work import check_free_space
 from stemforge.text import brief
 from stemforge.unfinished import finishing
 
-NAME = "musdb18-7"  # as corpus.root
-TITLE = "MUSDB18-7"
-# Folder and address of musdb 0.4.3: DB(download=True), and sample-url of its configs/mus.yaml.
-FOLDER = "~/MUSDB18/MUSDB18-7"
+# sample-url of configs/mus.yaml in musdb 0.4.3.
 URL = "https://github.com/sigsep/sigsep-mus-db/releases/download/v0.4.0/MUSDB18-7-STEMS.zip"
-SONGS = {"train": 94, "test": 50}
 
 
 def link_by_name(root: str) -> None:
@@ -38,9 +43,9 @@ def link_by_name(root: str) -> None:
     Raises:
         UserError: it cannot be fetched.
     """
-    place = Path(root)
     if root != NAME:
         return
+    place = Path(root)
     if place.exists():
         say_missing(place.resolve())
         return
@@ -49,32 +54,6 @@ def link_by_name(root: str) -> None:
     with finishing(place, by_process=True) as link:  # other experiments may make it too
         link.symlink_to(folder)
     say(f"{root}: {folder}")
-
-
-def resolve_name(root: str, *, label: str) -> str:
-    """The folder of a corpus that a command calls `musdb18-7`; any other place unchanged.
-
-    A folder of that name is used as it is. Nothing is fetched.
-
-    Args:
-        root: as the user wrote it.
-        label: what an error calls it.
-
-    Raises:
-        UserError: the corpus is not on this machine.
-    """
-    if root != NAME or Path(root).exists():
-        return root
-    folder = find()
-    if folder is None:
-        raise UserError(f"{label}: not on this machine: fetch it by `stemforge corpus {NAME}`")
-    return str(folder)
-
-
-def find() -> Path | None:
-    """The folder of MUSDB18-7, where there are songs in it."""
-    folder = _folder()
-    return folder if any(find_songs(folder).values()) else None
 
 
 def say_missing(folder: Path) -> None:
@@ -102,7 +81,7 @@ def fetch(url: str = URL) -> Path:
     """
     if (found := find()) is not None:
         return found
-    folder = _folder()
+    folder = musdb_folder()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder.with_name(f".{folder.name}.lock")):
         if any(find_songs(folder).values()):  # another process has fetched it
@@ -122,26 +101,6 @@ def fetch(url: str = URL) -> Path:
             fetch_file(url, archive, advice=f"download it elsewhere and {advice}")
         unpack(archive, folder, url)
         archive.unlink()
-    return folder
-
-
-def find_songs(folder: Path) -> dict[str, list[Path]]:
-    """The songs of train/ and of test/ in a folder, sorted; none where it does not exist."""
-    found = {split: storage.visible((folder / split).glob("*"), folder) for split in SONGS}
-    return {
-        split: [path for path in paths if path.name.lower().endswith(STEM_SUFFIX)]
-        for split, paths in found.items()
-    }
-
-
-def _folder() -> Path:
-    try:
-        place = Path(FOLDER).expanduser()
-    except RuntimeError:
-        raise UserError(f"{FOLDER}: this user has no home: set HOME to a folder") from None
-    folder = place.resolve()  # of a link, people's way to another disk
-    if place.is_symlink() and not place.exists():
-        raise UserError(f"{place}: a link to {folder}, which does not exist: make that folder")
     return folder
 
 
@@ -189,9 +148,6 @@ def _members(archive: zipfile.ZipFile) -> Mapping[str, zipfile.ZipInfo]:
     Raises:
         BadZipFile: other songs, or a file that would lie outside of the folder.
     """
-    # Not above: it brings pyarrow, which `stemforge --help` has to do without.
-    from stemforge.features.corpus.corpora import MUSDB_VALIDATION_TRACKS
-
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         if not member.filename or member.header_offset < 0:

@@ -16,7 +16,8 @@ from stemforge.pipelines.console import say
 from stemforge.pipelines.params import Starter, read_params
 from stemforge.pipelines.paths import CORPUS_CARD, STARTER
 from stemforge.pipelines.releases.git import head_commit
-from stemforge.pipelines.running.musdb18_7 import NAME, link_by_name
+from stemforge.pipelines.running.musdb18_7 import link_by_name
+from stemforge.pipelines.running.named_corpora import NAME
 from stemforge.pipelines.running.parallel import map_tracks
 from stemforge.pipelines.running.work import explain_empty, work_folder
 from stemforge.pipelines.running.workspaces import link_published, link_root, origin, publish_all

@@ -12,7 +12,7 @@ from stemforge.eval.config import UNPROCESSED
 from stemforge.eval.scoring import oracles
 from stemforge.eval.scoring.estimates import Estimates, read_estimates
 from stemforge.eval.scoring.scores import Remark
-from stemforge.features.corpus.sources import targets_of
+from stemforge.features.corpus.sources import mixture_without, targets_of
 from stemforge.features.signal.stft import Waveform
 from stemforge.pipelines.console import say
 
@@ -99,7 +99,7 @@ class Oracle:
     Attributes:
         name: its name there.
         rests: targets that are sums of other stems and are scored too. Their estimates are the
-            sums of the others' estimates, but the mixture once where nothing is processed.
+            rests of the others' estimates, but the mixture once where nothing is processed.
     """
 
     name: str
@@ -108,8 +108,8 @@ class Oracle:
     @property
     def key(self) -> str:
         """See Method."""
-        # Scores of a "MIX" that was not SiSEC's have the key ("oracle", "MIX").
-        return repr(("oracle as in SiSEC", self.name))
+        # Of the second definition of MIX; scores of the first have the key ("oracle", "MIX").
+        return repr(("oracle", 2, self.name))
 
     @property
     def files(self) -> Sequence[str]:
@@ -182,7 +182,7 @@ class AgainstRest:
         """See Method; neither where the track has no estimate that can be read."""
         estimates, remarks = self.method.estimate(truth)
         if self.target in estimates:
-            estimates[self.rest] = truth.mixture - estimates[self.target]
+            estimates[self.rest] = mixture_without(self.target, estimates, truth.mixture)
         return estimates, remarks
 
 

@@ -113,7 +113,7 @@ def plan_scores(
     names = tuple(oracles)
     complete = all(track.is_complete for track in tracks)
     rests = {stem: rest_of(stem, stems, complete=complete) for stem in stems}
-    targets, method_of = _in_pairs(found.targets, rests)
+    targets, method_of = _in_pairs(found.targets, stems, complete=complete)
     if len(found.targets) == 1:
         stem = next(target for target in targets if target in stems)
         scoring = dataclasses.replace(scoring, against_rest=(stem,))
@@ -149,11 +149,11 @@ def plan_scores(
 
 
 def _in_pairs(
-    targets: Sequence[str], rests: Mapping[str, str]
+    targets: Sequence[str], stems: Sequence[str], *, complete: bool
 ) -> tuple[tuple[str, ...], Callable[[Method], Method]]:
     """The targets with the rest of a single one, and what adds that rest to a method."""
     if len(targets) != 1:
         return tuple(targets), lambda method: method
     (target,) = targets
-    rest = rests.get(target) or next(stem for stem, rest in rests.items() if rest == target)
+    rest = rest_of(target, stems, complete=complete)
     return (target, rest), lambda method: AgainstRest(method, target, rest)
