@@ -175,7 +175,8 @@ class Step:
         many = self._config.accumulate_steps
         if many == 1:
             return self._loss_and_gradients(batch)
-        size, sums, done = batch.mixture.shape[0] // many, None, []
+        size, sums = batch.mixture.shape[0] // many, None
+        done: list[Any] = []
         for start in range(0, many * size, size):
             part = operator.itemgetter(slice(start, start + size))
             with tf.control_dependencies(done):  # else all batches would be in memory at once
