@@ -33,7 +33,7 @@ def after(
         (0.125,      [0,    0,    1,    0,    0,   1],   [0, 0, 0, 1, 1, 1]),
         # Nothing is more than half below 1.0.
         (0.5,        [0,    1,    0,    1,    0,   1],   [0, 0, 1, 1, 2, 2]),
-        (0.25,       [0,    1,    0,    1,    0,   1],   [0, 0, 1, 1, 1, 1]),
+        (0.25,       [0,    1,    0,    1,    0,   1],   [0, 0, 0, 0, 1, 1]),
     ],
 )  # fmt: skip
 def test_an_improvement_is_larger_than_the_least(
