@@ -9,8 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
-from benchmarks import common, features, full_size, rounding
+from benchmarks import common, features, full_size, net_costs, rounding
 from tests.conftest import ROOT
 from tests.system.test_benchmarks import CASES, NET
 
@@ -40,6 +41,27 @@ def test_documents_name_benchmarks_as_they_are_called() -> None:
 
 def test_the_full_size_net_is_the_presets() -> None:
     assert full_size.full_size() == full_size.spleeter_params().train.net
+
+
+def test_multiply_adds_of_each_kind_of_layer() -> None:
+    net = dataclasses.replace(NET, frames=128)
+    operations = full_size.forward_operations(net)  # a formula for the U-Net alone
+    assert net_costs.multiply_adds(net.build(["vocals"])) * 2 == operations
+    # Three bidirectional layers of u units, four gates, on 2 x 64 values, and a dense layer.
+    values, units, frames = 128, 250, 16
+    inputs = (values, 2 * units, 2 * units)
+    frame = sum(2 * 4 * units * (size + units) for size in inputs) + 2 * units * values
+    blstm = net_costs.net_of("blstm", frames, values // 2).build(["vocals"])
+    assert net_costs.multiply_adds(blstm) == frames * frame
+
+
+def test_documents_list_the_nets_of_full_size() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    listed = {}
+    for line in re.findall(r"^    net: (\{kind: .*(?:\n         .*)*\})$", text, re.M):
+        fields = YAML(typ="safe").load(line)
+        listed[fields.pop("kind")] = {k: v for k, v in fields.items() if k != "frames"}
+    assert listed == net_costs.FULL_SIZE
 
 
 def test_operations_are_those_of_keras_layers() -> None:

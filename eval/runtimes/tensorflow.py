@@ -101,6 +101,12 @@ def load_nets(
             )
         wanted = max_frequency_hz * interface.frame_length_samples / interface.sample_rate_hz
         bins = math.ceil(wanted / net.multiple) * net.multiple
+        if bins != net.bins and "bins" in net.fixed:
+            top_hz = net.bins * interface.sample_rate_hz / interface.frame_length_samples
+            raise UserError(
+                f"{folder}: net.kind={net.kind} has a fixed number of bins ({net.bins} = "
+                f"{top_hz:.0f} Hz): leave out --max-frequency-hz"
+            )
     net = net.resized(frames=frames, bins=bins)
     interface = replace(interface, frames=net.frames, bins=net.bins)
     return TensorFlowNets(interface, net, read_weights(folder), precision=precision)

@@ -34,6 +34,10 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["{corpus}", "--work", "{work}", *SMALL, "--runs", "1"],
         ["tensorboard", "tensorboard, audio", "dvclive"],
     ),
+    "net_costs": (
+        ["--frames", "64", "--bins", "64", "--batch", "1", "--turns", "1", "--kinds", "blstm"],
+        ["unet", "blstm"],
+    ),
     "nets": ([*SMALL, *PRODUCT, "--turns", "1"], ["our operations", "at a matrix product's speed"]),
     "reader": (
         ["{corpus}", "--work", "{work}", OURS, "--frames", "64", "--batches", "2", "--runs", "1"],

@@ -1,7 +1,11 @@
 """The nets: one module or package for each.
 
 - protocol: the interface that all other code uses
+- parts: layers that several nets use
 - unet: Spleeter's U-Net
+- blstm: Spleeter's other net, three LSTM layers
+- recurrent_unet: auralflow's U-Nets, with LSTM layers in the middle
+- tfc_tdf: a U-Net with dense layers over all bins of a frame
 
 A new net is a module here and a line in NETS: docs/extending.md.
 """
@@ -12,10 +16,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stemforge.errors import UserError
 from stemforge.text import brief, show
+from stemforge.train.nets.blstm import BLSTM
 from stemforge.train.nets.protocol import Net
+from stemforge.train.nets.recurrent_unet import UNetLSTM, UNetVAE
+from stemforge.train.nets.tfc_tdf import TFCTDF
 from stemforge.train.nets.unet import UNet
 
-NETS: dict[str, type[Net]] = {UNet.kind: UNet}
+NETS: dict[str, type[Net]] = {net.kind: net for net in (UNet, BLSTM, UNetLSTM, UNetVAE, TFCTDF)}
 FIRST_KIND = UNet.kind  # of model.json before version 3, which named no kind
 
 

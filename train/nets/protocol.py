@@ -76,6 +76,11 @@ class Net:
         """Whether the nets of all stems depend on each other, and so must be one model."""
         return False
 
+    @property
+    def fixed(self) -> frozenset[str]:
+        """The sizes that the weights depend on: of "frames" and "bins"."""
+        return frozenset()
+
     def check(self) -> None:
         """Refuses wrong fields; the message starts with the field's name: "frames=100: ...".
 
@@ -99,6 +104,11 @@ class Net:
         Raises:
             UserError: the net does not support that size.
         """
+        for name, size in (("frames", frames), ("bins", bins)):
+            if name in self.fixed and size not in (None, own := getattr(self, name)):
+                raise UserError(
+                    f"{name}={show(size)}: net.kind={self.kind} has a fixed number of {name}: {own}"
+                )
         return dataclasses.replace(self, frames=frames or self.frames, bins=bins or self.bins)
 
     def build(
