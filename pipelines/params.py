@@ -26,7 +26,14 @@ from stemforge.pipelines.console import run_main
 from stemforge.pipelines.releases.files import NAME, VERSION
 from stemforge.pipelines.releases.git import head_commit
 from stemforge.text import brief, decode_text, show
-from stemforge.train.config import LossName, OptimizerName, Precision, Schedule
+from stemforge.train.config import (
+    Augmentation,
+    LossName,
+    OptimizerName,
+    Precision,
+    Schedule,
+    TrainInput,
+)
 from stemforge.train.nets import read_net
 from stemforge.train.nets.protocol import Net
 from stemforge.train.presets import PresetName, fill_in, preset_values
@@ -142,12 +149,36 @@ class Features(Section):
         return self
 
 
+class Augment(Section):
+    """The values of train.config.Augmentation."""
+
+    gain_db: Annotated[list[float], Field(min_length=2, max_length=2)]
+    swap_channels: float
+    flip_polarity: float
+    remix: float
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Augment":
+        try:
+            self.read().check()
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def read(self) -> Augmentation:
+        """As training takes it."""
+        low, high = self.gain_db
+        return Augmentation((low, high), self.swap_channels, self.flip_polarity, self.remix)
+
+
 class Train(Section):
     """The nets and the training run."""
 
     preset: PresetName | None
     net: AnyNet
     sampling: Sampling
+    input: TrainInput
+    augmentation: Augment | None
     batch_size: Count
     steps: Count
     loss: LossName
@@ -200,6 +231,11 @@ class Train(Section):
                 f"patience={self.patience} with schedule={self.schedule}, max_plateaus="
                 f"{self.max_plateaus}: set it for schedule=plateau or max_plateaus, which need it, "
                 "else to null"
+            )
+        if self.augmentation and self.input != "waveforms":
+            raise ValueError(
+                f"augmentation with input={self.input}: train.augmentation needs sound: set "
+                "train.input=waveforms"
             )
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps={self.warmup_steps}: must be below steps={self.steps}")
@@ -321,10 +357,11 @@ class Params(Section):
         except UserError as error:
             raise ValueError(f"export.{error}") from None
         self.check_models()
-        if self.monitor.audio and self.features.mixture_phase is None:
+        stored = self.train.input == "features"
+        if self.monitor.audio and stored and self.features.mixture_phase is None:
             raise ValueError(
                 "monitor.audio=true with features.mixture_phase=null: audio needs phases: set "
-                "features.mixture_phase=int8"
+                "features.mixture_phase=int8 or train.input=waveforms"
             )
         return self
 

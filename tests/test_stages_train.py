@@ -3,6 +3,7 @@
 import csv
 import importlib.metadata
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -114,6 +115,29 @@ def test_what_is_written_while_it_runs(project: Path, train: Stage) -> None:
         loaded = tf.saved_model.load(str(project / "runs" / "vocals" / f"saved_model-{step:09d}"))
         found = loaded.signatures["estimate"](mixture=tf.ones((1, 16, 64, 2)))["vocals"]
         assert found.shape == (1, 16, 64, 2)
+
+
+def test_sound_needs_no_shards_and_no_stored_phases(
+    tiny_project: Path, tmp_path: Path, train: Stage
+) -> None:
+    root = tmp_path / "project"
+    index = shutil.ignore_patterns("*.tfrecord")
+    shutil.copytree(tiny_project / "data" / "features", root / "data" / "features", ignore=index)
+    shutil.copy(tiny_project / "params.yaml", root)
+    shutil.copy(tiny_project / "data" / "tracks.parquet", root / "data")
+    changes = {"gain_db": [-6, 6], "swap_channels": 0.5, "flip_polarity": 0.5, "remix": 0.5}
+    set_params(root, **SHORT, train__input="waveforms", train__augmentation=changes)
+    set_params(root, features__mixture_phase=None, monitor__audio=True)
+    missing = train.error(root)
+    assert re.search(r"data/decoded/.*\.wav: no such file, but the manifest names it", missing)
+    (root / "data" / "decoded").symlink_to(tiny_project / "data" / "decoded")
+    train(root)
+    assert [row["step"] for row in history(root)][-1] == "12"
+    events = EventAccumulator(str(root / "runs" / "vocals"), size_guidance={"tensors": 0}).Reload()
+    assert "vocals/window 0 estimate" in events.Tags()["tensors"]
+    assert read_card(root / "models" / "vocals")["train"]["augmentation"] == changes
+    set_params(root, train__input="features")
+    assert "train.augmentation needs sound: set train.input=waveforms" in train(root, code=2)
 
 
 def test_monitors_change_nothing(project: Path, train: Stage) -> None:

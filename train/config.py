@@ -1,13 +1,16 @@
 """The parameters of a training run; this module does not import TensorFlow."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from stemforge.errors import UserError
 from stemforge.train.sampler import Sampling
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]  # in training
 InferencePrecision = Literal["float32", "bfloat16"]
+TrainInput = Literal["features", "waveforms"]
 LossName = Literal["l1", "weighted_l1"]
 OptimizerName = Literal["adam", "adamw", "adadelta", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
@@ -50,11 +53,51 @@ class Optimization:
 
 
 @dataclass(frozen=True)
+class Augmentation:
+    """How much the stems of a window are changed; train/augmentation.py has the sources.
+
+    Attributes:
+        gain_db: each stem's gain is uniform between these two, in dB.
+        swap_channels: probability that a stem's left and right channel change places.
+        flip_polarity: probability that a stem is multiplied by -1.
+        remix: probability that all stems of a window but one are of other songs.
+    """
+
+    gain_db: tuple[float, float]
+    swap_channels: float
+    flip_polarity: float
+    remix: float
+
+    def check(self) -> None:
+        """Refuses ranges without numbers in them, and changes that change nothing.
+
+        Raises:
+            UserError: it does.
+        """
+        low, high = self.gain_db
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise UserError(f"gain_db=[{low:g}, {high:g}]: must be two finite numbers of dB")
+        if low > high or low == high != 0.0:
+            raise UserError(
+                f"gain_db=[{low:g}, {high:g}]: an empty range: the first number must be below the "
+                "second; [0, 0] is no gain"
+            )
+        for name in ("swap_channels", "flip_polarity", "remix"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise UserError(f"{name}={value:g}: must be a probability, from 0 to 1")
+        if not (low < high or self.swap_channels or self.flip_polarity or self.remix):
+            raise UserError("changes nothing: give one of its keys a value, or set it to null")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained.
 
     Attributes:
         sampling: how windows are drawn.
+        input: where they are read: the stored features, or the stems' WAV files.
+        augmentation: of waveforms; None: none.
         batch_size: windows per step.
         steps: number of steps.
         loss: summed over the model's stems.
@@ -70,6 +113,8 @@ class TrainConfig:
     """
 
     sampling: Sampling
+    input: TrainInput
+    augmentation: Augmentation | None
     batch_size: int
     steps: int
     loss: LossName
