@@ -27,14 +27,18 @@ from stemforge.pipelines.releases.files import NAME, VERSION
 from stemforge.pipelines.releases.git import head_commit
 from stemforge.text import brief, decode_text, show
 from stemforge.train.config import (
+    FFT_LENGTHS,
+    KL,
+    NEED_WAVEFORMS,
     Augmentation,
+    Input,
     LossName,
     OptimizerName,
     Precision,
     Schedule,
-    TrainInput,
+    read_loss,
 )
-from stemforge.train.nets import read_net
+from stemforge.train.nets import NETS, read_net
 from stemforge.train.nets.protocol import Net
 from stemforge.train.presets import PresetName, fill_in, preset_values
 from stemforge.train.sampler import Sampling
@@ -66,7 +70,15 @@ def _read_net(values: Any) -> Net:
         raise ValueError("; ".join(named)) from None
 
 
+def _read_loss(value: Any) -> dict[LossName, float]:
+    try:
+        return read_loss(value)
+    except UserError as error:
+        raise ValueError(f"train.{error}") from None
+
+
 AnyNet = Annotated[Net, PlainValidator(_read_net), PlainSerializer(Net.fields)]
+Losses = Annotated[dict[LossName, float], PlainValidator(_read_loss)]
 
 
 class Corpus(Section):
@@ -177,11 +189,11 @@ class Train(Section):
     preset: PresetName | None
     net: AnyNet
     sampling: Sampling
-    input: TrainInput
-    augmentation: Augment | None
     batch_size: Count
     steps: Count
-    loss: LossName
+    input: Input
+    augmentation: Augment | None
+    loss: Losses
     stem_weights: dict[str, Positive] | None
     optimizer: OptimizerName
     learning_rate: Positive
@@ -239,7 +251,23 @@ class Train(Section):
             )
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps={self.warmup_steps}: must be below steps={self.steps}")
+        self._check_loss()
         return self
+
+    def _check_loss(self) -> None:
+        """Refuses a loss that the net does not add, or that has no waveforms to compare."""
+        if KL in self.loss and KL not in self.net.own_losses:
+            kinds = " or ".join(sorted(kind for kind, net in NETS.items() if KL in net.own_losses))
+            raise ValueError(
+                f"train.loss={KL}: train.net.kind={self.net.kind} adds no KL term: use "
+                f"train.net.kind={kinds}, or leave {KL} out"
+            )
+        unheard = [name for name in self.loss if name in NEED_WAVEFORMS]
+        if unheard and self.input == "features":
+            raise ValueError(
+                f"train.loss={unheard[0]} needs sound, and train.input=features has none: set "
+                "train.input=waveforms"
+            )
 
 
 class Monitor(Section):
@@ -357,6 +385,7 @@ class Params(Section):
         except UserError as error:
             raise ValueError(f"export.{error}") from None
         self.check_models()
+        self._check_window()
         stored = self.train.input == "features"
         if self.monitor.audio and stored and self.features.mixture_phase is None:
             raise ValueError(
@@ -364,6 +393,19 @@ class Params(Section):
                 "features.mixture_phase=int8 or train.input=waveforms"
             )
         return self
+
+    def _check_window(self) -> None:
+        """Refuses windows that are too short for a loss of waveforms."""
+        features, frames = self.features, self.train.net.frames
+        framing = Framing(features.frame_length_samples, features.frame_step_samples)
+        for name in NEED_WAVEFORMS.intersection(self.train.loss) - {"phase_sensitive"}:
+            least = FFT_LENGTHS[-1] if name == "multi_resolution_stft" else framing.step_samples
+            if framing.inside(frames) < least:
+                raise ValueError(
+                    f"train.net.frames={frames}: train.loss={name} compares the samples that "
+                    f"all overlapping frames cover: at least {least}, not "
+                    f"{framing.inside(frames)}: raise train.net.frames"
+                )
 
     @property
     def estimated_stems(self) -> list[str]:

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from stemforge.errors import UserError
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import Params, Train, check_checkout, read_params
+from stemforge.train.nets.unet import UNet
 from stemforge.train.presets import PresetName, describe_preset, preset_values
 from stemforge.train.spleeter.configuration import spleeter_preset
 from tests.conftest import ROOT
@@ -144,6 +145,72 @@ def test_models_of_some_stems_are_refused_but_one_alone(
     message = f"no model of {missing}, and masks divide .*: add them to models, name one stem alone"
     with pytest.raises(UserError, match=message):
         params.require_usable_models()
+
+
+@pytest.mark.parametrize(
+    ("value", "weights"),
+    [
+        ("weighted_l1", {"weighted_l1": 1.0}),
+        ("{l1: 1, mask: 0.1}", {"l1": 1.0, "mask": 0.1}),
+        ("l7", "train.loss=l7: must be one of l1, weighted_l1, l2, "),
+        ("{l1: 1.0, 3: 1.0}", "train.loss=3: must be one of l1, "),
+        ("{}", r"train.loss={}: must be a name, or names with weights: {l1: 1.0, mask: 0.1}"),
+        ("[l1]", r"train.loss=\['l1'\]: must be a name, or names"),
+        ("null", "train.loss=None: must be a name, or names"),
+        ("{l1: 0}", "train.loss.l1=0: must be a positive, finite number"),
+        ("{l1: .inf}", "train.loss.l1=inf: must be a positive, finite number"),
+        ("{l1: .nan}", "train.loss.l1=nan: must be a positive, finite number"),
+        ("{l1: true}", "train.loss.l1=True: must be a positive, finite number"),
+        ("kl", "train.loss=kl: compares no stem with its estimate: add a loss, such as l1"),
+        (
+            "{l1: 1.0, kl: 0.1}",
+            "train.loss=kl: train.net.kind=unet adds no KL term: use train.net.kind=.*, or leave",
+        ),
+        (
+            "{l1: 1.0, si_sdr: 0.1}",
+            "train.loss=si_sdr needs sound, and train.input=features has none: set "
+            "train.input=waveforms$",
+        ),
+    ],
+)
+def test_loss_is_a_name_or_weights(
+    in_tmp: Path, value: str, weights: str | dict[str, float]
+) -> None:
+    Path("params.yaml").write_text(TEXT.replace("loss: l1 ", f"loss: {value} "), encoding="utf-8")
+    if isinstance(weights, dict):
+        assert read_params().train.loss == weights
+    else:
+        with pytest.raises(UserError, match=f"^params.yaml: {weights}"):
+            read_params()
+
+
+def test_a_nets_own_loss_can_have_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = YAML(typ="safe").load(TEXT)
+    values["train"]["loss"] = {"l1": 1.0, "kl": 0.1}
+    monkeypatch.setattr(UNet, "own_losses", frozenset({"kl"}))
+    assert Params.model_validate(values).train.loss == {"l1": 1.0, "kl": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("loss", "frames", "samples"),
+    # All 128 frames that overlap cover (frames - 127) * 32 samples.
+    [("si_sdr", 64, 0), ("si_sdr", 128, None), ("multi_resolution_stft", 128, 32),
+     ("multi_resolution_stft", 192, None)],
+)  # fmt: skip
+def test_windows_are_long_enough_for_losses_of_sound(
+    loss: str, frames: int, samples: int | None
+) -> None:
+    values = YAML(typ="safe").load(TEXT)
+    values["features"] |= {"frame_length_samples": 4096, "frame_step_samples": 32}
+    values["train"] |= {"loss": loss, "input": "waveforms"}
+    values["train"]["net"]["frames"] = frames
+    if samples is None:
+        assert Params.model_validate(values).train.loss == {loss: 1.0}
+        return
+    least = {"si_sdr": 32, "multi_resolution_stft": 2048}[loss]
+    message = f"train.net.frames={frames}: train.loss={loss} .*: at least {least}, not {samples}: "
+    with pytest.raises(ValueError, match=message):
+        Params.model_validate(values)
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,8 @@ def write_release(
                     "intended_use": "Research."},
         "leaderboard": {"frames": "median", "tracks": "mean", "confidence": 0.95},
         "export": {"frames": [32, 16]},
-        "train": {"loss": "l1", "optimizer": "adam", "learning_rate": 1e-3, "steps": 9,
-                  "batch_size": 4},
+        "train": {"loss": {"l1": 1.0, "mask": 0.1}, "optimizer": "adam",
+                  "learning_rate": 1e-3, "steps": 9, "batch_size": 4},
     }  # fmt: skip
     splits = {name: {"tracks": ["A", "B"], "seconds": 90.0} for name in ("train", "test")}
     return {

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from stemforge.features.signal import stft as numpy_stft
 from stemforge.features.signal.framing import Framing
-from stemforge.features.signal.stft_tf import inverse_stft, stft
+from stemforge.features.signal.stft_tf import inverse_stft, spectra_of, stft, waveforms_of
+from stemforge.pipelines.running import pictures
 
 
 @pytest.mark.parametrize(("length", "step"), [(4096, 1024), (64, 16), (48, 16)])
@@ -43,3 +45,22 @@ def test_round_trip(random: np.random.Generator) -> None:
     found = inverse_stft(*stft(waveform, framing), framing).numpy()
     inside = slice(64, -64)
     np.testing.assert_allclose(found[inside], waveform[inside], atol=1e-6)
+
+
+@pytest.mark.parametrize("bins", [20, 33])
+def test_several_at_once_are_numpys_one_by_one(bins: int, random: np.random.Generator) -> None:
+    framing = Framing(64, 16)
+    waveforms = random.normal(0, 0.3, (3, framing.span(9), 2)).astype(np.float32)
+    # A graph that does not know how many windows there are, as for a smaller last batch.
+    sizes = tf.TensorSpec([None, framing.span(9), 2], tf.float32)
+    analyse = tf.function(lambda x: spectra_of(x, framing, bins=bins), input_signature=[sizes])
+    real, imaginary = analyse(waveforms)
+    expected = np.stack([numpy_stft.stft(one, framing)[:, :bins] for one in waveforms])
+    np.testing.assert_allclose(real, expected.real, atol=1e-5)
+    np.testing.assert_allclose(imaginary, expected.imag, atol=1e-5)
+    magnitudes = random.uniform(0, 2, (3, 9, bins, 2)).astype(np.float32)
+    phases = random.uniform(-3, 3, (3, 9, bins, 2)).astype(np.float32)  # at 0 Hz too
+    found = waveforms_of(magnitudes * np.cos(phases), magnitudes * np.sin(phases), framing)
+    parts = zip(magnitudes, phases, strict=True)
+    heard = np.stack([pictures.audible(m, p, framing=framing) for m, p in parts])
+    np.testing.assert_allclose(found, heard, atol=1e-5)

@@ -213,7 +213,7 @@ def test_a_configuration_becomes_params(tmp_path: Path, capsys: pytest.CaptureFi
     train = params.train
     assert train.net == UNet(512, 1536, 16, 6, "affine", 0.0, "elu", "relu", "sigmoid")
     assert (train.steps, train.batch_size, train.learning_rate) == (70000, 6, 2e-4)
-    assert (train.sampling, train.optimizer, train.loss) == ("songs", "adam", "l1")
+    assert (train.sampling, train.optimizer, train.loss) == ("songs", "adam", {"l1": 1.0})
     assert params.monitor.checkpoint_every_steps == 300
     assert (train.log_every_steps, train.seed) == (5, 3)
     assert "# The nets. Spleeter: leaky_relu/relu" in out.read_text()  # comments stay

@@ -84,6 +84,7 @@ def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 def test_what_is_written_while_it_runs(project: Path, train: Stage) -> None:
     written = {"histograms": True, "audio": True, "export_every_steps": 6}
     set_params(project, **{f"monitor__{name}": value for name, value in written.items()})
+    set_params(project, train__loss={"l1": 1.0, "mask": 0.1})
     done = train(project)
     assert "waited for input" in done
     assert "audio-s/s, waiting" in done
@@ -92,9 +93,10 @@ def test_what_is_written_while_it_runs(project: Path, train: Stage) -> None:
     ).Reload()
     tags = set(events.Tags()["tensors"])
     assert {
-        "loss/train", "loss/validation", "learning_rate", "norm/gradients", "norm/weights",
-        "weight/encoder_0/kernel", "gradient/encoder_0/kernel", "vocals/window 1",
-        "vocals/window 0 estimate", "vocals/window 0 residual", "vocals/window 0 estimate waveform",
+        "loss/train", "loss/validation", "loss/l1", "loss/mask", "learning_rate",
+        "norm/gradients", "norm/weights", "weight/encoder_0/kernel",
+        "gradient/encoder_0/kernel", "vocals/window 1", "vocals/window 0 estimate",
+        "vocals/window 0 residual", "vocals/window 0 estimate waveform",
     } <= tags  # fmt: skip
     logged = {event.step: float(tf.make_ndarray(event.tensor_proto))
               for event in events.Tensors("loss/train")}  # fmt: skip
@@ -111,6 +113,7 @@ def test_what_is_written_while_it_runs(project: Path, train: Stage) -> None:
     live = json.loads((project / "runs" / "vocals" / "dvclive" / "metrics.json").read_text())
     assert live["step"] == 12
     assert live["loss"] == pytest.approx(float(history(project)[-1]["loss"]), rel=1e-6)
+    assert live["loss_l1"] + 0.1 * live["loss_mask"] == pytest.approx(live["loss"], rel=1e-6)
     for step in (6, 12):
         loaded = tf.saved_model.load(str(project / "runs" / "vocals" / f"saved_model-{step:09d}"))
         found = loaded.signatures["estimate"](mixture=tf.ones((1, 16, 64, 2)))["vocals"]
@@ -128,11 +131,12 @@ def test_sound_needs_no_shards_and_no_stored_phases(
     changes = {"gain_db": [-6, 6], "swap_channels": 0.5, "flip_polarity": 0.5, "remix": 0.5}
     set_params(root, **SHORT, train__input="waveforms", train__augmentation=changes)
     set_params(root, features__mixture_phase=None, monitor__audio=True)
+    set_params(root, train__loss={"l1": 1.0, "si_sdr": 0.1}, train__steps=4)
     missing = train.error(root)
     assert re.search(r"data/decoded/.*\.wav: no such file, but the manifest names it", missing)
     (root / "data" / "decoded").symlink_to(tiny_project / "data" / "decoded")
     train(root)
-    assert [row["step"] for row in history(root)][-1] == "12"
+    assert [row["step"] for row in history(root)][-1] == "4"
     events = EventAccumulator(str(root / "runs" / "vocals"), size_guidance={"tensors": 0}).Reload()
     assert "vocals/window 0 estimate" in events.Tags()["tensors"]
     assert read_card(root / "models" / "vocals")["train"]["augmentation"] == changes

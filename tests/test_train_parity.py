@@ -53,7 +53,7 @@ def make_trainer(stems: tuple[str, ...], variant: str, work: Path) -> Trainer:
         optimizer=OPTIMIZER_NAMES[optimizer],
         learning_rate=rules.LEARNING_RATES[optimizer],
     )
-    config = dataclasses.replace(config, loss=LOSS_NAMES[loss], optimization=optimization)
+    config = dataclasses.replace(config, loss={LOSS_NAMES[loss]: 1.0}, optimization=optimization)
     trainer = Trainer(net, config, stems=stems, work=work)
     values = {
         weight.path: rules.initial(rules.official(weight.path, stems), tuple(weight.shape))

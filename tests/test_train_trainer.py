@@ -15,7 +15,7 @@ from stemforge.features.shards.reading import FeatureSet, Place, SplitReader, St
 from stemforge.train.batch import Batch
 from stemforge.train.config import Optimization, Precision, TrainConfig
 from stemforge.train.dataset import WHOLE, Dataset, Share
-from stemforge.train.losses import l1
+from stemforge.train.losses.magnitudes import l1
 from stemforge.train.model import set_weights, weights_of
 from stemforge.train.nets.unet import Norm, UNet
 from stemforge.train.trainer import Report, Trainer, history_csv
@@ -36,11 +36,11 @@ ADAM = Optimization(
 )
 CONFIG = TrainConfig(
     sampling="windows",
-    input="features",
-    augmentation=None,
     batch_size=2,
     steps=24,
-    loss="l1",
+    input="features",
+    augmentation=None,
+    loss={"l1": 1.0},
     stem_weights=None,
     optimization=ADAM,
     precision="float32",

@@ -7,7 +7,7 @@
 - config: the parameters of a run
 - presets: named values of them
 - batch: windows of the mixture and the stems
-- losses: what a step minimises
+- losses: what a step minimises; a module for each kind
 - dataset: batches of windows, read ahead
 - stored: windows of stored features
 - waveforms: windows of sound, summed and transformed

@@ -24,14 +24,17 @@ class State:
 
     Attributes:
         step: steps done.
-        history: rows of step, loss, valid_loss (None between validations) and learning_rate.
+        history: rows of step, loss, valid_loss (None between validations), learning_rate, and,
+            where losses are summed, terms: the mean of each by name.
         pending: losses since the last row.
+        pending_terms: the losses that each of them sums, in their order; empty for one alone.
         validations: the best ones, and plateaus.
     """
 
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     pending: list[float] = field(default_factory=list)
+    pending_terms: list[list[float]] = field(default_factory=list)
     validations: Validations = field(default_factory=Validations)
 
     def to_json(self) -> str:

@@ -3,15 +3,36 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast, get_args
 
 from stemforge.errors import UserError
+from stemforge.text import brief, show
 from stemforge.train.sampler import Sampling
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]  # in training
 InferencePrecision = Literal["float32", "bfloat16"]
-TrainInput = Literal["features", "waveforms"]
-LossName = Literal["l1", "weighted_l1"]
+LossName = Literal[
+    "l1",
+    "weighted_l1",
+    "l2",
+    "rmse",
+    "log_l1",
+    "mask",
+    "component_2",
+    "component_3",
+    "phase_sensitive",
+    "si_sdr",
+    "multi_resolution_stft",
+    "kl",
+]
+KL: LossName = "kl"  # the one that is no distance: what the net itself has added
+# Losses of waveforms; the losses' own table says the same, but needs TensorFlow.
+NEED_WAVEFORMS: frozenset[LossName] = frozenset(
+    {"phase_sensitive", "si_sdr", "multi_resolution_stft"}
+)
+# Samples of the FFTs of multi_resolution_stft: Yamamoto et al. 2020.
+FFT_LENGTHS = (512, 1024, 2048)
+Input = Literal["features", "waveforms"]
 OptimizerName = Literal["adam", "adamw", "adadelta", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
 # Which devices train one model. This depends on the machine, so variables set it.
@@ -96,11 +117,12 @@ class TrainConfig:
 
     Attributes:
         sampling: how windows are drawn.
-        input: where they are read: the stored features, or the stems' WAV files.
-        augmentation: of waveforms; None: none.
         batch_size: windows per step.
         steps: number of steps.
-        loss: summed over the model's stems.
+        input: what windows are read from: magnitudes of the features, or the decoded WAV files.
+        augmentation: of windows of WAV files; None: none.
+        loss: factors of the losses that are summed, by name; each is summed over the model's
+            stems.
         stem_weights: factors of the stems' losses in that sum; None: all 1.
         optimization: how weights are updated.
         precision: in which the nets compute; weights are float32.
@@ -113,11 +135,11 @@ class TrainConfig:
     """
 
     sampling: Sampling
-    input: TrainInput
-    augmentation: Augmentation | None
     batch_size: int
     steps: int
-    loss: LossName
+    input: Input
+    augmentation: Augmentation | None
+    loss: Mapping[LossName, float]
     stem_weights: Mapping[str, float] | None
     optimization: Optimization
     precision: Precision
@@ -127,3 +149,31 @@ class TrainConfig:
     validation_windows: int
     checkpoint_every_steps: int
     keep_best: int
+
+
+def read_loss(value: Any) -> dict[LossName, float]:
+    """The weights of the losses from `train.loss`: one name, or a mapping from names to weights.
+
+    Args:
+        value: as YAML has it.
+
+    Raises:
+        UserError: one line that begins with "loss": a name is unknown, a weight is not positive
+            and finite, or there is no distance to the stems.
+    """
+    weights = {value: 1.0} if isinstance(value, str) else value
+    if not isinstance(weights, Mapping) or not weights:
+        raise UserError(
+            f"loss={show(value)}: must be a name, or names with weights: {{l1: 1.0, mask: 0.1}}"
+        )
+    names = get_args(LossName)
+    for name, weight in weights.items():
+        if name not in names:
+            given = brief(name, 50) if isinstance(name, str) else show(name)
+            raise UserError(f"loss={given}: must be one of {', '.join(names)}")
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not number or not 0.0 < weight < math.inf:
+            raise UserError(f"loss.{name}={show(weight)}: must be a positive, finite number")
+    if [*weights] == [KL]:
+        raise UserError(f"loss={KL}: compares no stem with its estimate: add a loss, such as l1")
+    return {cast("LossName", name): float(weight) for name, weight in weights.items()}

@@ -217,10 +217,9 @@ class Dataset:
     def _source(
         self, reader: SplitReader, *, phases: bool, waveforms: bool
     ) -> StoredSource | SoundSource:
-        frames = self.window_frames
+        frames, bins, framing = self.window_frames, self.features.bins, self.features.framing
         if self._sound is None:
-            return StoredSource(reader, self.stems, frames, phases, waveforms)
-        framing, bins = self.features.framing, self.features.bins
+            return StoredSource(reader, framing, self.stems, frames, phases, waveforms)
         return SoundSource(self._sound, framing, bins, self.stems, frames, phases, waveforms)
 
 

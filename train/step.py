@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from stemforge.train.batch import Batch
 from stemforge.train.cluster import Cluster
-from stemforge.train.config import TrainConfig
-from stemforge.train.losses import LOSSES, Loss, total
+from stemforge.train.config import LossName, TrainConfig
+from stemforge.train.losses import Objective
 from stemforge.train.model import set_weights
 from stemforge.train.nets.protocol import Net
 from stemforge.train.optimization import LossScale, MovingAverage, make_optimizer
@@ -32,7 +32,7 @@ class Step:
     Attributes:
         model: the Keras model.
         optimizer: Keras' optimizer.
-        loss: what is minimised, apart from the net's own losses.
+        loss: what is minimised; of a net's own losses, those with a name always have a weight.
 
     Raises:
         UserError: `weights` are not of this net.
@@ -49,7 +49,7 @@ class Step:
     ) -> None:
         self._config = config
         self._cluster = cluster
-        self.loss: Loss = LOSSES[config.loss]
+        self.loss = Objective({**dict.fromkeys(net.own_losses, 1.0), **config.loss})
         with cluster.strategy.scope():
             self.model = net.build(stems, seed=config.seed, precision=config.precision)
             if weights is not None:
@@ -62,6 +62,11 @@ class Step:
             # 1 until a step is not finite, then 0: the factor of all gradients.
             self._going = keras.Variable(1.0, trainable=False, dtype="float32", name="going")
         self._valid_loss = tf.function(self._loss, reduce_retracing=True)
+
+    @property
+    def terms(self) -> tuple[LossName, ...]:
+        """Names of the losses that are summed; none where there is one loss alone."""
+        return tuple(self.loss.weights) if len(self.loss.weights) > 1 else ()
 
     def start(self) -> None:
         """Begins a run: sets the averages to the weights."""
@@ -82,14 +87,15 @@ class Step:
             parts: this worker's share of the batch, a part for each of its replicas.
 
         Returns:
-            float32 tensor [3], on the device: loss of the whole batch, global norm of its
-            gradients before clipping, and 1, or 0 where this or an earlier step is not finite.
+            float32 tensor [3 + len(self.terms)], on the device: loss of the whole batch, global
+            norm of its gradients before clipping, 1, or 0 where this or an earlier step is not
+            finite, and the values of the terms.
         """
         return self._train(self._cluster.spread(parts))
 
     def validation_loss(self, batch: Batch) -> float:
         """The loss of a batch, on the first device of this worker."""
-        return float(self._valid_loss(batch))
+        return float(self._valid_loss(batch)[0])
 
     def gradients(self, batch: Batch) -> dict[str, Any]:
         """Gradients of a batch by weight, on the first device of this worker.
@@ -99,7 +105,7 @@ class Step:
 
         def run(batch: Batch) -> Any:
             with tf.GradientTape() as tape:
-                loss = self._loss(batch)
+                loss, _ = self._loss(batch)
             return tape.gradient(loss, self.model.trainable_variables)
 
         paths = [variable.path for variable in self.model.trainable_variables]
@@ -146,12 +152,13 @@ class Step:
         """One replica's part of a step: it has its own windows, and the whole batch's gradients."""
         replicas, variables = self._cluster.replicas, self.model.trainable_variables
         with tf.GradientTape() as tape:
-            loss = self._loss(batch, training=True) / replicas
+            loss, values = self._loss(batch, training=True)
+            loss, *terms = (part / replicas for part in (loss, *map(values.get, self.terms)))
             scaled = self._scale.scaled(loss)
         gradients = self._scale.unscaled(tape.gradient(scaled, variables))
         if replicas > 1:
             context = tf.distribute.get_replica_context()
-            loss, *gradients = context.all_reduce("sum", [loss, *gradients])
+            loss, terms, gradients = context.all_reduce("sum", (loss, terms, gradients))
         norm = tf.linalg.global_norm(gradients)
         if clip := self._config.optimization.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, clip, use_norm=norm)
@@ -160,14 +167,11 @@ class Step:
         # No condition: the host would have to wait for its outcome.
         gradients = [tf.math.multiply_no_nan(gradient, going) for gradient in gradients]
         self._scale.apply(gradients, variables)
-        return tf.stack([loss, norm, going])
+        return tf.stack([loss, norm, going, *terms])
 
-    def _loss(self, batch: Batch, training: bool = False) -> Any:
+    def _loss(self, batch: Batch, training: bool = False) -> tuple[Any, dict[LossName, Any]]:
+        """What is minimised, and the losses whose weighted sum it is."""
         estimates = self.model(batch.mixture, training=training)
-        return total(
-            self.loss,
-            batch,
-            estimates,
-            stem_weights=self._config.stem_weights,
-            own=self.model.losses,
-        )
+        own = self.model.losses
+        values = self.loss.values(batch, estimates, stem_weights=self._config.stem_weights, own=own)
+        return self.loss.total(values, own=own), values

@@ -11,6 +11,7 @@ from stemforge.errors import UserError
 from stemforge.features.corpus.sources import MIXTURE, PHASE
 from stemforge.features.shards import encoding_tf
 from stemforge.features.shards.reading import Place, SplitReader
+from stemforge.features.signal.framing import Framing
 from stemforge.train.batch import Batch
 
 # A compiled graph runs its five operations in one pass over memory: four times as fast.
@@ -23,6 +24,7 @@ class StoredSource:
 
     Attributes:
         reader: of the split.
+        framing: of the STFT.
         stems: targets.
         window_frames: frames of a window.
         phases: whether batches hold the mixture's phases.
@@ -30,6 +32,7 @@ class StoredSource:
     """
 
     reader: SplitReader
+    framing: Framing
     stems: tuple[str, ...]
     window_frames: int
     phases: bool
@@ -63,7 +66,7 @@ class StoredSource:
         def take() -> Batch:
             found = {source: part.result() for source, part in parts.items()}
             mixture, phase = found.pop(MIXTURE), found.pop(PHASE, None)
-            return Batch(mixture, found, phase)
+            return Batch(mixture, found, phase, framing=self.framing)
 
         return take
 

@@ -177,11 +177,13 @@ class Trainer:
             return
         results = np.asarray(tf.stack(self._running)).tolist()
         self._running.clear()
-        for step, (loss, norm, going) in enumerate(results, self.state.step - len(results)):
+        for step, result in enumerate(results, self.state.step - len(results)):
+            loss, norm, going, *terms = result
             if not going:
                 what = f"gradients' norm is {norm}" if np.isfinite(loss) else f"loss is {loss}"
                 raise self._not_finite(what, dataset, step=step)
             self.state.pending.append(loss)
+            self.state.pending_terms.append(terms)
             self._loss, self._norm = loss, norm
 
     def _batches(self, dataset: Dataset) -> Iterator[tuple[Batch, ...]]:
@@ -196,6 +198,7 @@ class Trainer:
                 share=share,
                 device=device,
                 phases=self.step.loss.needs_phases,
+                waveforms=self.step.loss.needs_waveforms,
             )
             for share, device in self._cluster.places
         ]
@@ -210,7 +213,11 @@ class Trainer:
             valid_loss = self._validate(dataset) if validates else None
             mean = float(np.mean(state.pending))
             row = dict(zip(COLUMNS, (state.step, mean, valid_loss, rate), strict=True))
+            if names := self.step.terms:
+                means = np.mean(state.pending_terms, axis=0).tolist()
+                row["terms"] = dict(zip(names, means, strict=True))
             state.pending.clear()
+            state.pending_terms.clear()
             state.history.append(row)
         if self.finished or state.step % config.checkpoint_every_steps == 0:
             self._save(dataset)
@@ -224,6 +231,7 @@ class Trainer:
                 max_windows=config.validation_windows,
                 share=self._cluster.share,
                 phases=self.step.loss.needs_phases,
+                waveforms=self.step.loss.needs_waveforms,
             )
             loss = self._mean_loss(batches)
             if not np.isfinite(loss):

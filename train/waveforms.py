@@ -182,6 +182,7 @@ class SoundSource:
             {stem: np.empty(spectra, np.float32) for stem in self.stems},
             np.empty(spectra, np.float32) if self.phases else None,
             {s: np.empty(sounds, np.float32) for s in self.stems} if self.waveforms else None,
+            self.framing,
         )
 
     def _fill(self, whole: Batch, number: int, window: Mapping[str, Take]) -> None:

@@ -51,6 +51,10 @@ class Framing:
         """Number of samples under `frames` frames."""
         return (frames - 1) * self.step_samples + self.length_samples
 
+    def inside(self, frames: int) -> int:
+        """Number of samples that as many frames cover as overlap; the others are at the ends."""
+        return max(0, self.span(frames) - 2 * (self.length_samples - self.step_samples))
+
     def cover(self, samples: Any) -> Any:
         """Frames of a separation, on Spleeter's grid.
 

@@ -6,6 +6,7 @@ is complex.
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from stemforge.features.signal.framing import Framing
@@ -23,7 +24,7 @@ def stft(waveform: Any, framing: Framing) -> tuple[Any, Any]:
         Real and imaginary part, float32 [frames, channels, length / 2 + 1] each.
     """
     overlap = framing.length_samples // framing.step_samples
-    channels = waveform.shape[1]
+    channels = _size(waveform, 1)
     pieces = tf.reshape(waveform, [-1, framing.step_samples, channels])
     frames = tf.shape(pieces)[0] - (overlap - 1)
     if pieces.shape[0] is not None:
@@ -59,9 +60,62 @@ def inverse_stft(real: Any, imaginary: Any, framing: Framing) -> Any:
     even, odd = tf.math.real(spectrum), tf.math.imag(spectrum)
     framed = tf.concat([even + odd, tf.reverse((even - odd)[..., 1:-1], [2])], axis=2)
     framed *= hann(length) * (8.0 / (3.0 * overlap * length))
-    channels = real.shape[1]
+    channels = _size(real, 1)
     pieces = tf.reshape(framed, [-1, channels, overlap, step])
     out = tf.add_n(
         [tf.pad(pieces[:, :, k], [(k, overlap - 1 - k), (0, 0), (0, 0)]) for k in range(overlap)]
     )
     return tf.reshape(tf.transpose(out, [0, 2, 1]), [-1, channels])
+
+
+def spectra_of(waveforms: Any, framing: Framing, *, bins: int) -> tuple[Any, Any]:
+    """STFT of several waveforms of one length at once.
+
+    Args:
+        waveforms: float32 [windows, samples, channels]; as many samples as whole frames span.
+        framing: window length and hop, which divides it.
+        bins: number of bins kept, from 0 Hz.
+
+    Returns:
+        Real and imaginary part, float32 [windows, frames, bins, channels] each.
+    """
+    windows, samples, channels = (_size(waveforms, axis) for axis in range(3))
+    side_by_side = tf.reshape(tf.transpose(waveforms, [1, 0, 2]), [samples, windows * channels])
+
+    def apart(part: Any) -> Any:
+        kept = part[..., :bins]
+        kept = tf.reshape(kept, [_size(kept, 0), windows, channels, bins])
+        return tf.transpose(kept, [1, 0, 3, 2])
+
+    real, imaginary = stft(side_by_side, framing)
+    return apart(real), apart(imaginary)
+
+
+def waveforms_of(real: Any, imaginary: Any, framing: Framing) -> Any:
+    """Inverse STFT of several spectra at once, as features.signal.stft.inverse_stft does it.
+
+    Args:
+        real: float32 [windows, frames, bins, channels]; bins above them are zero.
+        imaginary: of the same shape; it does not count at 0 Hz and at half the rate.
+        framing: window length and hop, which divides it three times at least.
+
+    Returns:
+        float32 [windows, (frames - 1) * hop + length, channels].
+    """
+    windows, frames, bins, channels = (_size(real, axis) for axis in range(4))
+    counts = np.ones((bins, 1), np.float32)
+    counts[0] = 0.0
+    counts[framing.bins - 1 :] = 0.0
+
+    def side_by_side(part: Any) -> Any:
+        return tf.reshape(tf.transpose(part, [1, 0, 3, 2]), [frames, windows * channels, bins])
+
+    found = inverse_stft(side_by_side(real), side_by_side(imaginary * counts), framing)
+    samples = _size(found, 0)
+    return tf.transpose(tf.reshape(found, [samples, windows, channels]), [1, 0, 2])
+
+
+def _size(tensor: Any, axis: int) -> Any:
+    """The length of an axis: an int where the graph knows it, else a tensor."""
+    known = tensor.shape[axis]
+    return tf.shape(tensor)[axis] if known is None else known

@@ -96,10 +96,16 @@ def _of_models(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         "models": [path.name for path in models(folder)],
         "steps": {model_name(card["stems"]): card["provenance"]["step"] for card in cards},
         "train": record["parameters"]["train"],
+        "loss": _describe_loss(record["parameters"]["train"]["loss"]),
         "top_hz": net.bins * rate_hz / card["frame_length_samples"],
         "segment_s": net.frames * hop_samples / rate_hz,
         "segment": segment if (folder / "exports" / segment["file"]).exists() else None,
     }
+
+
+def _describe_loss(weights: Mapping[str, float]) -> str:
+    """A sum of losses, such as "l1 + 0.1 mask"."""
+    return " + ".join(name if w == 1.0 else f"{w:g} {name}" for name, w in weights.items())
 
 
 def _of_scores(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,8 @@ class RunMonitor:
             return
         with self._writer.as_default(step=report.state.step):
             tf.summary.scalar("loss/train", row["loss"])
+            for name, value in row.get("terms", {}).items():
+                tf.summary.scalar(f"loss/{name}", value)
             tf.summary.scalar("learning_rate", row["learning_rate"])
             tf.summary.scalar("norm/gradients", report.gradient_norm)
             weights = self._trainer.model.trainable_weights
@@ -103,8 +105,10 @@ class RunMonitor:
     def _log_live(self, row: Row) -> None:
         assert self._live is not None
         self._live.step = row["step"]
-        for name, value in row.items():
-            if name != "step" and value is not None:
+        # Dvclive takes "loss/l1" for a part of "loss", which is a number.
+        terms = {f"loss_{name}": value for name, value in row.get("terms", {}).items()}
+        for name, value in {**row, **terms}.items():
+            if name not in ("step", "terms") and value is not None:
                 self._live.log_metric(name, value)
         self._live.make_summary()  # type: ignore[no-untyped-call]
 
@@ -125,7 +129,9 @@ class RunMonitor:
         step = self._trainer.step
         batch = next(
             self._dataset.validation(
-                max_windows=self._dataset.batch_size, phases=step.loss.needs_phases
+                max_windows=self._dataset.batch_size,
+                phases=step.loss.needs_phases,
+                waveforms=step.loss.needs_waveforms,
             )
         )
         for path, gradient in step.gradients(batch).items():

@@ -38,7 +38,7 @@ from stemforge.pipelines.running.work import work_folder
 from stemforge.train.cluster import Cluster
 from stemforge.train.config import Optimization, Precision, TrainConfig
 from stemforge.train.dataset import Dataset
-from stemforge.train.losses import LOSSES
+from stemforge.train.losses import Objective
 from stemforge.train.model import Model, load_model, weights_of
 from stemforge.train.nets.protocol import Net
 from stemforge.train.presets import describe_preset
@@ -119,7 +119,7 @@ def with_local_features(task: Task, *, remember: bool) -> Iterator[Task]:
     Raises:
         UserError: a file is missing or damaged.
     """
-    phases = task.params.monitor.audio or LOSSES[task.config.loss].needs_phases
+    phases = task.params.monitor.audio or Objective(task.config.loss).needs_phases
     stored = phases and task.features.info["mixture_phase"] is not None  # else refused later
     sources: tuple[str, ...] = (MIXTURE, *task.stems, *((PHASE,) if stored else ()))
     if task.manifest:

@@ -246,7 +246,7 @@ def test_stages_depend_on_no_more_than_what_they_use(finished: Path) -> None:
     set_params(project, models=["vocals"])  # as it was before drums were added
     assert changed_stages(project) == {"separate", "export"}
     run(project, "git", "checkout", "-q", "params.yaml")
-    place = project / "train" / "losses.py"
+    place = project / "train" / "losses" / "magnitudes.py"
     place.write_text(place.read_text() + "# a remark\n")
     assert changed_stages(project) == {"train@vocals", "train@drums"}
 
@@ -302,7 +302,7 @@ def test_an_experiment_in_a_temporary_workspace_decodes_nothing_again(finished: 
 def test_a_release_names_the_code_that_trained(finished: Path) -> None:
     project = clone(finished, "other-code")
     take_outputs(finished, project)
-    place = project / "train" / "losses.py"
+    place = project / "train" / "losses" / "magnitudes.py"
     place.write_text(place.read_text() + "# a remark\n")
     commit(project, "a remark")
     done = release(project, code=2)

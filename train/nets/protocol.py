@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.text import show
-from stemforge.train.config import InferencePrecision, Precision
+from stemforge.train.config import InferencePrecision, LossName, Precision
 
 if TYPE_CHECKING:
     import keras
@@ -46,6 +46,7 @@ class Net:
         kind: its name in the table.
         paper: the paper that it is from, for the model card.
         training_only: fields that change neither weights nor estimates, such as dropout.
+        own_losses: names of losses that it adds itself, such as kl; `train.loss` may weight them.
         frames: frames in and out, T.
         bins: lowest bins of the STFT in and out, F.
     """
@@ -53,6 +54,7 @@ class Net:
     kind: ClassVar[str]
     paper: ClassVar[str] = ""
     training_only: ClassVar[frozenset[str]] = frozenset()
+    own_losses: ClassVar[frozenset[LossName]] = frozenset()
     frames: int
     bins: int
 
