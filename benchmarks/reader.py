@@ -4,12 +4,14 @@
 
 In one run and from the same training songs: batches of 4 windows of 512 frames and 1024
 bins, decoded to float32, (a) by our reader from uint8 features, mixture and four stems;
-(b) the same of mixture and one stem; (c) by Spleeter 2.4.2's training dataset from its
+(b) the same of mixture and one stem; (c) by the same reader from the stems' WAV files, mixture
+and one stem, without and with augmentation; (d) by Spleeter 2.4.2's training dataset from its
 uint8 cache, mixture and four stems. Each with files in memory ("warm") and after the system
 was told to drop them ("cold"). Crop-audio-seconds are those of the windows: 47.6 a batch.
 Medians of the runs.
 """
 
+import dataclasses
 import os
 import statistics
 import tempfile
@@ -22,12 +24,17 @@ from benchmarks import common
 from benchmarks.common import SPLEETER
 from benchmarks.full_size import FRAMES
 from benchmarks.spleeter_setup import drop
+from stemforge.features.corpus.manifest import read_manifest
 from stemforge.features.corpus.sources import STEMS
 from stemforge.features.shards.reading import FeatureSet
+from stemforge.pipelines.paths import DECODED, TRACKS
+from stemforge.train.config import Augmentation
 from stemforge.train.dataset import Dataset
+from stemforge.train.waveforms import Sound, find_sound
 
 BATCH = 4
 STATES = ("cold", "warm")
+AUGMENTATION = Augmentation((-6.0, 6.0), 0.5, 0.5, 0.5)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -46,12 +53,14 @@ def main(argv: list[str] | None = None) -> None:
         seconds: dict[tuple[str, str], list[float]] = {}
         for _ in range(arguments.runs):
             for state in STATES:
-                for stems in (STEMS, STEMS[:1]):
+                for name, dataset in our_datasets(root, features, arguments.frames).items():
                     if state == "cold":
                         drop(place)
-                    batches = our_batches(features, stems, arguments.frames, arguments.batches)
-                    key = f"stemforge, mixture and {len(stems)} of 4 stems", state
-                    seconds.setdefault(key, []).append(read(batches))
+                        drop(root / DECODED)
+                    batches = dataset.training(
+                        sampling="windows", seed=1, start_step=0, steps=arguments.batches + 1
+                    )
+                    seconds.setdefault((name, state), []).append(read(batches))
         if python := common.spleeter_python(arguments, Path(scratch) / "spleeter"):
             trained = {run.track for run in features.reader("train").runs}
             songs = [song for song in common.songs_of(root) if song.name in trained]
@@ -76,11 +85,28 @@ def report(seconds: dict[tuple[str, str], list[float]], audio_s: float) -> None:
     common.print_table((f"reader, {os.cpu_count()} cores", "crop-audio-s per s", "ratio"), rows)
 
 
-def our_batches(
-    features: FeatureSet, stems: tuple[str, ...], frames: int, count: int
-) -> Iterator[object]:
-    dataset = Dataset(features, stems=stems, window_frames=frames, batch_size=BATCH)
-    return dataset.training(sampling="windows", seed=1, start_step=0, steps=count + 1)
+def our_datasets(project: Path, features: FeatureSet, frames: int) -> dict[str, Dataset]:
+    """What is read, by the name of its row."""
+    manifest = read_manifest(project / TRACKS)
+    here = dataclasses.replace(manifest, audio_root=project / manifest.audio_root)
+    sound, one = find_sound(features, here), STEMS[:1]
+    kinds: dict[str, tuple[tuple[str, ...], Sound | None, Augmentation | None]] = {
+        "features, mixture and 4 of 4 stems": (STEMS, None, None),
+        "features, mixture and 1 of 4 stems": (one, None, None),
+        "waveforms, mixture and 1 of 4 stems": (one, sound, None),
+        "waveforms, mixture and 1 of 4 stems, augmented": (one, sound, AUGMENTATION),
+    }
+    return {
+        f"stemforge, {name}": Dataset(
+            features,
+            stems=stems,
+            window_frames=frames,
+            batch_size=BATCH,
+            sound=files,
+            augmentation=augmentation,
+        )
+        for name, (stems, files, augmentation) in kinds.items()
+    }
 
 
 def read(batches: Iterator[object]) -> float:

@@ -30,6 +30,7 @@ from stemforge.train.config import (
     FFT_LENGTHS,
     KL,
     NEED_WAVEFORMS,
+    Augmentation,
     Input,
     LossName,
     OptimizerName,
@@ -161,6 +162,28 @@ class Features(Section):
         return self
 
 
+class Augment(Section):
+    """The values of train.config.Augmentation."""
+
+    gain_db: Annotated[list[float], Field(min_length=2, max_length=2)]
+    swap_channels: float
+    flip_polarity: float
+    remix: float
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Augment":
+        try:
+            self.read().check()
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def read(self) -> Augmentation:
+        """As training takes it."""
+        low, high = self.gain_db
+        return Augmentation((low, high), self.swap_channels, self.flip_polarity, self.remix)
+
+
 class Train(Section):
     """The nets and the training run."""
 
@@ -171,6 +194,7 @@ class Train(Section):
     accumulate_steps: Count
     steps: Count
     input: Input
+    augmentation: Augment | None
     loss: Losses
     stem_weights: dict[str, Positive] | None
     optimizer: OptimizerName
@@ -235,6 +259,11 @@ class Train(Section):
             raise ValueError(
                 "select_by=valid_sdr with sdr_songs=None: no SDR is measured: set sdr_songs, or "
                 "select_by=valid_loss"
+            )
+        if self.augmentation and self.input != "waveforms":
+            raise ValueError(
+                f"augmentation with input={self.input}: train.augmentation needs sound: set "
+                "train.input=waveforms"
             )
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps={self.warmup_steps}: must be below steps={self.steps}")
@@ -373,10 +402,11 @@ class Params(Section):
             raise ValueError(f"export.{error}") from None
         self.check_models()
         self._check_window()
-        if self.monitor.audio and self.features.mixture_phase is None:
+        stored = self.train.input == "features"
+        if self.monitor.audio and stored and self.features.mixture_phase is None:
             raise ValueError(
                 "monitor.audio=true with features.mixture_phase=null: audio needs phases: set "
-                "features.mixture_phase=int8"
+                "features.mixture_phase=int8 or train.input=waveforms"
             )
         return self
 

@@ -265,8 +265,8 @@ def test_a_preset_fills_what_is_null_or_missing_and_a_value_wins() -> None:
     assert describe_preset(whole.model_dump(), whole.net) == [
         "preset spleeter: U-Net, 6 blocks, 16 filters in the first, elu and elu, norm affine, "
         "dropout 0.0, sigmoid masks, "
-        "sampling=songs, batch_size=4, accumulate_steps=1, stem_weights=None, "
-        "learning_rates=None, weight_decay=None, clip_norm=None, "
+        "sampling=songs, input=features, augmentation=None, batch_size=4, accumulate_steps=1, "
+        "stem_weights=None, learning_rates=None, weight_decay=None, clip_norm=None, "
         "ema_momentum=None, precision=float32, schedule=constant, warmup_steps=0, "
         "cosine_end=None, plateau_factor=None, patience=None, min_improvement=0.0, "
         "max_plateaus=None, select_by=valid_loss, learning_rate=0.0001"
@@ -280,6 +280,38 @@ def test_a_preset_fills_what_is_null_or_missing_and_a_value_wins() -> None:
     )
     with pytest.raises(ValueError, match=r"train\.net\.frames=None: must be of type int"):
         preset_of({**section, "preset": None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"gain_db": [0.0, 0.0]}, None),
+        ({"gain_db": [6, -6]}, r"train.augmentation: gain_db=\[6, -6\]: an empty range: the first"),
+        ({"gain_db": [3.0, 3.0]}, r"train.augmentation: gain_db=\[3, 3\]: an empty range"),
+        ({"gain_db": [-6.0]}, "train.augmentation.gain_db="),
+        ({"gain_db": [float("-inf"), 0.0]}, r"gain_db=\[-inf, 0\]: must be two finite numbers"),
+        ({"remix": 1.5}, "train.augmentation: remix=1.5: must be a probability, from 0 to 1"),
+        ({"flip_polarity": -0.1}, "train.augmentation: flip_polarity=-0.1: must be a probability"),
+        ({"pitch": 2}, "train.augmentation.pitch: unknown key"),
+        (
+            {"gain_db": [0, 0], "swap_channels": 0, "flip_polarity": 0, "remix": 0},
+            "train.augmentation: changes nothing: give one of its keys a value, or set it to null",
+        ),
+    ],
+)
+def test_augmentation_is_checked(
+    in_tmp: Path, changes: dict[str, object], message: str | None
+) -> None:
+    values = YAML(typ="safe").load(TEXT)
+    some = {"gain_db": [-6, 6], "swap_channels": 0.5, "flip_polarity": 0.5, "remix": 0.5}
+    values["train"] |= {"input": "waveforms", "augmentation": {**some, **changes}}
+    YAML(typ="safe").dump(values, Path("params.yaml"))
+    if message is None:
+        assert read_params().train.augmentation is not None
+        return
+    with pytest.raises(UserError, match=message):
+        read_params()
 
 
 def test_params_yaml_tells_each_presets_value_beside_the_key() -> None:

@@ -3,6 +3,7 @@
 import csv
 import importlib.metadata
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -156,6 +157,30 @@ def test_the_best_model_has_the_highest_sdr(
     assert logged == pytest.approx(measured, rel=1e-6)
     live = json.loads((project / "runs" / "vocals" / "dvclive" / "metrics.json").read_text())
     assert live["valid_sdr"] == pytest.approx(measured[12], rel=1e-6)
+
+
+def test_sound_needs_no_shards_and_no_stored_phases(
+    tiny_project: Path, tmp_path: Path, train: Stage
+) -> None:
+    root = tmp_path / "project"
+    index = shutil.ignore_patterns("*.tfrecord")
+    shutil.copytree(tiny_project / "data" / "features", root / "data" / "features", ignore=index)
+    shutil.copy(tiny_project / "params.yaml", root)
+    shutil.copy(tiny_project / "data" / "tracks.parquet", root / "data")
+    changes = {"gain_db": [-6, 6], "swap_channels": 0.5, "flip_polarity": 0.5, "remix": 0.5}
+    set_params(root, **SHORT, train__input="waveforms", train__augmentation=changes)
+    set_params(root, features__mixture_phase=None, monitor__audio=True)
+    set_params(root, train__loss={"l1": 1.0, "si_sdr": 0.1}, train__steps=4)
+    missing = train.error(root)
+    assert re.search(r"data/decoded/.*\.wav: no such file, but the manifest names it", missing)
+    (root / "data" / "decoded").symlink_to(tiny_project / "data" / "decoded")
+    train(root)
+    assert [row["step"] for row in history(root)][-1] == "4"
+    events = EventAccumulator(str(root / "runs" / "vocals"), size_guidance={"tensors": 0}).Reload()
+    assert "vocals/window 0 estimate" in events.Tags()["tensors"]
+    assert read_card(root / "models" / "vocals")["train"]["augmentation"] == changes
+    set_params(root, train__input="features")
+    assert "train.augmentation needs sound: set train.input=waveforms" in train(root, code=2)
 
 
 def test_monitors_change_nothing(project: Path, train: Stage) -> None:

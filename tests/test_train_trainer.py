@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from stemforge.errors import Interrupted, UserError
-from stemforge.features.shards.reading import FeatureSet, SplitReader
+from stemforge.features.shards.reading import FeatureSet, Place, SplitReader, StoredWindows
 from stemforge.train.batch import Batch
 from stemforge.train.config import Optimization, Precision, TrainConfig
-from stemforge.train.dataset import WHOLE, Dataset, Place, Share
+from stemforge.train.dataset import WHOLE, Dataset, Share
 from stemforge.train.losses.magnitudes import l1
 from stemforge.train.model import set_weights, weights_of
 from stemforge.train.nets.unet import Norm, UNet
@@ -42,6 +42,7 @@ CONFIG = TrainConfig(
     accumulate_steps=1,
     steps=24,
     input="features",
+    augmentation=None,
     loss={"l1": 1.0},
     stem_weights=None,
     optimization=ADAM,
@@ -167,20 +168,22 @@ def test_batches_hold_what_the_features_hold(features: FeatureSet) -> None:
             np.testing.assert_array_equal(values[number], reader.read(source, *place, 16))
 
 
-def test_a_late_start_opens_nothing_of_earlier_steps(features: FeatureSet) -> None:
+def test_a_late_start_opens_nothing_of_earlier_steps(
+    features: FeatureSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[int] = []
     data = dataset(features)
-    read = data._read
+    read = SplitReader.read_stored
     step_of = {
         tuple((run.track, run.first_frame, start) for run, start in places(data, step)): step
         for step in range(100_000, 100_006)
     }
 
-    def watched(reader: SplitReader, source: str, found: list[Place], device: None) -> Any:
+    def watched(self: SplitReader, source: str, found: list[Place], frames: int) -> StoredWindows:
         opened.append(step_of[tuple((r.track, r.first_frame, s) for r, s in found)])
-        return read(reader, source, found, device)
+        return read(self, source, found, frames)
 
-    data._read = watched  # type: ignore[assignment, method-assign]
+    monkeypatch.setattr(SplitReader, "read_stored", watched)
     batches = data.training(sampling="windows", seed=1, start_step=100_000, steps=100_006)
     assert sum(1 for _ in batches) == 6
     assert sorted(opened) == [step for step in range(100_000, 100_006) for _ in range(2)]

@@ -9,6 +9,9 @@
 - batch: windows of the mixture and the stems
 - losses: what a step minimises; a module for each kind
 - dataset: batches of windows, read ahead
+- stored: windows of stored features
+- waveforms: windows of sound, summed and transformed
+- augmentation: what is done to the stems of a window
 - sampler: which windows a step trains on
 - optimization: optimizers, learning rates, averaged weights
 - trainer: the training loop

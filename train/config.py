@@ -80,6 +80,44 @@ class Optimization:
 
 
 @dataclass(frozen=True)
+class Augmentation:
+    """How much the stems of a window are changed; train/augmentation.py has the sources.
+
+    Attributes:
+        gain_db: each stem's gain is uniform between these two, in dB.
+        swap_channels: probability that a stem's left and right channel change places.
+        flip_polarity: probability that a stem is multiplied by -1.
+        remix: probability that all stems of a window but one are of other songs.
+    """
+
+    gain_db: tuple[float, float]
+    swap_channels: float
+    flip_polarity: float
+    remix: float
+
+    def check(self) -> None:
+        """Refuses ranges without numbers in them, and changes that change nothing.
+
+        Raises:
+            UserError: it does.
+        """
+        low, high = self.gain_db
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise UserError(f"gain_db=[{low:g}, {high:g}]: must be two finite numbers of dB")
+        if low > high or low == high != 0.0:
+            raise UserError(
+                f"gain_db=[{low:g}, {high:g}]: an empty range: the first number must be below the "
+                "second; [0, 0] is no gain"
+            )
+        for name in ("swap_channels", "flip_polarity", "remix"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise UserError(f"{name}={value:g}: must be a probability, from 0 to 1")
+        if not (low < high or self.swap_channels or self.flip_polarity or self.remix):
+            raise UserError("changes nothing: give one of its keys a value, or set it to null")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained.
 
@@ -89,6 +127,7 @@ class TrainConfig:
         accumulate_steps: batches per step, which updates the weights by their mean gradient.
         steps: number of steps.
         input: what windows are read from: magnitudes of the features, or the decoded WAV files.
+        augmentation: of windows of WAV files; None: none.
         loss: factors of the losses that are summed, by name; each is summed over the model's
             stems.
         stem_weights: factors of the stems' losses in that sum; None: all 1.
@@ -110,6 +149,7 @@ class TrainConfig:
     accumulate_steps: int
     steps: int
     input: Input
+    augmentation: Augmentation | None
     loss: Mapping[LossName, float]
     stem_weights: Mapping[str, float] | None
     optimization: Optimization

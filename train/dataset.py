@@ -1,35 +1,33 @@
 """Batches of mixture and stem magnitudes for training and validation.
 
-Threads read the stored windows by offset, decode them in a compiled graph on the device that
-trains on them, and keep batches ready: a step neither waits for the decoding nor contains it.
-tf.data is not used: with op determinism on, it has no parallel maps and no prefetching, so each
+Threads read windows by offset, of stored features (stored.py) or of sound (waveforms.py), and keep
+batches ready on the device that trains on them: a step neither waits for a transform nor contains
+it. tf.data is not used: with op determinism on, it has no parallel maps and no prefetching, so each
 step would wait for its batch.
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Split
-from stemforge.features.corpus.sources import MIXTURE, PHASE
-from stemforge.features.shards import encoding_tf
-from stemforge.features.shards.reading import FeatureSet, Run, SplitReader
+from stemforge.features.shards.reading import FeatureSet, Place, SplitReader
+from stemforge.train.augmentation import Mixer, Take
 from stemforge.train.batch import Batch
+from stemforge.train.config import Augmentation
 from stemforge.train.sampler import Sampler, Sampling
+from stemforge.train.stored import StoredSource
+from stemforge.train.waveforms import Sound, SoundSource
 
-Place = tuple[Run, int]  # of a window: its run, and its first frame counted from the run's start
-# Threads; reading, checksums and decoding release the interpreter lock. Nets on GPUs are fast.
+# Threads; reading, checksums and transforms release the interpreter lock. Nets on GPUs are fast.
 READERS = max(2, min(8, (os.cpu_count() or 1) // 2))
 BATCHES_AHEAD = 3
-# A compiled graph runs its five operations in one pass over memory: four times as fast.
-_decode = tf.function(encoding_tf.decode, jit_compile=True, reduce_retracing=True)
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,10 @@ class Share:
     index: int
     count: int
 
-    def of(self, places: Sequence[Place]) -> Sequence[Place]:
+    def of(self, windows: Sequence[Any]) -> Sequence[Any]:
         """The windows of this part."""
-        first, end = (len(places) * n // self.count for n in (self.index, self.index + 1))
-        return places[first:end]
+        first, end = (len(windows) * n // self.count for n in (self.index, self.index + 1))
+        return windows[first:end]
 
 
 WHOLE = Share(0, 1)
@@ -62,6 +60,8 @@ class Dataset:
         window_frames: frames of a window, T.
         batch_size: windows per batch.
         accumulate_steps: batches per training step; they come as one, in order.
+        sound: where the same windows are read; None: the features' own magnitudes.
+        augmentation: of the training windows, which needs sound; None: none.
     """
 
     def __init__(
@@ -72,12 +72,16 @@ class Dataset:
         window_frames: int,
         batch_size: int,
         accumulate_steps: int = 1,
+        sound: Sound | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.features = features
         self.stems = tuple(stems)
         self.window_frames = window_frames
         self.batch_size = batch_size
         self.step_windows = batch_size * accumulate_steps
+        self._sound = sound
+        self._augmentation = augmentation
 
     def training(
         self,
@@ -89,6 +93,7 @@ class Dataset:
         share: Share = WHOLE,
         device: str | None = None,
         phases: bool = False,
+        waveforms: bool = False,
     ) -> Iterator[Batch]:
         """A share of the batches of steps `start_step` to `steps`, in order, read ahead.
 
@@ -102,26 +107,27 @@ class Dataset:
             share: which part of each batch.
             device: that decodes it, by TensorFlow's name; None: TensorFlow's default.
             phases: the batches hold the mixture's phases.
+            waveforms: the batches hold the stems' sound.
 
         Raises:
-            UserError: no song is as long as a window, the features have no phases, or a record
-                is damaged.
+            UserError: no song is as long as a window, there is no other song to remix with, the
+                features have no phases or sound, a record is damaged, or a file has changed.
         """
         reader = self.features.reader("train")
         sampler = self._sampler(reader, "train", sampling=sampling, seed=seed)
+        mixer = self._mixer(reader, sampler, seed)
 
-        def places(step: int) -> list[Place]:
+        def windows(step: int) -> Sequence[Any]:
             whole, size = _places(reader, sampler, step, self.step_windows), self.batch_size
-            batches = [whole[start : start + size] for start in range(0, len(whole), size)]
-            return [place for batch in batches for place in share.of(batch)]
+            numbered = [*enumerate(whole)]
+            batches = [numbered[start : start + size] for start in range(0, len(whole), size)]
+            mine = [window for batch in batches for window in share.of(batch)]
+            if mixer is None:
+                return self._unchanged([place for _, place in mine])
+            return [mixer.takes(step, number, place) for number, place in mine]
 
-        return self._batches(
-            reader,
-            places,
-            range(start_step, steps),
-            device=device,
-            phases=phases,
-        )
+        source = self._source(reader, phases=phases, waveforms=waveforms)
+        return _batches(source, windows, range(start_step, steps), device=device)
 
     def describe(self, step: int, *, sampling: Sampling, seed: int) -> str:
         """The windows of one training step as text: songs and seconds."""
@@ -153,14 +159,20 @@ class Dataset:
         return [places[int(pick)] for pick in picks]
 
     def validation(
-        self, *, max_windows: int, share: Share = WHOLE, phases: bool = False
+        self,
+        *,
+        max_windows: int,
+        share: Share = WHOLE,
+        phases: bool = False,
+        waveforms: bool = False,
     ) -> Iterator[Batch]:
-        """Batches of a share of the validation windows; the last may be smaller.
+        """Batches of a share of the validation windows, never augmented; the last may be smaller.
 
         Args:
             max_windows: at most this many, see `validation_places`.
             share: which part of the windows.
             phases: the batches hold the mixture's phases.
+            waveforms: the batches hold the stems' sound.
 
         Raises:
             UserError: see `training`.
@@ -168,12 +180,12 @@ class Dataset:
         reader = self.features.reader("valid")
         chosen = share.of(self.validation_places(max_windows))
         size = max(1, self.batch_size // share.count)
-        return self._batches(
-            reader,
-            lambda number: chosen[number * size : (number + 1) * size],
+        source = self._source(reader, phases=phases, waveforms=waveforms)
+        return _batches(
+            source,
+            lambda number: self._unchanged(chosen[number * size : (number + 1) * size]),
             range(-(-len(chosen) // size)),
             device=None,
-            phases=phases,
         )
 
     def _sampler(
@@ -193,49 +205,48 @@ class Dataset:
             seed=seed,
         )
 
-    def _read(
-        self, reader: SplitReader, source: str, places: Sequence[Place], device: str | None
-    ) -> Any:
-        """Reads in this thread, then decodes on the device: stored bytes are what it gets."""
-        if source == PHASE:
-            phases = reader.read_phases(places, self.window_frames)
-            with tf.device(device):
-                return tf.constant(phases)
-        found = reader.read_stored(source, places, self.window_frames)
-        with tf.device(device):
-            return _decode(found.values, found.scales, found.segments)
+    def _mixer(self, reader: SplitReader, sampler: Sampler, seed: int) -> Mixer | None:
+        if self._sound is None or self._augmentation is None:
+            return None
+        parts, kept = self._sound.parts, self.stems[0]
+        mixer = Mixer(self._augmentation, seed, sampler, reader.runs, parts, kept)
+        mixer.check()
+        return mixer
 
-    def _batches(
-        self,
-        reader: SplitReader,
-        places_of: Callable[[int], Sequence[Place]],
-        numbers: range,
-        *,
-        device: str | None,
-        phases: bool,
-    ) -> Iterator[Batch]:
-        """Reads and decodes batches by number, in order, some of them ahead."""
-        pool = ThreadPoolExecutor(READERS)
-        ahead: deque[dict[str, Future[Any]]] = deque()
-        sources = (MIXTURE, *self.stems, *((PHASE,) if phases else ()))
+    def _unchanged(self, places: Sequence[Place]) -> Sequence[Any]:
+        """Windows as the source takes them, without augmentation."""
+        if self._sound is None:
+            return places
+        return [dict.fromkeys(self._sound.parts, Take(place)) for place in places]
 
-        def take() -> Batch:
-            found = {source: part.result() for source, part in ahead.popleft().items()}
-            mixture, phase = found.pop(MIXTURE), found.pop(PHASE, None)
-            return Batch(mixture, found, phase, framing=self.features.framing)
+    def _source(
+        self, reader: SplitReader, *, phases: bool, waveforms: bool
+    ) -> StoredSource | SoundSource:
+        frames, bins, framing = self.window_frames, self.features.bins, self.features.framing
+        if self._sound is None:
+            return StoredSource(reader, framing, self.stems, frames, phases, waveforms)
+        return SoundSource(self._sound, framing, bins, self.stems, frames, phases, waveforms)
 
-        try:
-            for number in numbers:
-                places = places_of(number)
-                ahead.append(
-                    {s: pool.submit(self._read, reader, s, places, device) for s in sources}
-                )
-                if len(ahead) > BATCHES_AHEAD:
-                    yield take()
-            while ahead:
-                yield take()
-        finally:
-            pool.shutdown(cancel_futures=True)
+
+def _batches(
+    source: StoredSource | SoundSource,
+    windows: Callable[[int], Sequence[Any]],
+    numbers: range,
+    *,
+    device: str | None,
+) -> Iterator[Batch]:
+    """Makes batches by number, in order, some of them ahead."""
+    pool = ThreadPoolExecutor(READERS)
+    ahead: deque[Callable[[], Batch]] = deque()
+    try:
+        for number in numbers:
+            ahead.append(source.start(pool, windows(number), device))
+            if len(ahead) > BATCHES_AHEAD:
+                yield ahead.popleft()()
+        while ahead:
+            yield ahead.popleft()()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _places(reader: SplitReader, sampler: Sampler, step: int, batch_size: int) -> list[Place]:

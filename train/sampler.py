@@ -108,7 +108,13 @@ class Sampler:
             if count:
                 first, _ = spans.get(track, (int(end - count), 0))
                 spans[track] = (first, int(end))
+        self._spans = spans
         self._songs = list(spans.values())
+
+    @property
+    def songs(self) -> int:
+        """How many songs hold a window."""
+        return len(self._songs)
 
     def draw(self, number: int) -> Window:
         """The window of draw `number`, counted from 0 over the whole training run."""
@@ -122,6 +128,24 @@ class Sampler:
         key = _key(self._seed, first, turn, 1)
         return self._window(first + permute(visit, end - first, key=key))
 
+    def draw_elsewhere(self, song: str, values: tuple[float, float]) -> Window:
+        """A window of another song, from two numbers: none is the same song's.
+
+        With sampling "windows" every window of the other songs is equally likely, with "songs"
+        every other song, and then every window in it.
+
+        Args:
+            song: one that holds a window; there must be others.
+            values: independent and uniform, in [0, 1).
+        """
+        first, end = self._spans[song]
+        if self._sampling == "windows":
+            index = _index(values[0], self.windows - (end - first))
+            return self._window(index if index < first else index + end - first)
+        others = [span for span in self._songs if span != (first, end)]
+        first, end = others[_index(values[0], len(others))]
+        return self._window(first + _index(values[1], end - first))
+
     def _window(self, index: int) -> Window:
         run = int(np.searchsorted(self._bounds, index, side="right"))
         before = int(self._bounds[run - 1]) if run else 0
@@ -130,3 +154,8 @@ class Sampler:
     def batch(self, step: int, size: int) -> list[Window]:
         """The windows of one training step, counted from 0."""
         return [self.draw(step * size + k) for k in range(size)]
+
+
+def _index(value: float, size: int) -> int:
+    """The number in range(size) at this part, in [0, 1), of the range."""
+    return min(int(value * size), size - 1)

@@ -204,6 +204,7 @@ class Trainer:
                 share=share,
                 device=device,
                 phases=self.step.loss.needs_phases,
+                waveforms=self.step.loss.needs_waveforms,
             )
             for share, device in self._cluster.places
         ]
@@ -238,6 +239,7 @@ class Trainer:
                 max_windows=config.validation_windows,
                 share=self._cluster.share,
                 phases=self.step.loss.needs_phases,
+                waveforms=self.step.loss.needs_waveforms,
             )
             loss = self._mean_loss(batches)
             if not np.isfinite(loss):

@@ -61,6 +61,9 @@ class Run:
     starts: tuple[int, ...]
 
 
+Place = tuple[Run, int]  # of a window: its run, and its first frame counted from the run's start
+
+
 @dataclass(frozen=True)
 class FeatureSet:
     """A finished features folder, checked when opened.
@@ -218,9 +221,7 @@ class SplitReader:
         """The most blocks that a window of this many frames can touch."""
         return (frames - 2) // int(self._features.info["block_frames"]) + 2
 
-    def read_stored(
-        self, source: str, places: Sequence[tuple[Run, int]], frames: int
-    ) -> StoredWindows:
+    def read_stored(self, source: str, places: Sequence[Place], frames: int) -> StoredWindows:
         """Reads windows of one source as they are stored.
 
         Args:
@@ -269,7 +270,7 @@ class SplitReader:
         found = self.read_stored(source, [(run, start)], frames)
         return enc.decode(found.values[0], found.scales[0], found.segments[0])
 
-    def read_phases(self, places: Sequence[tuple[Run, int]], frames: int) -> NDArray[np.float32]:
+    def read_phases(self, places: Sequence[Place], frames: int) -> NDArray[np.float32]:
         """Reads the mixture's phases, where features.mixture_phase stored them.
 
         Args:

@@ -131,7 +131,9 @@ class RunMonitor:
         step = self._trainer.step
         batch = next(
             self._dataset.validation(
-                max_windows=self._dataset.batch_size, phases=step.loss.needs_phases
+                max_windows=self._dataset.batch_size,
+                phases=step.loss.needs_phases,
+                waveforms=step.loss.needs_waveforms,
             )
         )
         for path, gradient in step.gradients(batch).items():

@@ -15,13 +15,14 @@ import tensorflow as tf
 import stemforge
 from stemforge.code import code_sha256
 from stemforge.errors import IncompleteError, UserError
+from stemforge.features.corpus.manifest import Manifest, read_manifest
 from stemforge.features.corpus.sources import JOINT, MIXTURE, PHASE
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.machine import has_bfloat16
 from stemforge.pipelines.code import TRAINING
 from stemforge.pipelines.console import progress, say
 from stemforge.pipelines.params import Params, Train, read_params
-from stemforge.pipelines.paths import RUNS
+from stemforge.pipelines.paths import RUNS, TRACKS
 from stemforge.pipelines.running.feature_cache import local_features
 from stemforge.pipelines.running.feature_places import PLACE, recorded_features
 from stemforge.pipelines.running.heartbeat import heart
@@ -44,6 +45,7 @@ from stemforge.train.model import Model, load_model, weights_of
 from stemforge.train.nets.protocol import Net
 from stemforge.train.presets import describe_preset
 from stemforge.train.trainer import VALID_SDR, Report, Trainer, best_row
+from stemforge.train.waveforms import find_sound
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Task:
         config: how they are trained.
         start: weights to start from, by name; None: fresh ones.
         songs: whose SDR the chief measures.
+        manifest: of the corpus, where windows are read from its sound; else None.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Task:
     config: TrainConfig
     start: dict[str, Any] | None
     songs: list[Song]
+    manifest: Manifest | None
 
 
 def run(name: str, features_folder: str | None, *, strategy: str) -> None:
@@ -105,7 +109,8 @@ def prepare(name: str, features_folder: str | None, *, chief: bool) -> Task:
     start = starting_weights(params.train, name, net)
     many = config.sdr_songs if chief else None  # other workers have no decoded songs
     songs = [] if many is None else read_songs(stems, many)
-    return Task(name, stems, params, features, net, config, start, songs)
+    manifest = read_manifest(TRACKS) if config.input == "waveforms" else None
+    return Task(name, stems, params, features, net, config, start, songs, manifest)
 
 
 @contextmanager
@@ -122,7 +127,9 @@ def with_local_features(task: Task, *, remember: bool) -> Iterator[Task]:
     """
     phases = task.params.monitor.audio or Objective(task.config.loss).needs_phases
     stored = phases and task.features.info["mixture_phase"] is not None  # else refused later
-    sources = (MIXTURE, *task.stems, *((PHASE,) if stored else ()))
+    sources: tuple[str, ...] = (MIXTURE, *task.stems, *((PHASE,) if stored else ()))
+    if task.manifest:
+        sources = ()  # the index alone, which says where windows are
     advice = (
         "compute the features again (dvc repro --force --single-item features), or set "
         f"{PLACE} to where they are"
@@ -145,6 +152,7 @@ def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
         "--stem": task.name,
         "features": task.features.sha256,
         "corpus.stems": task.params.corpus.stems,
+        str(TRACKS): _sound_of(task.manifest),
         **{f"train.{key}": value for key, value in task.params.train.model_dump().items()},
         **{f"monitor.{key}": value for key, value in task.params.monitor.model_dump().items()},
     }
@@ -188,6 +196,12 @@ def together(cluster: Cluster, work: Callable[[], Task]) -> Task:
     return task
 
 
+def _sound_of(manifest: Manifest | None) -> list[str]:
+    """The checksums of all samples; where the files are may differ between machines."""
+    tracks = manifest.tracks if manifest else ()
+    return [source.pcm_sha256 for track in tracks for source in track.sources]
+
+
 def _fingerprint(value: Any) -> int:
     text = json.dumps(value, sort_keys=True, default=str)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
@@ -210,6 +224,7 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
                 f"train@{name}: resumes what other code or packages began: `stemforge release` "
                 "will refuse it"
             )
+    sound = find_sound(task.features, task.manifest) if task.manifest else None
     trainer = Trainer(
         task.net, task.config, stems=task.stems, work=work, weights=task.start, cluster=cluster
     )
@@ -219,6 +234,8 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
         window_frames=task.net.frames,
         batch_size=task.config.batch_size,
         accumulate_steps=task.config.accumulate_steps,
+        sound=sound,
+        augmentation=task.config.augmentation,
     )
     framing = task.features.framing
     model = Model(
@@ -292,7 +309,9 @@ def net_and_config(params: Params) -> tuple[Net, TrainConfig]:
     def pick(kind: type[Any], **more: Any) -> Any:
         return kind(**{k: values[k] for k in kind.__dataclass_fields__ if k not in more}, **more)
 
-    return params.train.net, pick(TrainConfig, optimization=pick(Optimization))
+    augmentation = params.train.augmentation and params.train.augmentation.read()
+    config = pick(TrainConfig, optimization=pick(Optimization), augmentation=augmentation)
+    return params.train.net, config
 
 
 def starting_weights(train: Train, name: str, net: Net) -> dict[str, Any] | None:

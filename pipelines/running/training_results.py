@@ -43,8 +43,8 @@ def work_identity(params: Params, features: FeatureSet) -> list[Any]:
         start = Path(params.train.init_from)
         weights = storage.visible(start.glob(f"*/{WEIGHTS}"), start)
         values["init_from"] = [storage.file_sha256(path) for path in weights]
-    measured = params.train.sdr_songs is not None
-    return [values, features.sha256, *([storage.file_sha256(TRACKS)] if measured else [])]
+    heard = params.train.sdr_songs is not None or params.train.input == "waveforms"
+    return [values, features.sha256, *([storage.file_sha256(TRACKS)] if heard else [])]
 
 
 def trained_by() -> dict[str, Any]:

@@ -24,6 +24,8 @@ OPTIMIZERS: dict[str, OptimizerName] = {"Adam": "adam", "Adadelta": "adadelta", 
 # The optimisation of Spleeter's own configurations (4stems and musdb), except the number of steps.
 PRESET: dict[str, Any] = {
     "sampling": "songs",
+    "input": "features",
+    "augmentation": None,
     "batch_size": 4,
     "accumulate_steps": 1,
     "stem_weights": None,
