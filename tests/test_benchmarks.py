@@ -60,7 +60,8 @@ def test_documents_list_the_nets_of_full_size() -> None:
     listed = {}
     for line in re.findall(r"^    net: (\{kind: .*(?:\n         .*)*\})$", text, re.M):
         fields = YAML(typ="safe").load(line)
-        listed[fields.pop("kind")] = {k: v for k, v in fields.items() if k != "frames"}
+        kind, _ = fields.pop("kind"), fields.pop("frames")
+        listed[kind] = fields
     assert listed == net_costs.FULL_SIZE
 
 
