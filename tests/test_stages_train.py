@@ -178,7 +178,7 @@ def test_sound_needs_no_shards_and_no_stored_phases(
     assert [row["step"] for row in history(root)][-1] == "4"
     events = EventAccumulator(str(root / "runs" / "vocals"), size_guidance={"tensors": 0}).Reload()
     assert "vocals/window 0 estimate" in events.Tags()["tensors"]
-    assert read_card(root / "models" / "vocals")["train"]["augmentation"] == changes
+    assert read_card(root / "models" / "vocals")["provenance"]["train"]["augmentation"] == changes
     set_params(root, train__input="features")
     assert "train.augmentation needs sound: set train.input=waveforms" in train(root, code=2)
 
