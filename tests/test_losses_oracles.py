@@ -101,18 +101,25 @@ def log_l1(c: Case) -> float:
     return np.abs(np.log(c.estimate + 0.1) - np.log(c.target + 0.1)).mean()
 
 
+def share(part: Array, mixture: Array) -> Array:
+    """A mask; 0 where the mixture has no energy."""
+    return np.where(mixture < 1e-3, 0.0, part / np.maximum(mixture, 1e-3))
+
+
 def mask(c: Case) -> float:
-    return ((c.estimate / c.mixture - np.minimum(c.target / c.mixture, 1)) ** 2).mean()
+    ideal = np.minimum(share(c.target, c.mixture), 1)
+    return ((share(c.estimate, c.mixture) - ideal) ** 2).mean()
 
 
 def component_2(c: Case) -> float:
-    m, rest = c.estimate / c.mixture, c.mixture - c.target
+    m, rest = share(c.estimate, c.mixture), c.mixture - c.target
     return (0.8 * (m * c.target - c.target) ** 2 + 0.2 * (m * rest) ** 2).mean()
 
 
 def component_3(c: Case) -> float:
     found = []
-    for m, y, r in zip(c.estimate / c.mixture, c.target, c.mixture - c.target, strict=True):
+    masks = share(c.estimate, c.mixture)
+    for m, y, r in zip(masks, c.target, c.mixture - c.target, strict=True):
         added = 1e-4 * (r**2).mean() + 1e-6
         shape = m * r / np.sqrt(((m * r) ** 2).mean() + added)
         natural = r / np.sqrt((r**2).mean() + added)

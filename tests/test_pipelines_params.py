@@ -41,8 +41,12 @@ def test_the_committed_file_is_valid() -> None:
             "frames: [512, 100]",
             r"export.frames=100: must be a positive multiple",
         ),
-        (r"kind: unet", "kind: gan", r"train.net.kind=gan: must be one of unet$"),
-        (r"    kind: unet.*", "", r"train.net.kind: missing: must be one of unet$"),
+        (r"kind: unet", "kind: gan", r"train.net.kind=gan: must be one of blstm, tfc_tdf, unet, "),
+        (
+            r"    kind: unet.*",
+            "",
+            r"train.net.kind: missing: must be one of blstm, tfc_tdf, unet, ",
+        ),
         (
             r"    width: null",
             "    layers: 3",

@@ -46,13 +46,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ({"version": 4}, "model version 4 is not supported; supported: 2, 3: update stemforge"),
         ({"version": 1}, "model version 1 is not supported; supported: 2, 3: train or import"),
-        ({"kind": "gan"}, "kind=gan: must be one of unet"),
-        ({"kind": "tiny"}, "kind=tiny: must be one of unet"),  # it is not in the table
+        ({"kind": "gan"}, "kind=gan: must be one of blstm, tfc_tdf, unet"),
+        (
+            {"kind": "tiny"},
+            "kind=tiny: must be one of blstm, tfc_tdf, unet",
+        ),  # it is not in the table
         ({"layers": 3}, "net.layers: unknown key"),
         ({"norm": "btach"}, "net.norm='btach': must be one of affine, batch"),
         ({"width": "8"}, "net.width='8': must be of type int"),
-        ({"kind": ["unet"]}, "net.kind=['unet']: must be one of unet"),
-        ({"net": []}, "net.kind: missing: must be one of unet"),
+        ({"kind": ["unet"]}, "net.kind=['unet']: must be one of blstm, tfc_tdf, unet"),
+        ({"net": []}, "net.kind: missing: must be one of blstm, tfc_tdf, unet"),
         ({"stems": None}, "stems: missing: train or import the model again"),
         ({"stems": ["lead vocals"]}, "stems: 'lead vocals': not a valid name of a stem: use up to"),
         ({"stems": ["a", "a"]}, "stems: a: two stems have this name"),
