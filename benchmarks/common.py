@@ -108,9 +108,12 @@ def write_params(project: Path, corpus: Path, changes: Mapping[str, Any]) -> boo
 
 
 def merge(values: Any, changes: Mapping[str, Any]) -> None:
+    """Changes values in place, section by section; a net of another kind has other fields."""
     for key, value in changes.items():
-        if isinstance(value, Mapping):
-            merge(values[key], value)
+        old = values.get(key)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        if both and value.get("kind", old.get("kind")) == old.get("kind"):
+            merge(old, value)
         else:
             values[key] = value
 

@@ -41,7 +41,9 @@ FULL_SIZE: dict[str, dict[str, Any]] = {
         **UNET_SIZES, "hidden": 256, "layers": 3, "dropout": 0.4, "mask": "sigmoid",
         "latent": 256,
     },
-    "tfc_tdf": {"width": 16, "growth": 16, "depth": 3, "bottleneck": 8, "input_scale": "log"},
+    "tfc_tdf": {
+        "fold": 4, "width": 32, "growth": 24, "depth": 3, "bottleneck": 4, "input_scale": "log",
+    },
 }  # fmt: skip
 
 

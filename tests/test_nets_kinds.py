@@ -38,7 +38,9 @@ TINY: dict[str, dict[str, Any]] = {
     "unet_vae": {
         **MIDDLE, "activation": "leaky_relu", "dropout": 0.0, "mask": "sigmoid", "latent": 5,
     },
-    "tfc_tdf": {"width": 4, "growth": 2, "depth": 2, "bottleneck": 4, "input_scale": "log"},
+    "tfc_tdf": {
+        "fold": 2, "width": 4, "growth": 2, "depth": 2, "bottleneck": 4, "input_scale": "log",
+    },
 }  # fmt: skip
 
 
@@ -174,7 +176,7 @@ def test_convolutions_alone_fit_other_bins() -> None:
         ("unet_vae", {"latent": 0}, "latent=0: must be 1 to 16384"),
         ("unet_vae", {"dropout": 1.0}, "dropout=1.0: must be 0 or more and below 1"),
         ("tfc_tdf", {"frames": 12}, "frames=12: must be a positive multiple of 8"),
-        ("tfc_tdf", {"bottleneck": 9}, "bottleneck=9: must be 1 to 8, the bins of the deepest"),
+        ("tfc_tdf", {"bottleneck": 9}, "bottleneck=9: must be 1 to 4, the bins of the deepest"),
     ],
 )
 def test_fields_that_do_not_fit(kind: str, values: dict[str, Any], message: str) -> None:

@@ -21,6 +21,7 @@ LossName = Literal[
     "component_2",
     "component_3",
     "phase_sensitive",
+    "snr",
     "si_sdr",
     "multi_resolution_stft",
     "kl",
@@ -28,7 +29,7 @@ LossName = Literal[
 KL: LossName = "kl"  # the one that is no distance: what the net itself has added
 # Losses of waveforms; the losses' own table says the same, but needs TensorFlow.
 NEED_WAVEFORMS: frozenset[LossName] = frozenset(
-    {"phase_sensitive", "si_sdr", "multi_resolution_stft"}
+    {"phase_sensitive", "snr", "si_sdr", "multi_resolution_stft"}
 )
 # Samples of the FFTs of multi_resolution_stft: Yamamoto et al. 2020.
 FFT_LENGTHS = (512, 1024, 2048)

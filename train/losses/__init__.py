@@ -30,6 +30,7 @@ LOSSES: dict[LossName, Loss] = {
     "component_2": with_mixture(magnitudes.component_2),
     "component_3": with_mixture(magnitudes.component_3),
     "phase_sensitive": Loss(sound.phase_sensitive, needs_phases=True, needs_waveforms=True),
+    "snr": Loss(sound.snr, needs_phases=True, needs_waveforms=True),
     "si_sdr": sound.of_waveforms(sound.si_sdr),
     "multi_resolution_stft": sound.of_waveforms(sound.multi_resolution_stft),
 }

@@ -130,6 +130,40 @@ def _one_resolution(estimate: Any, target: Any, framing: Framing) -> Any:
     return tf.reduce_mean(convergence + logarithmic)
 
 
+def snr(batch: Batch, estimates: Estimates) -> dict[str, Any]:
+    """Negated signal to noise ratio of each window's spectrogram, and the mean over windows.
+
+    -10 log10 ((|S|^2 + f) / (|E - S|^2 + f + |S|^2 / r)) with E the estimate with the mixture's
+    phases and S the stem, complex, of the bins that nets estimate; f is the energy of noise at
+    SILENT_RMS, and r = LARGEST_RATIO. By Parseval's theorem it is the SDR of what is heard, without
+    an inverse STFT. The form with a threshold is that of Wisdom, Tzinis, Erdogan, Weiss, Wilson,
+    Hershey: Unsupervised sound separation using mixture invariant training (NeurIPS 2020). A
+    silent target asks for silence, down to f.
+
+    Args:
+        batch: with the mixture's phases, the stems' waveforms and the framing.
+        estimates: magnitudes, by stem.
+
+    Returns:
+        float32 scalars by stem, in dB: at least -40, and 0 for a silent estimate.
+    """
+    assert batch.waveforms is not None
+    assert batch.framing is not None
+    inside, terms = (1, 2, 3), {}
+    for stem, waveform in batch.waveforms.items():
+        estimate = estimates[stem]
+        real, imaginary = spectra_of(waveform, batch.framing, bins=estimate.shape[2])
+        error = tf.square(estimate * tf.cos(batch.phases) - real)
+        error += tf.square(estimate * tf.sin(batch.phases) - imaginary)
+        energy = tf.reduce_sum(tf.square(real) + tf.square(imaginary), inside)
+        values = float(estimate.shape[1] * estimate.shape[2] * estimate.shape[3])
+        silent = values * HANN_ENERGY * batch.framing.length_samples * SILENT_RMS**2
+        noise = tf.reduce_sum(error, inside) + silent + energy / LARGEST_RATIO
+        ratio = tf.math.log((energy + silent) / noise)
+        terms[stem] = tf.reduce_mean(-10.0 / math.log(10.0) * ratio)
+    return terms
+
+
 def phase_sensitive(batch: Batch, estimates: Estimates) -> dict[str, Any]:
     """Mean absolute error to the part of each stem that points as the mixture does.
 

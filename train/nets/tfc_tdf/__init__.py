@@ -25,13 +25,14 @@ class TFCTDF(Net):
     Investigating U-Nets with various intermediate blocks for spectrogram-based singing voice
     separation (ISMIR 2020); Kim, Choi, Chung, Lee, Jung, KUIELab-MDX-Net (2021), with the norms
     and the residual links of Kim, Lee, Jung, Sound demixing challenge 2023 (TFC-TDF-UNet v3).
-    They estimate complex spectrograms with hundreds of channels. This net estimates masks, and a
-    first convolution of stride 2 lets it cost no more than Spleeter's U-Net.
+    They estimate complex spectrograms with hundreds of channels. This net estimates masks. Folded
+    bins and a first convolution of stride 2 let it cost no more than Spleeter's U-Net.
 
     Attributes:
         frames: frames in and out, T; a multiple of 2 ** (depth + 1).
-        bins: lowest bins of the STFT, F; a multiple of 2 ** (depth + 1) that leaves each dense
-            layer a unit.
+        bins: lowest bins of the STFT, F; a multiple of fold * 2 ** (depth + 1) that leaves each
+            dense layer a unit.
+        fold: neighbouring bins that are one bin's channels inside the net: it sees F / fold bins.
         width: channels after the first convolution.
         growth: channels that each level adds.
         depth: number of times that a level halves frames and bins after the first convolution.
@@ -45,6 +46,7 @@ class TFCTDF(Net):
         "Choi, Kim, Chung, Lee, Jung: Investigating U-Nets with various intermediate blocks for "
         "spectrogram-based singing voice separation, ISMIR 2020"
     )
+    fold: int
     width: int
     growth: int
     depth: int
@@ -68,15 +70,21 @@ class TFCTDF(Net):
             UserError: a field is out of its range, or a size is not a multiple of
                 2 ** (depth + 1).
         """
-        limits = (("width", 1, 1024), ("growth", 0, 1024), ("depth", 1, 8))
+        limits = (("fold", 1, 64), ("width", 1, 1024), ("growth", 0, 1024), ("depth", 1, 8))
         for name, least, most in limits:
             if not least <= (value := getattr(self, name)) <= most:
                 raise UserError(f"{name}={show(value)}: must be {least} to {most}")
         super().check()
-        if not 1 <= self.bottleneck <= self.bins // self.multiple:
+        deepest, rest = divmod(self.bins, self.fold * self.multiple)
+        if rest:
             raise UserError(
-                f"bottleneck={show(self.bottleneck)}: must be 1 to {self.bins // self.multiple}, "
-                "the bins of the deepest level"
+                f"bins={show(self.bins)}: must be a multiple of {self.fold * self.multiple} with "
+                f"fold={self.fold}"
+            )
+        if not 1 <= self.bottleneck <= deepest:
+            raise UserError(
+                f"bottleneck={show(self.bottleneck)}: must be 1 to {deepest}, the bins of the "
+                "deepest level"
             )
 
     def build(
@@ -90,7 +98,7 @@ class TFCTDF(Net):
     def describe(self) -> str:
         """See Net.describe."""
         return (
-            f"TFC-TDF U-Net, {self.depth} levels, {self.width} channels and {self.growth} more "
-            f"a level, dense layers to 1/{self.bottleneck} of the bins, {self.input_scale} input, "
-            "sigmoid masks"
+            f"TFC-TDF U-Net, {self.depth} levels, {self.width} channels and {self.growth} more a "
+            f"level, {self.fold} bins folded, dense layers to 1/{self.bottleneck} of the bins, "
+            f"{self.input_scale} input, sigmoid masks"
         )

@@ -36,8 +36,10 @@ def _logits(net: TFCTDF, mixture: Any, parts: Parts) -> Any:
     scaled = {**parts.name("input_scale"), "dtype": "float32"}  # 16 bits would lose quiet bins
     shown = Compress(net.input_scale, **scaled)(mixture)
     shown = parts.norm("input_norm", axis=2)(shown)  # by bin: music falls off with frequency
+    folded = (net.frames, net.bins // net.fold, 2 * net.fold)
+    shown = layers.Reshape(folded, **parts.name("fold"))(shown)  # [b, T, F/fold, .]
     channels = [net.width + net.growth * level for level in range(net.depth + 1)]
-    x = _convolution(shown, channels[0], FIRST_KERNEL, "first", parts, stride=2)  # [b, T/2, F/2, .]
+    x = _convolution(shown, channels[0], FIRST_KERNEL, "first", parts, stride=2)  # [b, T/2, ., .]
     first, skips = x, []
     for level, deeper in enumerate(channels[1:]):
         x = _block(x, net, f"encoder_{level}", parts)
@@ -53,8 +55,9 @@ def _logits(net: TFCTDF, mixture: Any, parts: Parts) -> Any:
     # The input itself, so that a mask can be as fine as the spectrogram.
     fine = SpaceToDepth(**parts.name("fine"))(shown)
     x = layers.Concatenate(**parts.name("last_input"))([x, first, fine])
-    x = layers.Conv2D(8, 3, padding="same", **parts.kernel("last"))(x)  # [b, T/2, F/2, 4 * 2]
-    return DepthToSpace(**parts.name("last_space"))(x)
+    x = layers.Conv2D(4 * 2 * net.fold, 3, padding="same", **parts.kernel("last"))(x)
+    x = DepthToSpace(**parts.name("last_space"))(x)  # [b, T, F/fold, 2 fold]
+    return layers.Reshape((net.frames, net.bins, 2), **parts.name("unfold"))(x)
 
 
 def _convolution(

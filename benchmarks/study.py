@@ -1,0 +1,166 @@
+"""Trains nets in many ways on the same songs and steps, and compares what one hears.
+
+    python -m benchmarks.study CORPUS --work FOLDER [--only ROW ...]
+
+The rows are in benchmarks/study.yaml: what each changes in params.yaml's train section. Every run
+is the real stage train, then `stemforge score` of the test songs by the net's own mask. The results
+are in docs/study/runs.json: a run that is there with the same configuration is not repeated, and a
+killed one resumes. Then the table and the plots of docs/study.md are written anew.
+
+Needs a corpus of MUSDB18's stem files, such as its excerpts (`stemforge corpus musdb18-7`). A run
+of 600 steps takes ten minutes on two cores.
+"""
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from benchmarks import common, study_report
+from stemforge.pipelines.params import read_params
+from stemforge.unfinished import finishing
+
+ROWS = common.ROOT / "benchmarks" / "study.yaml"
+RESULTS = common.ROOT / "docs" / "study" / "runs.json"
+METHOD = "net"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of the study.
+
+    Attributes:
+        row: its row of the table.
+        group: of rows, a heading of the table.
+        stem: that the net is trained for.
+        seed: of the run.
+        train: changes of params.yaml's train section.
+    """
+
+    row: str
+    group: str
+    stem: str
+    seed: int
+    train: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of its folder, and in the results."""
+        return f"{self.row}, {self.stem}, seed {self.seed}"
+
+    def changes(self) -> dict[str, Any]:
+        """All changes of params.yaml."""
+        quiet = {"tensorboard": False, "images": False, "dvclive": False}
+        train = {**self.train, "seed": self.seed}
+        return {"models": [self.stem], "train": train, "monitor": quiet}
+
+
+def read_runs(path: Path = ROWS) -> list[Run]:
+    """The runs of the study, in the order of its table."""
+    study = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    found = []
+    for row in study["rows"]:
+        train = copy.deepcopy(study["base"])
+        common.merge(train, row.get("train", {}))
+        found += [
+            Run(row["row"], row["group"], stem, seed, train)
+            for stem in row.get("stems", study["stems"])
+            for seed in row.get("seeds", [1])
+        ]
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = common.parser_of(__doc__)
+    common.add_corpus(parser)
+    common.add_work(parser)
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows alone (all)")
+    parser.add_argument("--rows", type=Path, default=ROWS, help="file of rows (%(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="(%(default)s)")
+    arguments = parser.parse_args(argv)
+    runs = read_runs(arguments.rows)
+    results = read_results(arguments.results)
+    with common.work_folder(arguments.work) as work:
+        features = common.make_features(arguments.corpus, work / "corpus")
+        for run in runs:
+            if arguments.only and run.row not in arguments.only:
+                continue
+            project = prepare(run, arguments.corpus, work, features)
+            key = configuration(project, features)
+            if results.get(run.name, {}).get("configuration") != key:
+                results[run.name] = {
+                    "configuration": key,
+                    **carry_out(run, project, arguments.corpus),
+                }
+                write_results(arguments.results, results)
+            print(f"{run.name}: {study_report.sdr_of(results[run.name]):.2f} dB", flush=True)
+    study_report.write(arguments.results.parent, runs, results)
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Results by name of the run."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """A run a line, so that changes can be read."""
+    lines = [f"{json.dumps(name)}: {json.dumps(results[name])}" for name in sorted(results)]
+    with finishing(path) as fresh:
+        fresh.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def prepare(run: Run, corpus: Path, work: Path, features: Path) -> Path:
+    """A project with the run's params.yaml and the corpus' data."""
+    project = work / "runs" / run.name
+    common.write_params(project, corpus, run.changes())
+    if not (project / "data").is_symlink():
+        (project / "data").symlink_to(features.parent)
+    return project
+
+
+def configuration(project: Path, features: Path) -> str:
+    """What a result depends on, apart from the code: parameters and features."""
+    train = read_params(project / "params.yaml").train.model_dump(mode="json")
+    text = json.dumps(train, sort_keys=True, default=str)
+    info = (features / "info.json").read_bytes()
+    return hashlib.sha256(text.encode() + info).hexdigest()[:16]
+
+
+def carry_out(run: Run, project: Path, corpus: Path) -> dict[str, Any]:
+    """Trains, scores the test songs, and reads what came out."""
+    seconds = common.stage(project, "train", "--stem", run.stem)
+    place = project / "table"
+    common.command(
+        project, "score", "--corpus", str(corpus.resolve()), "--model", "models",
+        "--output", str(place), "--name", METHOD,
+    )  # fmt: skip
+    model = json.loads((project / "models" / run.stem / "model.json").read_text(encoding="utf-8"))
+    history = pd.read_csv(project / "models" / run.stem / "history.csv")
+    return {
+        "net": model["net"],
+        "best_step": model["provenance"]["step"],
+        "hours": round(seconds / 3600, 2),
+        "songs": dict(songs(place, run.stem)),
+        "curve": history[["step", "loss", "valid_loss"]].round(5).to_numpy().tolist(),
+    }
+
+
+def songs(place: Path, stem: str) -> Iterator[tuple[str, list[float | None]]]:
+    """Median SDR over the frames of each song, of stem and rest, in dB; None: it has none."""
+    frames = pd.read_parquet(place / "scores" / "scores.parquet")
+    scored = frames[frames["target"] != ""]
+    medians = scored.groupby(["track", "target"])["SDR"].median().unstack()
+    rest = next(target for target in medians.columns if target != stem)
+    for song, row in medians.iterrows():
+        yield str(song), [None if math.isnan(v) else round(v, 4) for v in (row[stem], row[rest])]
+
+
+if __name__ == "__main__":
+    main()
