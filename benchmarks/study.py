@@ -5,7 +5,7 @@
 The rows are in benchmarks/study.yaml: what each changes in params.yaml's train section. Every run
 is the real stage train, then `stemforge score` of the test songs by the net's own mask. The results
 are in docs/study/runs.json: a run that is there with the same configuration is not repeated, and a
-killed one resumes. Then the table and the plots of docs/study.md are written anew.
+killed one resumes. After each run the table and the plots of docs/study.md are written anew.
 
 Needs a corpus of MUSDB18's stem files, such as its excerpts (`stemforge corpus musdb18-7`). A run
 of 600 steps takes ten minutes on two cores.
@@ -28,7 +28,6 @@ from stemforge.pipelines.params import read_params
 from stemforge.unfinished import finishing
 
 ROWS = common.ROOT / "benchmarks" / "study.yaml"
-RESULTS = common.ROOT / "docs" / "study" / "runs.json"
 METHOD = "net"
 
 
@@ -83,10 +82,18 @@ def main(argv: list[str] | None = None) -> None:
     common.add_work(parser)
     parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows alone (all)")
     parser.add_argument("--rows", type=Path, default=ROWS, help="file of rows (%(default)s)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="(%(default)s)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=common.ROOT / "docs",
+        metavar="FOLDER",
+        help="of the page study.md, and of results and plots in study/ (docs)",
+    )
     arguments = parser.parse_args(argv)
     runs = read_runs(arguments.rows)
-    results = read_results(arguments.results)
+    place = arguments.output / "study" / "runs.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    results = read_results(place)
     with common.work_folder(arguments.work) as work:
         features = common.make_features(arguments.corpus, work / "corpus")
         for run in runs:
@@ -95,13 +102,11 @@ def main(argv: list[str] | None = None) -> None:
             project = prepare(run, arguments.corpus, work, features)
             key = configuration(project, features)
             if results.get(run.name, {}).get("configuration") != key:
-                results[run.name] = {
-                    "configuration": key,
-                    **carry_out(run, project, arguments.corpus),
-                }
-                write_results(arguments.results, results)
-            print(f"{run.name}: {study_report.sdr_of(results[run.name]):.2f} dB", flush=True)
-    study_report.write(arguments.results.parent, runs, results)
+                found = carry_out(run, project, arguments.corpus)
+                results[run.name] = {"configuration": key, **found}
+                write_results(place, results)
+                study_report.write(arguments.output, runs, results)
+    print("\n".join(study_report.write(arguments.output, runs, results)), flush=True)
 
 
 def read_results(path: Path) -> dict[str, Any]:

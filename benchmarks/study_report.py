@@ -12,6 +12,7 @@ from stemforge.eval.leaderboard.tables import Aggregation, confidence_interval
 from stemforge.unfinished import finishing
 
 BASELINE = "Spleeter's preset"
+BEGIN, END = "<!-- The table of benchmarks.study begins. -->", "<!-- It ends. -->"
 HOW = Aggregation("median", "mean", BASELINE, confidence=0.95, resamples=9999, seed=1)
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -43,14 +44,31 @@ def difference(result: Mapping[str, Any], baseline: Mapping[str, Any]) -> NDArra
     return np.array([ours[song][0] - theirs[song][0] for song in shared], np.float64)
 
 
-def write(folder: Path, runs: Sequence[Named], results: Results) -> None:
-    """Writes table.md, and curves.png for each stem, into a folder."""
+def write(folder: Path, runs: Sequence[Named], results: Results) -> list[str]:
+    """Writes the table into the page study.md, and plots into study/.
+
+    Args:
+        folder: of the page; its text around the table stays.
+        runs: of the study, in order; those without a result are left out.
+        results: by the runs' names.
+
+    Returns:
+        The table's lines.
+    """
     done = [run for run in runs if run.name in results]
     stems = list(dict.fromkeys(run.stem for run in done))
-    with finishing(folder / "table.md") as fresh:
-        fresh.write_text("\n".join(table(done, stems, results)) + "\n", encoding="utf-8")
+    lines = table(done, stems, results)
+    page = folder / "study.md"
+    text = page.read_text(encoding="utf-8") if page.exists() else f"{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    with finishing(page) as fresh:
+        body = "\n".join([BEGIN, "", *lines, "", END])
+        fresh.write_text(before + body + after, encoding="utf-8")
     for stem in stems:
-        plot_curves(folder / f"curves-{stem}.png", [r for r in done if r.stem == stem], results)
+        own = [run for run in done if run.stem == stem]
+        plot_curves(folder / "study" / f"curves-{stem}.png", own, results)
+    return lines
 
 
 def table(runs: Sequence[Named], stems: Sequence[str], results: Results) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from benchmarks import common, features, full_size, net_costs, rounding
+from benchmarks import common, features, full_size, net_costs, rounding, study, study_report
 from tests.conftest import ROOT
 from tests.system.test_benchmarks import CASES, NET
 
@@ -148,3 +149,41 @@ def test_spleeter_is_not_compared_with_another_net(
     with pytest.raises(SystemExit, match="2"):
         importlib.import_module(f"benchmarks.{name}").main([*arguments, "--width", "8"])
     assert "others only with --without-spleeter" in capsys.readouterr().err
+
+
+def test_the_studys_table_by_hand(tmp_path: Path) -> None:
+    rows = tmp_path / "study.yaml"
+    rows.write_text(
+        "stems: [drums]\nbase: {steps: 2, net: {kind: unet, width: 8}}\nrows:\n"
+        "  - {row: Spleeter's preset, group: Rates}\n"
+        "  - {row: other net, group: Nets, seeds: [1, 2], train: {net: {kind: blstm, units: 3}}}\n"
+    )
+    runs = study.read_runs(rows)
+    assert [run.seed for run in runs] == [1, 1, 2]
+    assert runs[2].train == {"steps": 2, "net": {"kind": "blstm", "units": 3}}
+    curve = [[1, 3.0, math.nan], [2, 2.0, 2.5]]
+    songs = [
+        {"a": [1.0, 5.0], "b": [2.0, 6.0], "c": [None, None]},
+        {"a": [2.0, 5.0], "b": [3.5, 6.0], "c": [9.0, 7.0]},
+        {"a": [3.0, 5.0], "b": [3.5, 6.0], "c": [9.0, 7.0]},
+    ]
+    results = {
+        run.name: {"songs": found, "curve": curve} for run, found in zip(runs, songs, strict=True)
+    }
+    page = tmp_path / "study.md"
+    page.write_text(f"# Page\n{study_report.BEGIN}\nold\n{study_report.END}\nEnd\n")
+    (tmp_path / "study").mkdir()
+    lines = study_report.write(tmp_path, runs, results)
+    assert lines[2:] == [
+        "| **Rates** | | |",
+        "| Spleeter's preset | 1.50 |  |",
+        "| **Nets** | | |",
+        # Medians 3.5 and 3.5; differences of a and b 1.0 and 1.5, then 2.0 and 1.5.
+        "| other net | 3.50 (2 seeds) | +1.50 (+1.50 to +1.50) |",
+    ]
+    text = page.read_text()
+    assert text.startswith("# Page\n")
+    assert text.endswith("\nEnd\n")
+    assert "old" not in text
+    assert lines[5] in text
+    assert (tmp_path / "study" / "curves-drums.png").stat().st_size > 10_000

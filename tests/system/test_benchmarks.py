@@ -62,13 +62,27 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["{corpus}", *SMALL, "--stems", "vocals", "drums"],
         ["decode", "features", "separate", "evaluate"],
     ),
+    "study": (
+        ["{corpus}", "--work", "{work}", "--rows", "{rows}", "--output", "{output}"],
+        ["Spleeter's preset", "another rate"],
+    ),
     "train_step": (
         ["{corpus}", "--work", "{work}", OURS, *SMALL, *PRODUCT, "--batches", "2", "--turns", "1"],
         ["stemforge float32", "stemforge mixed_bfloat16"],
     ),
 }  # fmt: skip
 
-MINUTES = {"distributed", "features", "separate", "stages"}  # they start many processes
+ROWS = """
+stems: [vocals]
+base:
+  net: {frames: 64, width: 2}
+  steps: 2
+  validate_every_steps: 2
+rows:
+  - {row: Spleeter's preset, group: Rates}
+  - {row: another rate, group: Rates, train: {learning_rate: 0.01}}
+"""
+MINUTES = {"distributed", "features", "separate", "stages", "study"}  # they start many processes
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +97,9 @@ def places(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         (root / "models" / stem).mkdir(parents=True)
         model = Model((stem,), NET, 4096, 1024, common.RATE_HZ, {}, built)
         save_model(root / "models" / stem, model)
-    return {"corpus": tiny_corpus, **{name: root / name for name in ("song", "models", "work")}}
+    (root / "rows").write_text(ROWS, encoding="utf-8")
+    names = ("song", "models", "work", "rows", "output")
+    return {"corpus": tiny_corpus, **{name: root / name for name in names}}
 
 
 @pytest.mark.parametrize(
