@@ -252,17 +252,17 @@ class Train(Section):
             )
         if self.min_improvement and self.patience is None:
             raise ValueError(
-                f"min_improvement={self.min_improvement} with patience=None: it says what resets "
+                f"min_improvement={self.min_improvement} with patience=null: it says what resets "
                 "patience: set patience, or min_improvement=0.0"
             )
         if self.select_by == "valid_sdr" and self.sdr_songs is None:
             raise ValueError(
-                "select_by=valid_sdr with sdr_songs=None: no SDR is measured: set sdr_songs, or "
+                "select_by=valid_sdr with sdr_songs=null: no SDR is measured: set sdr_songs, or "
                 "select_by=valid_loss"
             )
         if self.augmentation and self.input != "waveforms":
             raise ValueError(
-                f"augmentation with input={self.input}: train.augmentation needs sound: set "
+                f"train.augmentation needs sound, and train.input={self.input} has none: set "
                 "train.input=waveforms"
             )
         if self.warmup_steps >= self.steps:
@@ -511,7 +511,9 @@ def _explain_all(problems: Sequence[Any]) -> list[str]:
     texts = [*map(_explain, problems)]
     values = preset_values("spleeter", optimizer="adam")
     keys = [f"train.{key}" for key in values] + [f"{NET}.{key}" for key in values["net"]]
-    if any(text.startswith(f"{key}=None: ") for text in texts for key in keys):
+    if any(text.startswith(f"{key}: unknown key") for text in texts for key in keys):
+        texts.append("replace all of train.net: docs/training.md, Which net")
+    elif any(text.startswith(f"{key}=None: ") for text in texts for key in keys):
         texts.append("set these, or train.preset, which sets them")
     return texts
 

@@ -13,6 +13,7 @@ from stemforge.train.nets.unet import UNet
 from stemforge.train.presets import PresetName, describe_preset, preset_values
 from stemforge.train.spleeter.configuration import spleeter_preset
 from tests.conftest import ROOT
+from tests.factories import set_params
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
@@ -95,13 +96,13 @@ def test_the_committed_file_is_valid() -> None:
         (
             "min_improvement: 0.0",
             "min_improvement: 0.01",
-            "min_improvement=0.01 with patience=None",
+            "min_improvement=0.01 with patience=null",
         ),
         ("min_improvement: 0.0", "min_improvement: -1.0", "train.min_improvement=-1.0: "),
         (
             "select_by: valid_loss",
             "select_by: valid_sdr",
-            "select_by=valid_sdr with sdr_songs=None",
+            "select_by=valid_sdr with sdr_songs=null",
         ),
         ("select_by: valid_loss", "select_by: sdr", "train.select_by='sdr': Input should be"),
         ("sdr_songs: null", "sdr_songs: 0", "train.sdr_songs=0: Input should be greater than 0"),
@@ -188,7 +189,7 @@ def test_models_of_some_stems_are_refused_but_one_alone(
         ("kl", "train.loss=kl: compares no stem with its estimate: add a loss, such as l1"),
         (
             "{l1: 1.0, kl: 0.1}",
-            "train.loss=kl: train.net.kind=unet adds no KL term: use train.net.kind=.*, or leave",
+            "train.loss=kl: train.net.kind=unet adds no KL term: use train.net.kind=unet_vae, or leave",
         ),
         (
             "{l1: 1.0, si_sdr: 0.1}",
@@ -286,13 +287,33 @@ def test_a_preset_fills_what_is_null_or_missing_and_a_value_wins() -> None:
         preset_of({**section, "preset": None})
 
 
+def test_another_kind_of_net_needs_all_of_its_fields(in_tmp: Path) -> None:
+    (in_tmp / "params.yaml").write_text(TEXT)
+    set_params(in_tmp, train__net__kind="blstm")
+    with pytest.raises(UserError, match="replace all of train.net: docs/training.md, Which net$"):
+        read_params()
+
+
+def test_auralflows_configuration_is_one_of_ours() -> None:
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    block = page.partition("The whole of it")[2].partition("```yaml\n")[2].partition("```")[0]
+    values = YAML(typ="safe").load(TEXT)
+    values["models"] = ["vocals"]
+    values["features"] |= {"frame_length_samples": 1024, "frame_step_samples": 256, "bins": 512}
+    values["export"]["frames"] = [512]
+    found = YAML(typ="safe").load(block)["train"]
+    train = Params.model_validate({**values, "train": {**values["train"], **found}}).train
+    assert (train.net.kind, train.net.bins, train.loss) == ("unet_lstm", 512, {"si_sdr": 1.0})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({}, None),
         ({"gain_db": [0.0, 0.0]}, None),
-        ({"gain_db": [6, -6]}, r"train.augmentation: gain_db=\[6, -6\]: an empty range: the first"),
-        ({"gain_db": [3.0, 3.0]}, r"train.augmentation: gain_db=\[3, 3\]: an empty range"),
+        ({"gain_db": [6, -6]}, r"train.augmentation: gain_db=\[6, -6\]: not a range: the first"),
+        ({"gain_db": [3.0, 3.0]}, r"train.augmentation: gain_db=\[3, 3\]: not a range"),
+        ({"gain_db": [0, 7000]}, r"gain_db=\[0, 7000\]: must be from -60 to 60 dB"),
         ({"gain_db": [-6.0]}, "train.augmentation.gain_db="),
         ({"gain_db": [float("-inf"), 0.0]}, r"gain_db=\[-inf, 0\]: must be two finite numbers"),
         ({"remix": 1.5}, "train.augmentation: remix=1.5: must be a probability, from 0 to 1"),

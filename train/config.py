@@ -34,6 +34,7 @@ NEED_WAVEFORMS: frozenset[LossName] = frozenset(
 # Samples of the FFTs of multi_resolution_stft: Yamamoto et al. 2020.
 FFT_LENGTHS = (512, 1024, 2048)
 Input = Literal["features", "waveforms"]
+MOST_GAIN_DB = 60.0  # of an augmentation: what features.validity.silence_db calls silence
 OptimizerName = Literal["adam", "adamw", "adadelta", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
 SelectBy = Literal["valid_loss", "valid_sdr"]
@@ -105,9 +106,14 @@ class Augmentation:
         low, high = self.gain_db
         if not (math.isfinite(low) and math.isfinite(high)):
             raise UserError(f"gain_db=[{low:g}, {high:g}]: must be two finite numbers of dB")
+        if low < -MOST_GAIN_DB or high > MOST_GAIN_DB:
+            raise UserError(
+                f"gain_db=[{low:g}, {high:g}]: must be from {-MOST_GAIN_DB:g} to "
+                f"{MOST_GAIN_DB:g} dB"
+            )
         if low > high or low == high != 0.0:
             raise UserError(
-                f"gain_db=[{low:g}, {high:g}]: an empty range: the first number must be below the "
+                f"gain_db=[{low:g}, {high:g}]: not a range: the first number must be below the "
                 "second; [0, 0] is no gain"
             )
         for name in ("swap_channels", "flip_polarity", "remix"):
