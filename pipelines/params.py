@@ -511,7 +511,7 @@ def _explain_all(problems: Sequence[Any]) -> list[str]:
     texts = [*map(_explain, problems)]
     values = preset_values("spleeter", optimizer="adam")
     keys = [f"train.{key}" for key in values] + [f"{NET}.{key}" for key in values["net"]]
-    if any(text.startswith(f"{key}: unknown key") for text in texts for key in keys):
+    if any(f"{key}: unknown key" in text for text in texts for key in keys):
         texts.append("replace all of train.net: docs/training.md, Which net")
     elif any(text.startswith(f"{key}=None: ") for text in texts for key in keys):
         texts.append("set these, or train.preset, which sets them")

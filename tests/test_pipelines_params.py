@@ -290,7 +290,9 @@ def test_a_preset_fills_what_is_null_or_missing_and_a_value_wins() -> None:
 def test_another_kind_of_net_needs_all_of_its_fields(in_tmp: Path) -> None:
     (in_tmp / "params.yaml").write_text(TEXT)
     set_params(in_tmp, train__net__kind="blstm")
-    with pytest.raises(UserError, match="replace all of train.net: docs/training.md, Which net$"):
+    with pytest.raises(
+        UserError, match=r"replace all of train\.net: docs/training\.md, Which net$"
+    ):
         read_params()
 
 
