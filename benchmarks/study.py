@@ -91,6 +91,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     arguments = parser.parse_args(argv)
     runs = read_runs(arguments.rows)
+    if unknown := set(arguments.only or ()) - {run.row for run in runs}:
+        parser.error(f"--only: no such row: {', '.join(sorted(unknown))}")
     place = arguments.output / "study" / "runs.json"
     place.parent.mkdir(parents=True, exist_ok=True)
     results = read_results(place)
@@ -153,15 +155,17 @@ def carry_out(run: Run, project: Path, corpus: Path) -> dict[str, Any]:
         "best_step": model["provenance"]["step"],
         "hours": round(seconds / 3600, 2),
         "songs": dict(songs(place, run.stem)),
-        "curve": history[["step", "loss", "valid_loss"]].round(5).to_numpy().tolist(),
+        "curve": [
+            [None if math.isnan(value) else round(value, 5) for value in row]
+            for row in history[["step", "loss", "valid_loss"]].to_numpy().tolist()
+        ],
     }
 
 
 def songs(place: Path, stem: str) -> Iterator[tuple[str, list[float | None]]]:
     """Median SDR over the frames of each song, of stem and rest, in dB; None: it has none."""
-    frames = pd.read_parquet(place / "scores" / "scores.parquet")
-    scored = frames[frames["target"] != ""]
-    medians = scored.groupby(["track", "target"])["SDR"].median().unstack()
+    tracks = pd.read_csv(place / "tracks.csv")
+    medians = tracks.pivot(index="track", columns="target", values="SDR")
     rest = next(target for target in medians.columns if target != stem)
     for song, row in medians.iterrows():
         yield str(song), [None if math.isnan(v) else round(v, 4) for v in (row[stem], row[rest])]

@@ -1,6 +1,5 @@
 """The table and the plots of the study, from its results."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,10 +19,25 @@ Results = Mapping[str, Mapping[str, Any]]
 class Named(Protocol):
     """What the report needs to know of a run."""
 
-    row: str
-    group: str
-    stem: str
-    seed: int
+    @property
+    def row(self) -> str:
+        """Its row of the table."""
+        ...
+
+    @property
+    def group(self) -> str:
+        """A heading of the table."""
+        ...
+
+    @property
+    def stem(self) -> str:
+        """What its net estimates."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        ...
 
     @property
     def name(self) -> str:
@@ -37,11 +51,15 @@ def sdr_of(result: Mapping[str, Any], which: int = 0) -> float:
     return float(np.median(values))
 
 
-def difference(result: Mapping[str, Any], baseline: Mapping[str, Any]) -> NDArray[np.float64]:
-    """SDR of the stem minus the baseline's, in dB, song by song."""
-    ours, theirs = result["songs"], baseline["songs"]
-    shared = [song for song in sorted(ours) if None not in (ours[song][0], theirs[song][0])]
-    return np.array([ours[song][0] - theirs[song][0] for song in shared], np.float64)
+def differences(
+    ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]
+) -> NDArray[np.float64]:
+    """SDR of the stem minus the baseline's in dB, means over seeds, of songs that all have."""
+    found = [[result["songs"][song][0] for result in (*ours, *theirs)] for song in ours[0]["songs"]]
+    scored = np.array([values for values in found if None not in values], np.float64)
+    mean_ours, mean_theirs = (np.mean(part, axis=1) for part in np.split(scored, [len(ours)], 1))
+    difference: NDArray[np.float64] = mean_ours - mean_theirs
+    return difference
 
 
 def write(folder: Path, runs: Sequence[Named], results: Results) -> list[str]:
@@ -95,7 +113,7 @@ def _cells(found: Sequence[Named], stem: str, runs: Sequence[Named], results: Re
     theirs = [results[run.name] for run in runs if (run.row, run.stem) == (BASELINE, stem)]
     if not theirs or found[0].row == BASELINE:
         return [sdr, ""]
-    values = np.mean([difference(result, theirs[0]) for result in ours], axis=0)
+    values = differences(ours, theirs)
     low, high = confidence_interval(values, HOW)
     return [sdr, f"{np.mean(values):+.2f} ({low:+.2f} to {high:+.2f})"]
 
@@ -107,10 +125,9 @@ def plot_curves(path: Path, runs: Sequence[Named], results: Results) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="validation loss (each row's own)")
     for run in runs:
-        points = [
-            (step, loss) for step, _, loss in results[run.name]["curve"] if not math.isnan(loss)
-        ]
-        axes.plot(*zip(*points, strict=True), label=run.row)
+        curve = results[run.name]["curve"]
+        points = [(step, loss) for step, _, loss in curve if loss is not None]
+        axes.plot(*zip(*points, strict=True), label=f"{run.row}, seed {run.seed}")
     axes.legend(fontsize="x-small", ncols=2)
     axes.set_title(runs[0].stem)
     with finishing(path) as fresh:

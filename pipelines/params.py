@@ -414,9 +414,9 @@ class Params(Section):
         """Refuses windows that are too short for a loss of waveforms."""
         features, frames = self.features, self.train.net.frames
         framing = Framing(features.frame_length_samples, features.frame_step_samples)
-        for name in NEED_WAVEFORMS.intersection(self.train.loss) - {"phase_sensitive"}:
-            least = FFT_LENGTHS[-1] if name == "multi_resolution_stft" else framing.step_samples
-            if framing.inside(frames) < least:
+        leasts = {"si_sdr": framing.step_samples, "multi_resolution_stft": FFT_LENGTHS[-1]}
+        for name in self.train.loss:
+            if framing.inside(frames) < (least := leasts.get(name, 0)):
                 raise ValueError(
                     f"train.net.frames={frames}: train.loss={name} compares the samples that "
                     f"all overlapping frames cover: at least {least}, not "

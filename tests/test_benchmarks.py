@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from benchmarks import common, features, full_size, net_costs, rounding, study, study_report
+from stemforge.pipelines.params import Train
 from tests.conftest import ROOT
 from tests.system.test_benchmarks import CASES, NET
 
@@ -151,6 +151,11 @@ def test_spleeter_is_not_compared_with_another_net(
     assert "others only with --without-spleeter" in capsys.readouterr().err
 
 
+def test_the_studys_base_names_every_key_of_the_section() -> None:
+    base = YAML(typ="safe").load(study.ROWS.read_text(encoding="utf-8"))["base"]
+    assert base.keys() == Train.model_fields.keys()
+
+
 def test_the_studys_table_by_hand(tmp_path: Path) -> None:
     rows = tmp_path / "study.yaml"
     rows.write_text(
@@ -161,7 +166,7 @@ def test_the_studys_table_by_hand(tmp_path: Path) -> None:
     runs = study.read_runs(rows)
     assert [run.seed for run in runs] == [1, 1, 2]
     assert runs[2].train == {"steps": 2, "net": {"kind": "blstm", "units": 3}}
-    curve = [[1, 3.0, math.nan], [2, 2.0, 2.5]]
+    curve = [[1, 3.0, None], [2, 2.0, 2.5]]
     songs = [
         {"a": [1.0, 5.0], "b": [2.0, 6.0], "c": [None, None]},
         {"a": [2.0, 5.0], "b": [3.5, 6.0], "c": [9.0, 7.0]},

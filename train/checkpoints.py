@@ -47,7 +47,7 @@ class State:
         """Reads the text that `to_json` returned."""
         data = json.loads(text)
         told = data.pop("validations")
-        best = tuple((loss, step) for loss, step in told.pop("best"))
+        best = tuple((value, step) for value, step in told.pop("best"))
         return cls(**data, validations=Validations(best, **told))
 
 

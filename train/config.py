@@ -140,7 +140,7 @@ class TrainConfig:
         stem_weights: factors of the stems' losses in that sum; None: all 1.
         optimization: how weights are updated.
         precision: in which the nets compute; weights are float32.
-        seed: of initial weights, dropout and sampling.
+        seed: of initial weights, dropout, latent draws, sampling and augmentation.
         log_every_steps: each row of history holds the mean loss of this many steps.
         validate_every_steps: steps between validations.
         validation_windows: at most this many windows of the valid split.
@@ -196,4 +196,5 @@ def read_loss(value: Any) -> dict[LossName, float]:
             raise UserError(f"loss.{name}={show(weight)}: must be a positive, finite number")
     if [*weights] == [KL]:
         raise UserError(f"loss={KL}: compares no stem with its estimate: add a loss, such as l1")
-    return {cast("LossName", name): float(weight) for name, weight in weights.items()}
+    # Sorted: no hash of the parameters sees the order, so it must not decide what is summed first.
+    return {cast("LossName", name): float(weights[name]) for name in sorted(weights)}

@@ -127,7 +127,8 @@ class Dataset:
             return [mixer.takes(step, number, place) for number, place in mine]
 
         source = self._source(reader, phases=phases, waveforms=waveforms)
-        return _batches(source, windows, range(start_step, steps), device=device)
+        ahead = max(1, BATCHES_AHEAD * self.batch_size // self.step_windows)
+        return _batches(source, windows, range(start_step, steps), device=device, at_once=ahead)
 
     def describe(self, step: int, *, sampling: Sampling, seed: int) -> str:
         """The windows of one training step as text: songs and seconds."""
@@ -186,6 +187,7 @@ class Dataset:
             lambda number: self._unchanged(chosen[number * size : (number + 1) * size]),
             range(-(-len(chosen) // size)),
             device=None,
+            at_once=BATCHES_AHEAD,
         )
 
     def _sampler(
@@ -234,14 +236,15 @@ def _batches(
     numbers: range,
     *,
     device: str | None,
+    at_once: int,
 ) -> Iterator[Batch]:
-    """Makes batches by number, in order, some of them ahead."""
+    """Makes batches by number, in order, this many of them ahead."""
     pool = ThreadPoolExecutor(READERS)
     ahead: deque[Callable[[], Batch]] = deque()
     try:
         for number in numbers:
             ahead.append(source.start(pool, windows(number), device))
-            if len(ahead) > BATCHES_AHEAD:
+            if len(ahead) > at_once:
                 yield ahead.popleft()()
         while ahead:
             yield ahead.popleft()()

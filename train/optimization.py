@@ -156,7 +156,7 @@ def rate_factors(rates: Mapping[str, float], names: Sequence[str]) -> tuple[floa
 
     Args:
         rates: factors by pattern of the weights' names; "*" in it is any text, "?" any character.
-        names: of the weights, such as "blstm_0/forward_lstm/lstm_cell/kernel".
+        names: of the weights, such as "lstm_0/forward_lstm_0_forward/lstm_cell/kernel".
 
     Raises:
         UserError: a pattern matches no weight, or a weight matches two patterns: which of them

@@ -50,7 +50,8 @@ class Step:
     ) -> None:
         self._config = config
         self._cluster = cluster
-        self.loss = Objective({**dict.fromkeys(net.own_losses, 1.0), **config.loss})
+        weights_of_losses = {**dict.fromkeys(net.own_losses, 1.0), **config.loss}
+        self.loss = Objective(dict(sorted(weights_of_losses.items())))
         with cluster.strategy.scope():
             self.model = net.build(stems, seed=config.seed, precision=config.precision)
             if weights is not None:
@@ -108,7 +109,9 @@ class Step:
         def run(batch: Batch) -> Any:
             with tf.GradientTape() as tape:
                 loss, _ = self._loss(batch)
-            return tape.gradient(loss, self.model.trainable_variables)
+            # A latent's deviation has no effect here: its gradient is 0, not missing.
+            zero = tf.UnconnectedGradients.ZERO
+            return tape.gradient(loss, self.model.trainable_variables, unconnected_gradients=zero)
 
         paths = [variable.path for variable in self.model.trainable_variables]
         return dict(zip(paths, tf.function(run)(batch), strict=True))
@@ -199,9 +202,14 @@ class Step:
         gradients = tape.gradient(scaled, self.model.trainable_variables)
         return loss, terms, self._scale.unscaled(gradients)
 
+    def _own_losses(self) -> list[Any]:
+        """What the net has added on this replica: Keras keeps those of all replicas in one list."""
+        here = tf.zeros([]).device
+        return [value for value in self.model.losses if value.device == here]
+
     def _loss(self, batch: Batch, training: bool = False) -> tuple[Any, dict[LossName, Any]]:
         """What is minimised, and the losses whose weighted sum it is."""
         estimates = self.model(batch.mixture, training=training)
-        own = self.model.losses
+        own = self._own_losses()
         values = self.loss.values(batch, estimates, stem_weights=self._config.stem_weights, own=own)
         return self.loss.total(values, own=own), values

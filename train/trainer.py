@@ -38,7 +38,7 @@ class Report:
         state: after the step.
         done: steps that the device is known to have done; the first one of this process, then
             at least each that ends a row of history.
-        loss: of the batch of the last step that is done.
+        loss: of the last step that is done, the mean over its batches.
         gradient_norm: global norm of that step's gradients, before clipping.
         learning_rate: of the step.
         waiting: share of the time since this process' first step that was spent waiting for input.
@@ -262,7 +262,8 @@ class Trainer:
 
     def _sdr(self) -> float:
         """The SDR that the chief measures, the same on all workers."""
-        measured = self._measure_sdr() if self._measure_sdr else 0.0
+        assert self._measure_sdr is not None or not self._cluster.is_chief
+        measured = self._measure_sdr() if self._measure_sdr else 0.0  # the chief's is what counts
         (sdr,) = self._cluster.from_chief([np.array(measured)])
         return float(sdr)
 
@@ -278,6 +279,8 @@ class Trainer:
         config = self._config
         kept = self._checkpoints.latest() if self._checkpoints else None
         windows = dataset.describe(step, sampling=config.sampling, seed=config.seed)
+        if config.augmentation and config.augmentation.remix:
+            windows += " (and, of other stems, windows of other songs)"
         return UserError(
             f"train@{self._name}: {what} after step {step}, whose windows are {windows}: "
             "lower train.learning_rate or set train.clip_norm; "
@@ -355,7 +358,7 @@ def is_finished(state: State, config: TrainConfig) -> bool:
 def best_row(state: State) -> Row:
     """The row of history that the best validation has made."""
     _, step = state.validations.best[0]
-    return next(row for row in state.history if row["step"] == step)
+    return next(row for row in reversed(state.history) if row["step"] == step)
 
 
 def history_csv(history: Iterable[Mapping[str, Any]]) -> str:

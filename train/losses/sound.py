@@ -1,8 +1,8 @@
 """Losses of sound: what is heard of an estimate with the mixture's phases, and of the true stem.
 
 Targets are limited to the bins that nets estimate, by an STFT and its inverse: what lies above
-them is out of a net's reach. Waveforms are compared where as many frames overlap as anywhere; at
-their ends they fade. Levels are relative to full scale 1.
+them is out of a net's reach. Losses of waveforms compare them where as many frames overlap as
+anywhere; at their ends they fade. Levels are relative to full scale 1.
 """
 
 import math
@@ -135,10 +135,11 @@ def snr(batch: Batch, estimates: Estimates) -> dict[str, Any]:
 
     -10 log10 ((|S|^2 + f) / (|E - S|^2 + f + |S|^2 / r)) with E the estimate with the mixture's
     phases and S the stem, complex, of the bins that nets estimate; f is the energy of noise at
-    SILENT_RMS, and r = LARGEST_RATIO. By Parseval's theorem it is the SDR of what is heard, without
-    an inverse STFT. The form with a threshold is that of Wisdom, Tzinis, Erdogan, Weiss, Wilson,
-    Hershey: Unsupervised sound separation using mixture invariant training (NeurIPS 2020). A
-    silent target asks for silence, down to f.
+    SILENT_RMS, and r = LARGEST_RATIO. It needs no inverse STFT: what is heard is the projection of
+    the estimate on the spectrograms of sounds, so its error is at most this one. The form with a
+    threshold is that of Wisdom, Tzinis, Erdogan, Weiss, Wilson, Hershey: Unsupervised sound
+    separation using mixture invariant training (NeurIPS 2020). A silent target asks for silence,
+    down to f.
 
     Args:
         batch: with the mixture's phases, the stems' waveforms and the framing.

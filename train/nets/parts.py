@@ -2,16 +2,15 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import layers
 
 from stemforge.train.config import Precision
-from stemforge.train.nets.protocol import Net
+from stemforge.train.nets.protocol import InputScale, Net
 
-InputScale = Literal["linear", "sqrt", "log"]
 NORM_EPSILON = 1e-3
 
 

@@ -15,6 +15,7 @@ from stemforge.train.config import InferencePrecision, LossName, Precision
 if TYPE_CHECKING:
     import keras
 
+InputScale = Literal["linear", "sqrt", "log"]  # of what a net sees of the magnitudes
 Library = Literal["onednn", "xnnpack"]  # which library runs the operations: TensorFlow's, LiteRT's
 MOST = 2**31 - 1  # the largest size of a tensor's axis that LiteRT knows
 Weights = Mapping[str, NDArray[np.float32]]  # by name, as a model directory holds them

@@ -5,12 +5,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from stemforge.errors import UserError
 from stemforge.text import show
 from stemforge.train.config import Precision
-from stemforge.train.nets.protocol import Net
+from stemforge.train.nets.protocol import InputScale, Net
 
 if TYPE_CHECKING:
     import keras
@@ -51,7 +51,7 @@ class TFCTDF(Net):
     growth: int
     depth: int
     bottleneck: int
-    input_scale: Literal["linear", "sqrt", "log"]
+    input_scale: InputScale
 
     @property
     def multiple(self) -> int:
