@@ -189,7 +189,8 @@ def test_models_of_some_stems_are_refused_but_one_alone(
         ("kl", "train.loss=kl: compares no stem with its estimate: add a loss, such as l1"),
         (
             "{l1: 1.0, kl: 0.1}",
-            "train.net.kind=unet adds no KL term: use train.net.kind=unet_vae, or leave kl out",
+            "train.loss=kl: train.net.kind=unet adds no KL term: use train.net.kind=unet_vae, or "
+            "leave kl out",
         ),
         (
             "{l1: 1.0, si_sdr: 0.1}",

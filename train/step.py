@@ -109,9 +109,13 @@ class Step:
         def run(batch: Batch) -> Any:
             with tf.GradientTape() as tape:
                 loss, _ = self._loss(batch)
-            # A latent's deviation has no effect here: its gradient is 0, not missing.
-            zero = tf.UnconnectedGradients.ZERO
-            return tape.gradient(loss, self.model.trainable_variables, unconnected_gradients=zero)
+            variables = self.model.trainable_variables
+            found = tape.gradient(loss, variables)
+            # Without its noise a latent's deviation has no effect: its gradient is 0.
+            return [
+                tf.zeros(variable.shape) if gradient is None else gradient
+                for gradient, variable in zip(found, variables, strict=True)
+            ]
 
         paths = [variable.path for variable in self.model.trainable_variables]
         return dict(zip(paths, tf.function(run)(batch), strict=True))

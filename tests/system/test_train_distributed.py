@@ -29,6 +29,7 @@ import tensorflow as tf
 from tests.test_train_trainer import ADAM, CONFIG, NET
 from stemforge.train.batch import Batch
 from stemforge.train.model import weights_of
+from stemforge.train.nets import read_net
 from stemforge.train.trainer import Trainer
 
 folder, cluster = Path(sys.argv[1]), make_cluster(sys.argv[2])
@@ -66,6 +67,13 @@ pairs = [
 trainer = make(accumulate_steps=2, optimizer="sgd", learning_rates={"*kernel": 0.5})
 values["steps accumulated"] = [np.asarray(trainer.step.train(*parts)) for parts in pairs]
 values |= {f"weight accumulated {k}": v for k, v in weights_of(trainer.model).items()}
+vae = read_net({"kind": "unet_vae", "frames": 16, "bins": 64, "width": 2, "depth": 2, "layers": 1,
+                "activation": "selu", "centre_scale": True, "hidden": 4, "dropout": 0.0,
+                "mask": "sigmoid", "latent": 3})
+config = dataclasses.replace(CONFIG, batch_size=4)
+trainer = Trainer(vae, config, stems=("v",), work=None, cluster=cluster)
+assert trainer.step.terms[0] == "kl"
+values["kl"] = np.asarray(trainer.step.train(*batches[0]))[3]  # other terms depend on the noise
 values["replicas"] = cluster.replicas
 if cluster.is_chief:
     np.savez(folder / "values.npz", **values)
@@ -102,6 +110,7 @@ def test_two_replicas_step_as_one_device_does(tmp_path: Path) -> None:
     one, *others = (np.load(folder / "values.npz") for folder in folders)
     assert one["steps None"][:, 1].min() > 0.05  # so that clipping does something
     assert one["replicas"] == 1
+    assert one["kl"] > 0.01
     for two in others:
         assert two["replicas"] == 2
         assert set(one.files) == set(two.files)
