@@ -45,7 +45,7 @@ from stemforge.train.model import Model, load_model, weights_of
 from stemforge.train.nets.protocol import Net
 from stemforge.train.presets import describe_preset
 from stemforge.train.trainer import VALID_SDR, Report, Trainer, best_row
-from stemforge.train.waveforms import find_sound
+from stemforge.train.waveforms import Sound, find_sound
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Task:
         start: weights to start from, by name; None: fresh ones.
         songs: whose SDR the chief measures.
         manifest: of the corpus, where windows are read from its sound; else None.
+        sound: the WAV files of that manifest, once they were found; else None.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Task:
     start: dict[str, Any] | None
     songs: list[Song]
     manifest: Manifest | None
+    sound: Sound | None
 
 
 def run(name: str, features_folder: str | None, *, strategy: str) -> None:
@@ -110,12 +112,12 @@ def prepare(name: str, features_folder: str | None, *, chief: bool) -> Task:
     many = config.sdr_songs if chief else None  # other workers have no decoded songs
     songs = [] if many is None else read_songs(stems, many)
     manifest = read_manifest(TRACKS) if config.input == "waveforms" else None
-    return Task(name, stems, params, features, net, config, start, songs, manifest)
+    return Task(name, stems, params, features, net, config, start, songs, manifest, None)
 
 
 @contextmanager
 def with_local_features(task: Task, *, remember: bool) -> Iterator[Task]:
-    """The task with features on this machine, whose files were checked.
+    """The task with features, and sound where it is read, on this machine; files were checked.
 
     Args:
         task: what `prepare` returned.
@@ -135,7 +137,8 @@ def with_local_features(task: Task, *, remember: bool) -> Iterator[Task]:
         f"{PLACE} to where they are"
     )
     with local_features(task.features, sources, advice=advice, remember=remember) as features:
-        yield replace(task, features=features)
+        sound = find_sound(features, task.manifest) if task.manifest else None
+        yield replace(task, features=features, sound=sound)
 
 
 def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
@@ -224,7 +227,6 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
                 f"train@{name}: resumes what other code or packages began: `stemforge release` "
                 "will refuse it"
             )
-    sound = find_sound(task.features, task.manifest) if task.manifest else None
     trainer = Trainer(
         task.net, task.config, stems=task.stems, work=work, weights=task.start, cluster=cluster
     )
@@ -234,7 +236,7 @@ def train(task: Task, cluster: Cluster, work: Path | None) -> None:
         window_frames=task.net.frames,
         batch_size=task.config.batch_size,
         accumulate_steps=task.config.accumulate_steps,
-        sound=sound,
+        sound=task.sound,
         augmentation=task.config.augmentation,
     )
     framing = task.features.framing
