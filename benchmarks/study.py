@@ -1,6 +1,6 @@
 """Trains nets in many ways on the same songs and steps, and compares what one hears.
 
-    python -m benchmarks.study CORPUS --work FOLDER [--only ROW ...]
+    python -m benchmarks.study CORPUS --work FOLDER [--only ROW ...] [--stems STEM ...]
 
 The rows are in benchmarks/study.yaml: what each changes in params.yaml's train section. Every run
 is the real stage train, then `stemforge score` of the test songs by the net's own mask. The results
@@ -81,6 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     common.add_corpus(parser)
     common.add_work(parser)
     parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows alone (all)")
+    parser.add_argument("--stems", nargs="+", metavar="STEM", help="these stems alone (all)")
     parser.add_argument("--rows", type=Path, default=ROWS, help="file of rows (%(default)s)")
     parser.add_argument(
         "--output",
@@ -99,7 +100,9 @@ def main(argv: list[str] | None = None) -> None:
     with common.work_folder(arguments.work) as work:
         features = common.make_features(arguments.corpus, work / "corpus")
         for run in runs:
-            if arguments.only and run.row not in arguments.only:
+            if run.row not in (arguments.only or [run.row]):
+                continue
+            if run.stem not in (arguments.stems or [run.stem]):
                 continue
             project = prepare(run, arguments.corpus, work, features)
             key = configuration(project, features)

@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -12,7 +12,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from benchmarks import common, features, full_size, net_costs, rounding, study, study_report
-from stemforge.pipelines.params import Train
+from stemforge.pipelines.params import Train, read_params
+from stemforge.train.config import LossName
+from stemforge.train.nets import NETS
 from tests.conftest import ROOT
 from tests.system.test_benchmarks import CASES, NET
 
@@ -154,6 +156,17 @@ def test_spleeter_is_not_compared_with_another_net(
 def test_the_studys_base_names_every_key_of_the_section() -> None:
     base = YAML(typ="safe").load(study.ROWS.read_text(encoding="utf-8"))["base"]
     assert base.keys() == Train.model_fields.keys()
+
+
+def test_every_row_of_the_study_can_be_trained(tmp_path: Path) -> None:
+    runs = [run for run in study.read_runs() if run.stem == "vocals"]
+    assert [run.row for run in runs].count(study_report.BASELINE) == 1
+    used: set[str] = set()
+    for number, run in enumerate(runs):
+        common.write_params(tmp_path / str(number), tmp_path, run.changes())
+        train = read_params(tmp_path / str(number) / "params.yaml").train
+        used |= {train.net.kind, *train.loss}
+    assert used == {*NETS, *get_args(LossName)}  # each net and each loss has a row
 
 
 def test_the_studys_table_by_hand(tmp_path: Path) -> None:
