@@ -91,13 +91,13 @@ def our_datasets(project: Path, features: FeatureSet, frames: int) -> dict[str, 
     here = dataclasses.replace(manifest, audio_root=project / manifest.audio_root)
     sound, one = find_sound(features, here), STEMS[:1]
     kinds: dict[str, tuple[tuple[str, ...], Sound | None, Augmentation | None]] = {
-        "features, mixture and 4 of 4 stems": (STEMS, None, None),
-        "features, mixture and 1 of 4 stems": (one, None, None),
-        "waveforms, mixture and 1 of 4 stems": (one, sound, None),
-        "waveforms, mixture and 1 of 4 stems, augmented": (one, sound, AUGMENTATION),
+        "stemforge, mixture and 4 of 4 stems": (STEMS, None, None),
+        "stemforge, mixture and 1 of 4 stems": (one, None, None),
+        "stemforge from waveforms, mixture and 1 of 4 stems": (one, sound, None),
+        "stemforge from waveforms, augmented, mixture and 1 of 4 stems": (one, sound, AUGMENTATION),
     }
     return {
-        f"stemforge, {name}": Dataset(
+        name: Dataset(
             features,
             stems=stems,
             window_frames=frames,

@@ -41,8 +41,8 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "nets": ([*SMALL, *PRODUCT, "--turns", "1"], ["our operations", "at a matrix product's speed"]),
     "reader": (
         ["{corpus}", "--work", "{work}", OURS, "--frames", "64", "--batches", "2", "--runs", "1"],
-        [f"stemforge, mixture and {stems} of 4 stems, {state}"
-         for stems in (1, 4) for state in ("cold", "warm")],
+        [f"stemforge{kind} of 4 stems, {state}" for state in ("cold", "warm") for kind in
+         (", mixture and 4", ", mixture and 1", " from waveforms, augmented, mixture and 1")],
     ),
     "reading": (["{corpus}", "--copies", "1", "--turns", "1"], ["wav", "flac", "mp3", "m4a"]),
     "rounding": (
