@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from stemforge.pipelines.stages import train as train_stage
 from stemforge.train.model import load_model
 from stemforge.train.model_files import read_card
 from tests.factories import STEMS, set_params
+from tests.test_exports_files import operators
+from tests.test_nets_kinds import TINY
 from tests.tiny_net import TinyNet, in_the_table
 
 pytestmark = pytest.mark.system
@@ -37,12 +40,17 @@ def project(finished: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def finished(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which a net of another kind was trained, exported and released."""
-    root = tmp_path_factory.mktemp("tiny-net") / "project"
+    with in_the_table():
+        return released(tiny_project, tmp_path_factory.mktemp("tiny-net") / "project", FIELDS)
+
+
+def released(tiny_project: Path, root: Path, fields: dict[str, Any]) -> Path:
+    """A checkout in which nets with these fields were trained, exported and released."""
     root.mkdir()
     (root / "params.yaml").write_text((tiny_project / "params.yaml").read_text())
     (root / "data").symlink_to(tiny_project / "data")
     (root / "comparisons").mkdir()
-    set_params(root, train__net=dict(FIELDS), export__frames=[16], leaderboard__resamples=9)
+    set_params(root, train__net=dict(fields), export__frames=[16], leaderboard__resamples=9)
     (root / "dvc.lock").write_text("stages: {}\n")
     (root / ".gitignore").write_text("/*\n!/params.yaml\n!/.dvc\n")
     someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
@@ -50,7 +58,7 @@ def finished(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         subprocess.run(["git", *git], cwd=root, check=True)
     quiet = os.environ | {"DVC_NO_ANALYTICS": "1"}
     subprocess.run(["dvc", "init", "-q"], cwd=root, env=quiet, check=True)
-    with in_the_table(), contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
+    with contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
         if not Path("data/corpus.json").exists():
             Path("data/corpus.json").write_text('{"root": "corpus", "remark": ""}')
         for stem in STEMS:
@@ -60,6 +68,26 @@ def finished(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             assert run_main(stage.main) == 0, stage.__name__
         assert command(["release", "--allow-dirty", "--output", "release"]) == 0
     return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in TINY if kind != "unet"])
+def test_each_kind_goes_the_whole_way(kind: str, tiny_project: Path, tmp_path: Path) -> None:
+    fields = {"kind": kind, "frames": 16, **TINY[kind]}
+    root = released(tiny_project, tmp_path / "project", fields)
+    with contextlib.chdir(root):
+        assert command(["verify", "release"]) == 0
+    song = next((root / "data" / "decoded" / "test").iterdir()) / "mixture.wav"
+    found = []
+    for place in ("models", "exports"):
+        flags = ("--model", str(root / place), "--output", str(tmp_path / place))
+        assert command(["separate", str(song), "--subtype", "FLOAT", *flags]) == 0
+        found.append(soundfile.read(tmp_path / place / "mixture" / "vocals.wav")[0])
+    assert np.abs(found[0]).max() > 0.001
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+    files = sorted((root / "exports").rglob("*.tflite"))
+    assert len(files) > 4
+    assert not any("CUSTOM" in operators(file) for file in files)
 
 
 def test_training_writes_its_kind_and_fields(project: Path) -> None:
