@@ -74,6 +74,9 @@ def released(tiny_project: Path, root: Path, fields: dict[str, Any]) -> Path:
 @pytest.mark.parametrize("kind", [kind for kind in TINY if kind != "unet"])
 def test_each_kind_goes_the_whole_way(kind: str, tiny_project: Path, tmp_path: Path) -> None:
     fields = {"kind": kind, "frames": 16, **TINY[kind]}
+    if "mask" in fields:
+        # With relu, nets that have hardly learnt estimate nothing: ratio masks would divide noise.
+        fields["mask"] = "sigmoid"
     root = released(tiny_project, tmp_path / "project", fields)
     with contextlib.chdir(root):
         assert command(["verify", "release"]) == 0
