@@ -29,7 +29,7 @@ MIDDLE = {"width": 2, "depth": 2, "centre_scale": True, "hidden": 4, "layers": 2
 TINY: dict[str, dict[str, Any]] = {
     "unet": {
         "width": 4, "depth": 3, "norm": "batch", "dropout": 0.2, "head": "sigmoid",
-        "encoder_activation": "elu", "decoder_activation": "elu",
+        "encoder_activation": "elu", "decoder_activation": "elu", "input_scale": "log",
     },
     "blstm": {"units": 6, "activation": "sigmoid"},
     "unet_lstm": {

@@ -10,11 +10,12 @@ from stemforge.errors import UserError
 from stemforge.train.config import Precision
 from stemforge.train.model import Model, load_model, save_model, weights_of
 from stemforge.train.model_files import find_model_folders
+from stemforge.train.nets.protocol import InputScale
 from stemforge.train.nets.unet import UNet
 from stemforge.train.nets.unet.layers import Affine, OneFilterDeconvolution
 
-SPLEETER = UNet(512, 1024, 16, 6, "affine", 0.0, "elu", "elu", "sigmoid")
-SMALL = UNet(16, 32, 2, 3, "batch", 0.5, "leaky_relu", "relu", "sigmoid")
+SPLEETER = UNet(512, 1024, 16, 6, "affine", 0.0, "elu", "elu", "sigmoid", "linear")
+SMALL = UNet(16, 32, 2, 3, "batch", 0.5, "leaky_relu", "relu", "sigmoid", "linear")
 
 
 def stem_model(net: UNet, *, seed: int = 0) -> Model:
@@ -48,6 +49,19 @@ def test_output_is_a_share_of_the_input(random: np.random.Generator) -> None:
     assert (estimate >= 0).all()
     assert (estimate <= mixture).all()
     assert (estimate[0, 3] == 0).all()
+
+
+@pytest.mark.parametrize(("scale", "shown"), [("sqrt", np.sqrt), ("log", np.log1p)])
+def test_a_scaled_input_is_what_the_net_sees(
+    scale: InputScale, shown: np.ufunc, random: np.random.Generator
+) -> None:
+    mixture = random.exponential(20.0, (1, 16, 32, 2)).astype(np.float32)
+    linear = SMALL.build(["a", "b"], seed=3)
+    scaled = dataclasses.replace(SMALL, input_scale=scale).build(["a", "b"], seed=3)
+    assert weights_of(scaled).keys() == weights_of(linear).keys()
+    mask = np.asarray(linear(shown(mixture))["b"]) / shown(mixture)
+    assert mask.std() > 0.01
+    np.testing.assert_allclose(np.asarray(scaled(mixture)["b"]), mask * mixture, rtol=1e-4)
 
 
 def test_affine_equals_keras_batch_norm_at_inference(random: np.random.Generator) -> None:
@@ -112,7 +126,7 @@ def test_bad_model_directories(tmp_path: Path) -> None:
         load_model(tmp_path)
     (tmp_path / "model.json").write_text('{"version": 7}')
     with pytest.raises(
-        UserError, match="version 7 is not supported; supported: 2, 3: update stemforge"
+        UserError, match="version 7 is not supported; supported: 2, 3, 4: update stemforge"
     ):
         load_model(tmp_path)
     save_model(tmp_path, stem_model(SMALL))

@@ -270,7 +270,7 @@ def test_a_preset_fills_what_is_null_or_missing_and_a_value_wins() -> None:
     assert (whole.net.frames, whole.learning_rate, whole.sampling) == (512, 1e-4, "songs")
     assert describe_preset(whole.model_dump(), whole.net) == [
         "preset spleeter: U-Net, 6 blocks, 16 filters in the first, elu and elu, norm affine, "
-        "dropout 0.0, sigmoid masks, "
+        "dropout 0.0, linear input, sigmoid masks, "
         "sampling=songs, input=features, augmentation=None, batch_size=4, accumulate_steps=1, "
         "stem_weights=None, learning_rates=None, weight_decay=None, clip_norm=None, "
         "ema_momentum=None, precision=float32, schedule=constant, warmup_steps=0, "

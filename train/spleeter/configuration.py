@@ -95,7 +95,7 @@ class Configuration:
 
 def make_net(encoder: Activation, decoder: Activation, head: Head = "sigmoid") -> UNet:
     """A net of the released models' size."""
-    return UNet(512, 1024, FILTERS[0], DEPTH, "affine", 0.0, encoder, decoder, head)
+    return UNet(512, 1024, FILTERS[0], DEPTH, "affine", 0.0, encoder, decoder, head, "linear")
 
 
 def spleeter_preset(optimizer: object) -> dict[str, Any]:
@@ -182,6 +182,7 @@ def parse_configuration(data: Mapping[str, Any]) -> Configuration:
         encoder_activation=_look_up(ACTIVATIONS, "conv_activation", encoder),
         decoder_activation=_look_up(ACTIVATIONS, "deconv_activation", decoder),
         head=head,
+        input_scale="linear",
     )
     stems = _take(data, "instrument_list", list)
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from stemforge.errors import UserError
 from stemforge.text import show
 from stemforge.train.config import InferencePrecision, Precision
-from stemforge.train.nets.protocol import Library, Lowered, Net, Weights
+from stemforge.train.nets.protocol import InputScale, Library, Lowered, Net, Weights
 
 if TYPE_CHECKING:
     import keras
@@ -42,6 +42,8 @@ class UNet(Net):
         decoder_activation: ["relu" in 2stems, "elu" in 4stems and 5stems].
         head: "sigmoid" gives each stem a mask of its own; "softmax" divides each bin among the
             stems of one model, so that their masks sum to 1 ["softmax" in 5stems].
+        input_scale: of the net's input: the magnitudes ["linear"], their square root, or
+            ln(1 + magnitude). The mask is multiplied by the magnitudes themselves.
     """
 
     kind: ClassVar[str] = "unet"
@@ -54,6 +56,7 @@ class UNet(Net):
     encoder_activation: Activation
     decoder_activation: Activation
     head: Head
+    input_scale: InputScale
 
     @property
     def multiple(self) -> int:
@@ -115,5 +118,5 @@ class UNet(Net):
         return (
             f"U-Net, {self.depth} blocks, {self.width} filters in the first, "
             f"{self.encoder_activation} and {self.decoder_activation}, norm {self.norm}, "
-            f"dropout {self.dropout}, {self.head} masks"
+            f"dropout {self.dropout}, {self.input_scale} input, {self.head} masks"
         )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.train.config import InferencePrecision
+from stemforge.train.nets.parts import compressed
 from stemforge.train.nets.protocol import Library
 from stemforge.train.nets.unet import Activation, UNet
 from stemforge.train.nets.unet.layers import NORM_EPSILON
@@ -189,7 +190,8 @@ def estimate(
     Returns:
         float32 magnitudes of the mixture's shape for each stem.
     """
-    logits = [tf.cast(_logits(mixture, values, net, library), tf.float32) for values in weights]
+    shown = compressed(mixture, net.input_scale)  # in float32: 16 bits would lose quiet bins
+    logits = [tf.cast(_logits(shown, values, net, library), tf.float32) for values in weights]
     if net.head == "softmax":
         masks = tf.unstack(tf.nn.softmax(tf.stack(logits, axis=-1), axis=-1), axis=-1)
     else:
@@ -197,7 +199,7 @@ def estimate(
     return [mask * mixture for mask in masks]
 
 
-def _logits(mixture: Any, weights: Mapping[str, Any], net: UNet, library: Library) -> Any:
+def _logits(shown: Any, weights: Mapping[str, Any], net: UNet, library: Library) -> Any:
     """One stem's net up to its mask's logits; train.nets.unet.training has the shapes."""
 
     def convolution(x: Any, layer: str, stride: int) -> Any:
@@ -217,7 +219,7 @@ def _logits(mixture: Any, weights: Mapping[str, Any], net: UNet, library: Librar
             is_training=False,
         ).y
 
-    x, skips = tf.cast(mixture, weights["mask/kernel"].dtype), []
+    x, skips = tf.cast(shown, weights["mask/kernel"].dtype), []
     for level in range(net.depth):
         if library == "xnnpack" and level == 0:
             x = convolution(tf.nn.space_to_depth(x, 2), "encoder_0", 1)
