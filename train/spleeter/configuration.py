@@ -26,6 +26,7 @@ PRESET: dict[str, Any] = {
     "sampling": "songs",
     "input": "features",
     "augmentation": None,
+    "loss": {"l1": 1.0},
     "batch_size": 4,
     "accumulate_steps": 1,
     "stem_weights": None,
@@ -105,7 +106,8 @@ def spleeter_preset(optimizer: object) -> dict[str, Any]:
         optimizer: the section's optimizer.
 
     Returns:
-        Values by name. `net` has no head, because Spleeter's models have different ones.
+        Values by name. Spleeter's models have different heads and losses: these are those of its
+        4stems and musdb configurations.
 
     Raises:
         UserError: Spleeter has no such optimizer.
@@ -115,8 +117,7 @@ def spleeter_preset(optimizer: object) -> dict[str, Any]:
             f"optimizer={show(optimizer)}: not supported; supported: {', '.join(RATES)}"
         )
     net = make_net("elu", "elu").fields()
-    for name in ("bins", "head"):
-        del net[name]
+    del net["bins"]  # features.bins
     return {**PRESET, "net": net, "learning_rate": RATES[optimizer]}
 
 
