@@ -20,7 +20,7 @@ from stemforge.train.nets.protocol import InputScale, Library, Lowered, Net, Wei
 if TYPE_CHECKING:
     import keras
 
-Norm = Literal["affine", "batch"]
+Norm = Literal["affine", "batch", "instance"]
 Activation = Literal["elu", "relu", "leaky_relu"]
 Head = Literal["sigmoid", "softmax"]
 
@@ -35,7 +35,10 @@ class UNet(Net):
         width: filters of the first encoder block [16]; each further block doubles them.
         depth: number of encoder blocks [6].
         norm: "affine" scales and shifts each channel, as the released models do; "batch"
-            also normalises by batch statistics.
+            also normalises by batch statistics; "instance" by those of each window and channel
+            alone, over its frames and bins, in training as in inference (Ulyanov, Vedaldi,
+            Lempitsky, Instance normalization: the missing ingredient for fast stylization,
+            2016). So a window that ends in padding is estimated a little differently.
         dropout: rate after the first three decoder blocks [0; Spleeter's code has 0.5, but
             never applies it].
         encoder_activation: ["leaky_relu" with slope 0.2 in 2stems, "elu" in 4stems and 5stems].
@@ -62,6 +65,11 @@ class UNet(Net):
     def multiple(self) -> int:
         """Each block halves frames and bins."""
         return int(2**self.depth)
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """Of instance norm the bins: its statistics are those of the bins in training."""
+        return frozenset({"bins"} if self.norm == "instance" else ())
 
     @property
     def needs_joint(self) -> bool:

@@ -9,7 +9,12 @@ from keras import layers
 from stemforge.train.config import Precision
 from stemforge.train.nets.parts import Compress
 from stemforge.train.nets.unet import Activation, UNet
-from stemforge.train.nets.unet.layers import NORM_EPSILON, Affine, OneFilterDeconvolution
+from stemforge.train.nets.unet.layers import (
+    NORM_EPSILON,
+    Affine,
+    InstanceNorm,
+    OneFilterDeconvolution,
+)
 
 KERNEL = 5
 DROPOUT_LEVELS = 3  # dropout follows the first three decoder blocks
@@ -98,8 +103,9 @@ def _logits(net: UNet, shown: Any, *, prefix: str, seed: int, precision: Precisi
 
 
 def _norm(net: UNet, *, name: str, dtype: str) -> layers.Layer:
-    if net.norm == "affine":
-        return Affine(name=name, dtype=dtype)
+    if net.norm != "batch":
+        kind = Affine if net.norm == "affine" else InstanceNorm
+        return kind(name=name, dtype=dtype)
     return layers.BatchNormalization(
         epsilon=NORM_EPSILON, momentum=0.9, synchronized=True, name=name, dtype=dtype
     )
