@@ -180,9 +180,8 @@ def test_sound_needs_no_shards_and_no_stored_phases(
     assert "vocals/window 0 estimate" in events.Tags()["tensors"]
     assert read_card(root / "models" / "vocals")["provenance"]["train"]["augmentation"] == changes
     set_params(root, train__input="features")
-    assert "train.augmentation needs sound, and train.input=features has none" in train(
-        root, code=2
-    )
+    refused = train(root, code=2)
+    assert "train.augmentation needs sound, and train.input=features has none" in refused
 
 
 def test_monitors_change_nothing(project: Path, train: Stage) -> None:
