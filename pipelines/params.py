@@ -222,13 +222,18 @@ class Train(Section):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("preset") not in get_args(PresetName):
+        if not isinstance(data, dict) or data.get("preset") not in (*get_args(PresetName), None):
             return data
+        name, preset = data.get("preset"), {}
         try:
-            preset = preset_values(data["preset"], optimizer=data.get("optimizer"))
+            if name is not None:
+                preset = preset_values(name, optimizer=data.get("optimizer"))
         except UserError as error:
-            raise ValueError(f"preset={data['preset']}: {error}") from None
-        return fill_in(data, preset)
+            raise ValueError(f"preset={name}: {error}") from None
+        try:
+            return fill_in(data, preset)
+        except UserError as error:
+            raise ValueError(f"train.{error}") from None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Train":
@@ -241,7 +246,7 @@ class Train(Section):
             if given != used:
                 raise ValueError(
                     f"{name}={getattr(self, name)} with {needs}={getattr(self, needs)}: set it "
-                    f"for {needs}={value}, which needs it, else to null"
+                    f"for {needs}={value}, which needs it, else to none"
                 )
         watched = self.schedule == "plateau" or self.max_plateaus is not None
         if watched != (self.patience is not None):
@@ -263,7 +268,7 @@ class Train(Section):
         if self.augmentation and self.input != "waveforms":
             raise ValueError(
                 f"train.augmentation needs sound, and train.input={self.input} has none: set "
-                "train.input=waveforms"
+                "train.input=waveforms or train.augmentation=none"
             )
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps={self.warmup_steps}: must be below steps={self.steps}")
@@ -511,9 +516,7 @@ def _explain_all(problems: Sequence[Any]) -> list[str]:
     texts = [*map(_explain, problems)]
     values = preset_values("spleeter", optimizer="adam")
     keys = [f"train.{key}" for key in values] + [f"{NET}.{key}" for key in values["net"]]
-    if any(f"{key}: unknown key" in text for text in texts for key in keys):
-        texts.append("replace all of train.net: docs/training.md, Which net")
-    elif any(text.startswith(f"{key}=None: ") for text in texts for key in keys):
+    if any(text.startswith(f"{key}=None: ") for text in texts for key in keys):
         texts.append("set these, or train.preset, which sets them")
     return texts
 
