@@ -1,14 +1,17 @@
 """Stage copies, and what features and training make of its copies."""
 
 import contextlib
+import dataclasses
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Manifest, read_manifest, write_manifest
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.pipelines.console import run_main
@@ -108,6 +111,11 @@ def test_a_copy_is_the_same_song_for_the_sampler(project: Path) -> None:
         window = sampler.draw(number)
         takes = mixer.takes(number, 0, (runs[window.run], window.start))
         assert takes["drums"].place[0].song != takes["vocals"].place[0].song
+    alone = [run for run in runs if run.song == songs[0]]
+    names, frames = [run.song for run in alone], [run.frames for run in alone]
+    sampler = Sampler(names, frames, window_frames=16, sampling="windows", seed=1)
+    with pytest.raises(UserError, match="the train split has one song with a window"):
+        dataclasses.replace(mixer, sampler=sampler).check()
 
 
 def test_training_hears_the_copies(project: Path, tmp_path: Path) -> None:
@@ -163,6 +171,16 @@ def test_bad_input_is_one_line(
     set_params(root, copies__tempo=[0.9, 1.1])
     (root / "data" / "decoded").unlink()
     assert re.search("Song .*wav: .*", refuse(root, capsys))
+    # Another file than at decoding, which a worker finds.
+    shutil.copytree(decoded / "data" / "decoded", root / "data" / "decoded")
+    last = read_manifest(root / TRACKS).split("train")[-1]
+    drums = root / "data" / "decoded" / last.source("drums").path
+    soundfile.write(drums, np.zeros((50_000, 2)), 44100)
+    assert f"drums.wav: 50000 samples at 44100 Hz, but {last.samples} at" in refuse(root, capsys)
+    shutil.copy(decoded / "data" / "decoded" / last.source("drums").path, drums)
+    with contextlib.chdir(root):
+        assert run_main(copies.main) == 0
+    assert len(read_manifest(root / COPY_TRACKS).tracks) == 4
 
 
 def test_features_refuse_copies_that_are_missing_or_of_other_songs(

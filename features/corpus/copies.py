@@ -116,9 +116,9 @@ def write_copy(copy: Copy, files: Mapping[str, Path], out: Path, *, subtype: Sub
         The copy's row of the manifest; its paths start at `out`.
 
     Raises:
-        UserError: a file cannot be read or written, or is not of the manifest's song.
+        UserError: a file cannot be read or written, or has changed its length since it was decoded.
     """
-    channels = {name: file_info(path).channels for name, path in files.items()}
+    channels = {name: _channels_of(path, copy.track) for name, path in files.items()}
     folder = out / "train" / copy.name
     folder.mkdir(parents=True, exist_ok=True)
     places = {name: folder / f"{name}.wav" for name in files}
@@ -142,6 +142,17 @@ def write_copy(copy: Copy, files: Mapping[str, Path], out: Path, *, subtype: Sub
     if isinstance(found, Reject):
         raise UserError(f"{folder}: {found.detail}: another process has changed it: run this again")
     return replace(found, ffmpeg=ffmpeg.version())
+
+
+def _channels_of(path: Path, track: Track) -> int:
+    """Channels of a song's file, which must be as long as at decoding: ffmpeg would cut others."""
+    info = file_info(path)
+    if (info.samples, info.sample_rate_hz) != (track.samples, track.sample_rate_hz):
+        raise UserError(
+            f"{path}: {info.samples} samples at {info.sample_rate_hz} Hz, but {track.samples} at "
+            f"{track.sample_rate_hz} Hz when it was decoded: run `dvc repro copies`"
+        )
+    return info.channels
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,10 @@ def make_copies() -> None:
         if link_published(work, (COPIES,)):
             return
         if bad and config.per_song:
-            say(f"{STAGE}: none of {', '.join(bad)}, which features.validity rejects")
+            say(
+                f"{STAGE}: {len(bad)} songs get none, since features.validity rejects them, or "
+                f"samples are not finite: {', '.join(bad)}"
+            )
         out = (work / COPIES.name).resolve()
         out.mkdir(exist_ok=True)
         made = run_copies(_plan(copies, manifest, params, work, out)) if copies else []
