@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from stemforge.errors import UserError
 from stemforge.eval.config import Average, NanPolicy, Undetermined
 from stemforge.features.audio.formats import Subtype
+from stemforge.features.corpus.copy_config import CopyConfig
 from stemforge.features.corpus.sources import JOINT, check_stem_names, parts_of
 from stemforge.features.shards.encoding import Encoding, PhaseEncoding
 from stemforge.features.signal.framing import Framing
@@ -129,6 +130,28 @@ class Decode(Section):
 
     subtype: Subtype
     strict: bool
+
+
+class Copies(Section):
+    """The values of features.corpus.copies.CopyConfig."""
+
+    per_song: int
+    pitch_semitones: Annotated[list[float], Field(min_length=2, max_length=2)]
+    tempo: Annotated[list[float], Field(min_length=2, max_length=2)]
+    seed: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Copies":
+        try:
+            self.read().check()
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def read(self) -> CopyConfig:
+        """As the copies' stage takes it."""
+        (low, high), (slow, fast) = self.pitch_semitones, self.tempo
+        return CopyConfig(self.per_song, (low, high), (slow, fast), self.seed)
 
 
 class Validity(Section):
@@ -375,6 +398,7 @@ class Params(Section):
     corpus: Corpus
     starter: Starter
     decode: Decode
+    copies: Copies
     features: Features
     models: Annotated[list[str], Field(min_length=1)]
     train: Train

@@ -438,6 +438,35 @@ def test_params_yaml_tells_each_presets_value_beside_the_key(preset: PresetName)
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"per_song": 3, "tempo": [1.1, 1.1], "pitch_semitones": [0, 0]}, None),
+        ({"per_song": -1}, "copies: per_song=-1: must be 0, which makes none, or more"),
+        ({"tempo": [0, 1]}, r"copies: tempo=\[0, 1\]: must be from 0.75 to 1.33 times"),
+        ({"tempo": [1.1, 0.9]}, r"copies: tempo=\[1.1, 0.9\]: not a range: the first number"),
+        ({"tempo": [1.0, float("nan")]}, r"copies: tempo=\[1, nan\]: must be from"),
+        ({"pitch_semitones": [2, -2]}, r"copies: pitch_semitones=\[2, -2\]: not a range"),
+        ({"pitch_semitones": [-7, 0]}, r"pitch_semitones=\[-7, 0\]: must be from -6 to 6 semit"),
+        ({"pitch_semitones": [1]}, "copies.pitch_semitones="),
+        (
+            {"pitch_semitones": [0, 0], "tempo": [1, 1]},
+            "copies: .*would be the same as their songs",
+        ),
+    ],
+)
+def test_copies_are_checked(in_tmp: Path, changes: dict[str, object], message: str | None) -> None:
+    values = YAML(typ="safe").load(TEXT)
+    values["copies"] |= changes
+    YAML(typ="safe").dump(values, Path("params.yaml"))
+    if message is None:
+        assert read_params().copies.read().tempo[0] > 0
+        return
+    with pytest.raises(UserError, match=message):
+        read_params()
+
+
+@pytest.mark.parametrize(
     ("state", "message"),
     [
         ("no repository", "not a git repository: run `git init`, and commit"),
