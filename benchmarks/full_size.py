@@ -42,7 +42,7 @@ def net_of(arguments: argparse.Namespace) -> UNet:
 
 
 def full_size() -> UNet:
-    return UNet(FRAMES, 1024, WIDTH, 6, "affine", 0.0, "elu", "elu", "sigmoid")
+    return UNet(FRAMES, 1024, WIDTH, 6, "affine", 0.0, "elu", "elu", "sigmoid", "linear")
 
 
 def refuse_other_sizes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

@@ -30,7 +30,7 @@ UNET_SIZES = {"width": 16, "depth": 5, "activation": "selu", "centre_scale": Tru
 FULL_SIZE: dict[str, dict[str, Any]] = {
     "unet": {
         "width": 16, "depth": 6, "norm": "batch", "dropout": 0.0, "encoder_activation": "elu",
-        "decoder_activation": "elu", "head": "sigmoid",
+        "decoder_activation": "elu", "head": "sigmoid", "input_scale": "linear",
     },
     "blstm": {"units": 250, "activation": "relu"},
     "unet_lstm": {

@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from stemforge.errors import UserError
 from stemforge.eval.config import Average, NanPolicy, Undetermined
 from stemforge.features.audio.formats import Subtype
+from stemforge.features.corpus.copy_config import CopyConfig
 from stemforge.features.corpus.sources import JOINT, check_stem_names, parts_of
 from stemforge.features.shards.encoding import Encoding, PhaseEncoding
 from stemforge.features.signal.framing import Framing
@@ -131,6 +132,28 @@ class Decode(Section):
     strict: bool
 
 
+class Copies(Section):
+    """The values of features.corpus.copies.CopyConfig."""
+
+    per_song: int
+    pitch_semitones: Annotated[list[float], Field(min_length=2, max_length=2)]
+    tempo: Annotated[list[float], Field(min_length=2, max_length=2)]
+    seed: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Copies":
+        try:
+            self.read().check()
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def read(self) -> CopyConfig:
+        """As the copies' stage takes it."""
+        (low, high), (slow, fast) = self.pitch_semitones, self.tempo
+        return CopyConfig(self.per_song, (low, high), (slow, fast), self.seed)
+
+
 class Validity(Section):
     """The values of features.shards.validity.Thresholds."""
 
@@ -222,13 +245,18 @@ class Train(Section):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("preset") not in get_args(PresetName):
+        if not isinstance(data, dict) or data.get("preset") not in (*get_args(PresetName), None):
             return data
+        name, preset = data.get("preset"), {}
         try:
-            preset = preset_values(data["preset"], optimizer=data.get("optimizer"))
+            if name is not None:
+                preset = preset_values(name, optimizer=data.get("optimizer"))
         except UserError as error:
-            raise ValueError(f"preset={data['preset']}: {error}") from None
-        return fill_in(data, preset)
+            raise ValueError(f"preset={name}: {error}") from None
+        try:
+            return fill_in(data, preset)
+        except UserError as error:
+            raise ValueError(f"train.{error}") from None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Train":
@@ -241,7 +269,7 @@ class Train(Section):
             if given != used:
                 raise ValueError(
                     f"{name}={getattr(self, name)} with {needs}={getattr(self, needs)}: set it "
-                    f"for {needs}={value}, which needs it, else to null"
+                    f"for {needs}={value}, which needs it, else to none"
                 )
         watched = self.schedule == "plateau" or self.max_plateaus is not None
         if watched != (self.patience is not None):
@@ -263,7 +291,7 @@ class Train(Section):
         if self.augmentation and self.input != "waveforms":
             raise ValueError(
                 f"train.augmentation needs sound, and train.input={self.input} has none: set "
-                "train.input=waveforms"
+                "train.input=waveforms or train.augmentation=none"
             )
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps={self.warmup_steps}: must be below steps={self.steps}")
@@ -370,6 +398,7 @@ class Params(Section):
     corpus: Corpus
     starter: Starter
     decode: Decode
+    copies: Copies
     features: Features
     models: Annotated[list[str], Field(min_length=1)]
     train: Train
@@ -511,9 +540,7 @@ def _explain_all(problems: Sequence[Any]) -> list[str]:
     texts = [*map(_explain, problems)]
     values = preset_values("spleeter", optimizer="adam")
     keys = [f"train.{key}" for key in values] + [f"{NET}.{key}" for key in values["net"]]
-    if any(f"{key}: unknown key" in text for text in texts for key in keys):
-        texts.append("replace all of train.net: docs/training.md, Which net")
-    elif any(text.startswith(f"{key}=None: ") for text in texts for key in keys):
+    if any(text.startswith(f"{key}=None: ") for text in texts for key in keys):
         texts.append("set these, or train.preset, which sets them")
     return texts
 

@@ -136,7 +136,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from stemforge.train.nets.unet import UNet
 
     root = tmp_path_factory.mktemp("separating") / "models"
-    net = UNet(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
+    net = UNet(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid", "linear")
     for number, stem in enumerate(("vocals", "drums")):
         (root / stem).mkdir(parents=True)
         model = net.build([stem], seed=number)

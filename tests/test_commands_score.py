@@ -605,7 +605,7 @@ def test_scores_that_do_not_say_what_is_undetermined_stand_beside_ours(in_tmp: P
 def save_models(folder: Path, stems: list[str]) -> None:
     for number, stem in enumerate(stems):
         (folder / stem).mkdir(parents=True)
-        net = UNet(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
+        net = UNet(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid", "linear")
         model = net.build([stem], seed=number)
         save_model(folder / stem, Model((stem,), net, 4096, 1024, RATE_HZ, {}, model))
 

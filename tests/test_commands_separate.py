@@ -283,7 +283,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     soundfile.write(silent, np.zeros((0, 2)), RATE_HZ)
     shutil.copytree(models, old)
     card = (old / "drums" / "model.json").read_text()
-    (old / "drums" / "model.json").write_text(card.replace('"version": 3', '"version": 1'))
+    (old / "drums" / "model.json").write_text(card.replace('"version": 4', '"version": 1'))
     (tmp_path / "no models").mkdir()
     cases = [
         ([tmp_path / "none.wav"], models, "none.wav: no such file"),
@@ -292,7 +292,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
         ([text], models, "text.mp3: not readable as audio"),
         ([empty], models, "empty.wav: not readable as audio"),
         ([silent], models, "silent.wav: no samples to separate"),
-        ([song], old, "model version 1 is not supported; supported: 2, 3: train or import"),
+        ([song], old, "model version 1 is not supported; supported: 2, 3, 4: train or import"),
         ([wide], models, "wide.wav: 7 channels"),
         ([nan], models, "nan.wav: 10000 samples are not finite"),
     ]

@@ -21,7 +21,7 @@ from stemforge.train.model import Model
 from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ, ROOT
 
-NET = UNet(16, 64, 4, 3, "batch", 0.0, "elu", "elu", "sigmoid")
+NET = UNet(16, 64, 4, 3, "batch", 0.0, "elu", "elu", "sigmoid", "linear")
 STEMS = ("vocals", "rest")
 BOUNDS = Bounds(max_difference_tflite_int8_mixed=1e-2)
 TOLERANCES = {"float32": 1e-5, "float16": 3e-3, "int8_weights": 0.1, "int8_mixed": 0.1}

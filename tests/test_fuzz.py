@@ -47,8 +47,8 @@ OTHERS = 300
 def write_card(folder: Path) -> None:
     net = {"kind": "unet", "frames": 64, "bins": 64, "width": 2, "depth": 4, "norm": "affine",
            "dropout": 0.0, "encoder_activation": "elu", "decoder_activation": "elu",
-           "head": "softmax"}  # fmt: skip
-    card = {"version": 3, "stems": ["a", "b"], "net": net, "provenance": {"step": 3},
+           "head": "softmax", "input_scale": "log"}  # fmt: skip
+    card = {"version": 4, "stems": ["a", "b"], "net": net, "provenance": {"step": 3},
             "frame_length_samples": 4096, "frame_step_samples": 1024,
             "sample_rate_hz": RATE_HZ}  # fmt: skip
     (folder / "model.json").write_text(json.dumps(card))

@@ -28,8 +28,8 @@ FRAMES, BINS = 16, 64
 MIDDLE = {"width": 2, "depth": 2, "centre_scale": True, "hidden": 4, "layers": 2}
 TINY: dict[str, dict[str, Any]] = {
     "unet": {
-        "width": 4, "depth": 3, "norm": "batch", "dropout": 0.2, "head": "sigmoid",
-        "encoder_activation": "elu", "decoder_activation": "elu",
+        "width": 4, "depth": 3, "norm": "instance", "dropout": 0.2, "head": "sigmoid",
+        "encoder_activation": "elu", "decoder_activation": "elu", "input_scale": "log",
     },
     "blstm": {"units": 6, "activation": "sigmoid"},
     "unet_lstm": {
@@ -142,7 +142,7 @@ def test_masks_are_shares(kind: str) -> None:
     assert (estimate <= mixture).all()
 
 
-@pytest.mark.parametrize("kind", ["blstm", "unet_lstm", "unet_vae", "tfc_tdf"])
+@pytest.mark.parametrize("kind", ["unet", "blstm", "unet_lstm", "unet_vae", "tfc_tdf"])
 def test_other_frames_but_no_other_bins(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

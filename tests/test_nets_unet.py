@@ -10,11 +10,12 @@ from stemforge.errors import UserError
 from stemforge.train.config import Precision
 from stemforge.train.model import Model, load_model, save_model, weights_of
 from stemforge.train.model_files import find_model_folders
+from stemforge.train.nets.protocol import InputScale
 from stemforge.train.nets.unet import UNet
-from stemforge.train.nets.unet.layers import Affine, OneFilterDeconvolution
+from stemforge.train.nets.unet.layers import Affine, InstanceNorm, OneFilterDeconvolution
 
-SPLEETER = UNet(512, 1024, 16, 6, "affine", 0.0, "elu", "elu", "sigmoid")
-SMALL = UNet(16, 32, 2, 3, "batch", 0.5, "leaky_relu", "relu", "sigmoid")
+SPLEETER = UNet(512, 1024, 16, 6, "affine", 0.0, "elu", "elu", "sigmoid", "linear")
+SMALL = UNet(16, 32, 2, 3, "batch", 0.5, "leaky_relu", "relu", "sigmoid", "linear")
 
 
 def stem_model(net: UNet, *, seed: int = 0) -> Model:
@@ -50,6 +51,19 @@ def test_output_is_a_share_of_the_input(random: np.random.Generator) -> None:
     assert (estimate[0, 3] == 0).all()
 
 
+@pytest.mark.parametrize(("scale", "shown"), [("sqrt", np.sqrt), ("log", np.log1p)])
+def test_a_scaled_input_is_what_the_net_sees(
+    scale: InputScale, shown: np.ufunc, random: np.random.Generator
+) -> None:
+    mixture = random.exponential(20.0, (1, 16, 32, 2)).astype(np.float32)
+    linear = SMALL.build(["a", "b"], seed=3)
+    scaled = dataclasses.replace(SMALL, input_scale=scale).build(["a", "b"], seed=3)
+    assert weights_of(scaled).keys() == weights_of(linear).keys()
+    mask = np.asarray(linear(shown(mixture))["b"]) / shown(mixture)
+    assert mask.std() > 0.01
+    np.testing.assert_allclose(np.asarray(scaled(mixture)["b"]), mask * mixture, rtol=1e-4)
+
+
 def test_affine_equals_keras_batch_norm_at_inference(random: np.random.Generator) -> None:
     x = random.normal(size=(2, 3, 4, 5)).astype(np.float32)
     norm = keras.layers.BatchNormalization(epsilon=1e-3)
@@ -61,6 +75,24 @@ def test_affine_equals_keras_batch_norm_at_inference(random: np.random.Generator
     affine.set_weights([gamma, beta])
     ours, theirs = np.asarray(affine(x)), np.asarray(norm(x, training=False))
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_instance_norm_is_the_formula(random: np.random.Generator) -> None:
+    """Ulyanov et al. 2016, by hand in float64; silence and large values stay finite."""
+    x = random.normal(3.0, 5.0, size=(2, 3, 4, 5))
+    gamma, beta = random.normal(size=(2, 5))
+    layer = InstanceNorm()
+    layer.build(x.shape)
+    layer.set_weights([gamma, beta])
+    mean, variance = x.mean((1, 2), keepdims=True), x.var((1, 2), keepdims=True)
+    expected = gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta
+    np.testing.assert_allclose(layer(x.astype(np.float32)), expected, atol=1e-5)
+    silent = np.broadcast_to(beta, x.shape)
+    np.testing.assert_allclose(layer(np.zeros(x.shape, np.float32)), silent, rtol=1e-5)
+    half = InstanceNorm(dtype="mixed_float16")
+    half.build(x.shape)
+    loud = np.asarray(half(tf.cast(x * 2e3, tf.float16)), np.float64)
+    np.testing.assert_allclose(loud, (x - mean) / np.sqrt(variance), atol=5e-3)
 
 
 def test_seed_fixes_the_weights() -> None:
@@ -112,7 +144,7 @@ def test_bad_model_directories(tmp_path: Path) -> None:
         load_model(tmp_path)
     (tmp_path / "model.json").write_text('{"version": 7}')
     with pytest.raises(
-        UserError, match="version 7 is not supported; supported: 2, 3: update stemforge"
+        UserError, match="version 7 is not supported; supported: 2, 3, 4: update stemforge"
     ):
         load_model(tmp_path)
     save_model(tmp_path, stem_model(SMALL))

@@ -1,7 +1,7 @@
 import re
 import subprocess
 from pathlib import Path
-from typing import cast
+from typing import get_args
 
 import pytest
 from ruamel.yaml import YAML
@@ -13,7 +13,6 @@ from stemforge.train.nets.unet import UNet
 from stemforge.train.presets import PresetName, describe_preset, preset_values
 from stemforge.train.spleeter.configuration import spleeter_preset
 from tests.conftest import ROOT
-from tests.factories import set_params
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
@@ -42,16 +41,20 @@ def test_the_committed_file_is_valid() -> None:
             "frames: [512, 100]",
             r"export.frames=100: must be a positive multiple",
         ),
-        (r"kind: unet", "kind: gan", r"train.net.kind=gan: must be one of blstm, tfc_tdf, unet, "),
-        (
-            r"    kind: unet.*",
-            "",
-            r"train.net.kind: missing: must be one of blstm, tfc_tdf, unet, ",
-        ),
+        (r"kind: null", "kind: gan", r"train.net.kind=gan: must be one of blstm, tfc_tdf, unet, "),
+        (r"    width: null", "    widht: 3", "train.net.widht: unknown key"),
+        (r"    width: null", "    widht: null", "train.net.widht: unknown key"),
         (
             r"    width: null",
             "    layers: 3",
-            "train.net.layers: unknown key",
+            "train.net.layers=3: the net of the preset is of kind unet, which has no such field: "
+            "set it to null, or net.kind=unet_lstm or unet_vae",
+        ),
+        (
+            r"kind: null.*\n    frames: null",
+            "kind: blstm\n    frames: 256",
+            "train.net.kind=blstm: the preset has values for net.kind=unet only: set activation, "
+            "units too: docs/training.md, Which net$",
         ),
         (
             r"    width:",
@@ -64,7 +67,7 @@ def test_the_committed_file_is_valid() -> None:
             "models: [drums, vocals]",
             r"each once and in their order: \[vocals, drums, bass, other\]",
         ),
-        (r"head: sigmoid", "head: softmax", r"so they must be one model: \[joint\]"),
+        (r"head: null", "head: softmax", r"so they must be one model: \[joint\]"),
         (
             r"stem_weights: null",
             "stem_weights: {vocals: 2.0}",
@@ -84,14 +87,14 @@ def test_the_committed_file_is_valid() -> None:
         ),
         (r"stems: .*", "stems: [mixture, bass]", "corpus.stems: mixture: has another meaning, as"),
         (r"stems: .*", "stems: [joint, bass]", "corpus.stems: joint: has another meaning, as"),
-        (r"depth: \d+", "depth: 1000000000000", "train.net.depth=1000000000000: must be 2 to 16"),
+        (r"depth: null", "depth: 1000000000000", "train.net.depth=1000000000000: must be 2 to 16"),
         (r"seed: 7", "seed: !!timestamp 2020-13-45", "not YAML: "),
         (r"seed: 7", "seed: " + "[" * 50_000, "nested too deeply"),
         (r"test_csv: null", "test_csv: a.csv", "train_csv=null, but"),
         (r"export:[\s\S]*", "", "export: missing"),
         (r"export:", "exprot:", "exprot: unknown key"),
         (r"version: 0.1.0", "version: 'one'", "release.version='one': String should match"),
-        (r"kind: unet", "kind: [unet]", r"train.net.kind=\['unet'\]: must be one of"),
+        (r"kind: null", "kind: [unet]", r"train.net.kind=\['unet'\]: must be one of"),
         (r"seed: 7", "seed: [", "not YAML"),
         (
             "min_improvement: 0.0",
@@ -113,6 +116,14 @@ def test_the_committed_file_is_valid() -> None:
             r"train.learning_rates.\*lstm\*=0.0: Input should be greater than 0",
         ),
         ("learning_rates: null", "learning_rates: {}", "train.learning_rates={}: "),
+        (
+            "cosine_end: null",
+            "cosine_end: 0.1",
+            "cosine_end=0.1 with schedule=constant: set it for schedule=cosine, which needs it, "
+            "else to none",
+        ),
+        ("loss: null", "loss: none", "train.loss=none: must be one of l1, "),
+        ("sdr_songs: null", "sdr_songs: none", "train.sdr_songs='none': Input should be a valid"),
     ],
 )
 def test_every_mistake_is_one_line_and_exit_code_2(
@@ -135,13 +146,19 @@ def test_every_mistake_is_one_line_and_exit_code_2(
 
 def test_a_wrong_preset_is_the_only_mistake_that_is_named(in_tmp: Path) -> None:
     for preset, message in (
-        ("spleter", "train.preset='spleter': Input should be 'starter' or 'spleeter'"),
+        (
+            "spleter",
+            "train.preset='spleter': Input should be 'starter', 'spleeter' or 'stemforge'",
+        ),
         (
             "null",
-            "train.net.frames=None: must be of type int; train.net.width=None: must be of type "
-            "int; train.net.norm=None: must be one of affine, batch; train.sampling=None: Input "
-            "should be 'windows' or 'songs'; train.learning_rate=None: Input should be a valid "
-            "number; set these, or train.preset, which sets them",
+            "train.net.kind=None: must be one of blstm, tfc_tdf, unet, unet_lstm, unet_vae; "
+            "train.sampling=None: Input should be 'windows' or 'songs'; train.input=None: Input "
+            "should be 'features' or 'waveforms'; train.loss=None: must be a name, or names with "
+            "weights: {l1: 1.0, mask: 0.1}; train.learning_rate=None: Input should be a valid "
+            "number; train.schedule=None: Input should be 'constant', 'cosine' or 'plateau'; "
+            "train.warmup_steps=None: Input should be a valid integer; set these, or "
+            "train.preset, which sets them",
         ),
     ):
         changed = TEXT.replace("  preset: starter", f"  preset: {preset}")
@@ -181,7 +198,6 @@ def test_models_of_some_stems_are_refused_but_one_alone(
         ("{l1: 1.0, 3: 1.0}", "train.loss=3: must be one of l1, "),
         ("{}", r"train.loss={}: must be a name, or names with weights: {l1: 1.0, mask: 0.1}"),
         ("[l1]", r"train.loss=\['l1'\]: must be a name, or names"),
-        ("null", "train.loss=None: must be a name, or names"),
         ("{l1: 0}", "train.loss.l1=0: must be a positive, finite number"),
         ("{l1: .inf}", "train.loss.l1=inf: must be a positive, finite number"),
         ("{l1: .nan}", "train.loss.l1=nan: must be a positive, finite number"),
@@ -202,7 +218,7 @@ def test_models_of_some_stems_are_refused_but_one_alone(
 def test_loss_is_a_name_or_weights(
     in_tmp: Path, value: str, weights: str | dict[str, float]
 ) -> None:
-    Path("params.yaml").write_text(TEXT.replace("loss: l1 ", f"loss: {value} "), encoding="utf-8")
+    Path("params.yaml").write_text(TEXT.replace("loss: null ", f"loss: {value} "), encoding="utf-8")
     if isinstance(weights, dict):
         assert read_params().train.loss == weights
     else:
@@ -270,31 +286,92 @@ def test_a_preset_fills_what_is_null_or_missing_and_a_value_wins() -> None:
     assert (whole.net.frames, whole.learning_rate, whole.sampling) == (512, 1e-4, "songs")
     assert describe_preset(whole.model_dump(), whole.net) == [
         "preset spleeter: U-Net, 6 blocks, 16 filters in the first, elu and elu, norm affine, "
-        "dropout 0.0, sigmoid masks, "
-        "sampling=songs, input=features, augmentation=None, batch_size=4, accumulate_steps=1, "
+        "dropout 0.0, linear input, sigmoid masks, "
+        "sampling=songs, input=features, augmentation=None, loss={'l1': 1.0}, batch_size=4, "
+        "accumulate_steps=1, "
         "stem_weights=None, learning_rates=None, weight_decay=None, clip_norm=None, "
         "ema_momentum=None, precision=float32, schedule=constant, warmup_steps=0, "
         "cosine_end=None, plateau_factor=None, patience=None, min_improvement=0.0, "
         "max_plateaus=None, select_by=valid_loss, learning_rate=0.0001"
     ]
     short = {key: v for key, v in section.items() if key not in spleeter_preset("adam")}
-    assert preset_of({**short, "net": {"kind": "unet", "head": "sigmoid"}}) == whole
+    assert preset_of({**short, "net": {}}) == whole
     own = preset_of({**section, "net": {**section["net"], "frames": 256}, "batch_size": 2})
     assert (own.net.frames, own.net.fields()["width"], own.batch_size) == (256, 16, 2)
     assert describe_preset(own.model_dump(), own.net)[1] == (
         "params.yaml differs from preset spleeter: net.frames=256, not 512; batch_size=2, not 4"
     )
-    with pytest.raises(ValueError, match=r"train\.net\.frames=None: must be of type int"):
-        preset_of({**section, "preset": None})
+    with pytest.raises(ValueError, match=r"train\.net\.width=None: must be of type int"):
+        preset_of({**section, "preset": None, "net": {**section["net"], "kind": "unet"}})
 
 
-def test_another_kind_of_net_needs_all_of_its_fields(in_tmp: Path) -> None:
-    (in_tmp / "params.yaml").write_text(TEXT)
-    set_params(in_tmp, train__net__kind="blstm")
-    with pytest.raises(
-        UserError, match=r"replace all of train\.net: docs/training\.md, Which net$"
-    ):
-        read_params()
+def train_of(**values: object) -> Train:
+    """params.yaml with other values in its train section; net__x are those of its net."""
+    section = YAML(typ="safe").load(TEXT)["train"]
+    for name, value in values.items():
+        place = section["net"] if name.startswith("net__") else section
+        place[name.removeprefix("net__")] = value
+    return preset_of(section)
+
+
+def test_one_key_gives_a_whole_recipe() -> None:
+    """As `dvc exp run -S train.preset=stemforge`: what the best row of the study sets."""
+    study = YAML(typ="safe").load((ROOT / "benchmarks" / "study.yaml").read_text("utf-8"))
+    best = next(row["train"] for row in study["rows"] if row["row"] == "all together")
+    same = {key: study["base"][key] for key in ("batch_size", "sampling", "optimizer")}
+    train = train_of(preset="stemforge")
+    row = train_of(preset=None, **{**same, **best})
+    assert train == row.model_copy(update={"preset": "stemforge"})
+    (line,) = describe_preset(train.model_dump(), train.net)
+    assert line.startswith("preset stemforge: TFC-TDF U-Net, 3 levels, 32 channels and 24 more")
+    assert "loss={'snr': 1.0}, learning_rate=0.002, schedule=cosine" in line
+
+
+def test_params_yaml_as_it_is_is_the_starter_preset() -> None:
+    fields = ("unet", 128, 1024, 8, 6, "batch", 0.0, "elu", "elu", "sigmoid", "linear")
+    train = train_of()
+    assert (*train.net.fields().values(),) == fields
+    kept = (train.sampling, train.input, train.loss, train.learning_rate, train.schedule)
+    assert kept == ("windows", "features", {"l1": 1.0}, 1e-3, "constant")
+    assert (train.augmentation, train.warmup_steps, train.cosine_end) == (None, 0, None)
+
+
+def test_none_switches_off_what_a_preset_has_on() -> None:
+    off = train_of(preset="stemforge", augmentation="none", schedule="constant", cosine_end="none")
+    assert (off.augmentation, off.cosine_end, off.warmup_steps) == (None, None, 30)
+    assert describe_preset(off.model_dump(), off.net)[1] == (
+        "params.yaml differs from preset stemforge: augmentation=None, not {'gain_db': [-6.0, "
+        "6.0], 'swap_channels': 0.5, 'flip_polarity': 0.5, 'remix': 0.5}; schedule=constant, not "
+        "cosine; cosine_end=None, not 0.01"
+    )
+    assert train_of(augmentation="none", clip_norm="none") == train_of()
+    message = "cosine_end=0.01 with schedule=constant: .* else to none"
+    with pytest.raises(ValueError, match=message):
+        train_of(preset="stemforge", schedule="constant")
+    message = "input=features has none: set train.input=waveforms or train.augmentation=none"
+    with pytest.raises(ValueError, match=message):
+        train_of(preset="stemforge", input="features", loss="l1")
+
+
+def test_fields_of_another_kind_of_net_are_null() -> None:
+    assert train_of(preset="stemforge", net__growth=32).net.fields()["growth"] == 32
+    message = (
+        r"^1 validation error for Params\ntrain\n  Value error, train.net.norm='batch': the net "
+        "of the preset is of kind tfc_tdf, which has no such field: set it to null, or "
+        "net.kind=unet "
+    )
+    with pytest.raises(ValueError, match=message):
+        train_of(preset="stemforge", net__norm="batch")
+    net = {"kind": "unet", "frames": 64, "width": 2, "depth": 2, "norm": "affine", "dropout": 0.1,
+           "encoder_activation": "elu", "decoder_activation": "relu", "head": "sigmoid",
+           "input_scale": "sqrt"}  # fmt: skip
+    given = {f"net__{key}": value for key, value in net.items()}
+    train = train_of(preset="stemforge", **given)
+    assert train.net.fields() == {**net, "bins": 1024}
+    assert (
+        describe_preset(train.model_dump(), train.net)[1]
+        == "params.yaml differs from preset stemforge: net.kind=unet, not tfc_tdf"
+    )
 
 
 def test_auralflows_configuration_is_one_of_ours() -> None:
@@ -324,7 +401,7 @@ def test_auralflows_configuration_is_one_of_ours() -> None:
         ({"pitch": 2}, "train.augmentation.pitch: unknown key"),
         (
             {"gain_db": [0, 0], "swap_channels": 0, "flip_polarity": 0, "remix": 0},
-            "train.augmentation: changes nothing: give one of its keys a value, or set it to null",
+            "train.augmentation: changes nothing: give one of its keys a value, or set it to none",
         ),
     ],
 )
@@ -342,20 +419,51 @@ def test_augmentation_is_checked(
         read_params()
 
 
-def test_params_yaml_tells_each_presets_value_beside_the_key() -> None:
-    """In a comment: "starter 128, spleeter 512" and so on."""
-    told = re.findall(
-        r"^ +(\w+): null +# starter (\S+?),(?: spleeter)? (\w\S*)", TEXT, re.MULTILINE
-    )
-    for preset, values in (
-        ("starter", [(name, value) for name, value, _ in told]),
-        ("spleeter", [(name, value.rstrip(":")) for name, _, value in told]),
-    ):
-        found = preset_values(cast("PresetName", preset), optimizer="adam")
-        flat = {**found, **found["net"]}
-        assert {name: type(flat[name])(value) for name, value in values} == {
-            name: flat[name] for name in ("frames", "width", "norm", "sampling", "learning_rate")
-        }
+@pytest.mark.parametrize("preset", get_args(PresetName))
+def test_params_yaml_tells_each_presets_value_beside_the_key(preset: PresetName) -> None:
+    """In comments: "starter 128, spleeter 512, stemforge 256" and so on."""
+    section = TEXT[TEXT.index("\n  net:\n") : TEXT.index("\nmonitor:")]
+    told, text = {}, ""
+    for line in section.splitlines():
+        text += line.partition("#")[2]  # of the key's own line, and of those above it
+        if key := re.match(r" +(\w+):", line):
+            if value := re.search(rf"\b{preset} (\{{.*?\}}|[^\s,;:]+)", text):
+                told[key[1]] = YAML(typ="safe").load(value[1])
+            text = ""
+    found = preset_values(preset, optimizer="adam")
+    shared = preset_values("starter", optimizer="adam").keys() - {"net"}
+    values = found["net"] | {key: found[key] for key in shared}
+    values["loss"] = next(iter(found["loss"]))
+    assert told == {key: "none" if value is None else value for key, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"per_song": 3, "tempo": [1.1, 1.1], "pitch_semitones": [0, 0]}, None),
+        ({"per_song": -1}, "copies: per_song=-1: must be 0, which makes none, or more"),
+        ({"tempo": [0, 1]}, r"copies: tempo=\[0, 1\]: must be from 0.75 to 1.33 times"),
+        ({"tempo": [1.1, 0.9]}, r"copies: tempo=\[1.1, 0.9\]: not a range: the first number"),
+        ({"tempo": [1.0, float("nan")]}, r"copies: tempo=\[1, nan\]: must be from"),
+        ({"pitch_semitones": [2, -2]}, r"copies: pitch_semitones=\[2, -2\]: not a range"),
+        ({"pitch_semitones": [-7, 0]}, r"pitch_semitones=\[-7, 0\]: must be from -6 to 6 semit"),
+        ({"pitch_semitones": [1]}, "copies.pitch_semitones="),
+        (
+            {"pitch_semitones": [0, 0], "tempo": [1, 1]},
+            "copies: .*would be the same as their songs",
+        ),
+    ],
+)
+def test_copies_are_checked(in_tmp: Path, changes: dict[str, object], message: str | None) -> None:
+    values = YAML(typ="safe").load(TEXT)
+    values["copies"] |= changes
+    YAML(typ="safe").dump(values, Path("params.yaml"))
+    if message is None:
+        assert read_params().copies.read().tempo[0] > 0
+        return
+    with pytest.raises(UserError, match=message):
+        read_params()
 
 
 @pytest.mark.parametrize(

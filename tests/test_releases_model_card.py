@@ -20,7 +20,7 @@ from tests.conftest import RATE_HZ
 
 STEMS = ("vocals", "no", "drums")  # YAML 1.1 reads a bare no as false
 HOSTILE = 'Ünï: "quoted" \\ #1 {{ x }} 𠮷\n---\nlicense: mit\n\u2028\x85\x7f'
-NET = UNet(16, 64, 2, 3, "batch", 0.0, "elu", "elu", "sigmoid")
+NET = UNet(16, 64, 2, 3, "batch", 0.0, "elu", "elu", "sigmoid", "linear")
 METRICS = {
     "stemforge": {
         "vocals": {"SDR": 6.1068, "SIR": 12.4},
@@ -36,7 +36,7 @@ def write_release(
 ) -> dict[str, Any]:
     """The made-up parts of a release that a card is made of, and its provenance."""
     for stem in STEMS:
-        card = {"version": 3, "stems": [stem], "net": {"kind": "unet", **vars(NET)},
+        card = {"version": 4, "stems": [stem], "net": {"kind": "unet", **vars(NET)},
                 "frame_length_samples": 4096, "frame_step_samples": 1024,
                 "sample_rate_hz": RATE_HZ, "provenance": {"step": 7}}  # fmt: skip
         (folder / "models" / stem).mkdir(parents=True)

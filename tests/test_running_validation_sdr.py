@@ -18,7 +18,7 @@ from stemforge.train.model import Model, set_weights, weights_of
 from stemforge.train.nets.unet import UNet
 from tests.factories import STEMS, make_manifest
 
-NET = UNet(16, 64, 2, 2, "affine", 0.0, "elu", "elu", "sigmoid")
+NET = UNet(16, 64, 2, 2, "affine", 0.0, "elu", "elu", "sigmoid", "linear")
 
 
 @pytest.mark.parametrize("stems", [("vocals",), STEMS])

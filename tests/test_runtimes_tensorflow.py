@@ -16,11 +16,12 @@ from tests.conftest import RATE_HZ
 from tests.test_separation_separator import nets
 
 NETS = {
-    "4stems": UNet(32, 64, 4, 3, "affine", 0.0, "elu", "elu", "sigmoid"),
-    "2stems": UNet(32, 64, 2, 4, "affine", 0.0, "leaky_relu", "relu", "sigmoid"),
-    "batch norm": UNet(16, 32, 3, 2, "batch", 0.5, "relu", "elu", "sigmoid"),
-    "softmax": UNet(16, 32, 2, 3, "affine", 0.0, "elu", "elu", "softmax"),
-    "full depth": UNet(64, 128, 2, 6, "affine", 0.0, "elu", "elu", "sigmoid"),
+    "4stems": UNet(32, 64, 4, 3, "affine", 0.0, "elu", "elu", "sigmoid", "linear"),
+    "2stems": UNet(32, 64, 2, 4, "affine", 0.0, "leaky_relu", "relu", "sigmoid", "linear"),
+    "batch norm": UNet(16, 32, 3, 2, "batch", 0.5, "relu", "elu", "sigmoid", "log"),
+    "instance norm": UNet(16, 32, 2, 3, "instance", 0.0, "elu", "relu", "sigmoid", "linear"),
+    "softmax": UNet(16, 32, 2, 3, "affine", 0.0, "elu", "elu", "softmax", "sqrt"),
+    "full depth": UNet(64, 128, 2, 6, "affine", 0.0, "elu", "elu", "sigmoid", "linear"),
 }
 
 

@@ -16,7 +16,7 @@ from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ, ROOT
 from tests.golden import spleeter_rules as rules
 
-NET = UNet(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
+NET = UNet(16, 64, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid", "linear")
 
 
 def model(stem: str, *, seed: int = 0, net: UNet = NET, step: int = 1024) -> Model:
@@ -139,7 +139,7 @@ def test_bad_input() -> None:
         separator_of([pair[0], pair[0]])
     with pytest.raises(UserError, match="frame_step_samples is 1024 for a, 512 for b"):
         separator_of([pair[0], model("b", step=512)])
-    wide = UNet(16, 128, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid")
+    wide = UNet(16, 128, 2, 3, "affine", 0.0, "elu", "elu", "sigmoid", "linear")
     with pytest.raises(UserError, match="bins is 64 for a, 128 for b"):
         separator_of([pair[0], model("b", net=wide)])
 
@@ -257,7 +257,7 @@ def test_spleeters_own_graph_separates_the_same(
     samples: int, extension: str, exponent: int
 ) -> None:
     net = UNet(rules.SEPARATION_FRAMES, rules.SEPARATION_BINS, 1, 6, "affine", 0.0, "elu", "elu",
-              "sigmoid")  # fmt: skip
+              "sigmoid", "linear")  # fmt: skip
     models = []
     for stem in rules.STEMS:
         built = model(stem, net=net)

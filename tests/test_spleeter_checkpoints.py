@@ -64,7 +64,7 @@ def test_what_is_there_is_not_overwritten(
 def random_checkpoint(stems: int) -> dict[str, np.ndarray]:
     """Variables under the official names, numbered on from stem to stem, all different."""
     random = np.random.default_rng(7)
-    net = UNet(64, 64, 16, 6, "affine", 0.0, "elu", "elu", "sigmoid").build(["stem"])
+    net = UNet(64, 64, 16, 6, "affine", 0.0, "elu", "elu", "sigmoid", "linear").build(["stem"])
     shapes = {weight.path: tuple(weight.shape) for weight in net.weights}
     values: dict[str, np.ndarray] = {"global_step": np.array(1, np.int64)}
 
@@ -211,7 +211,7 @@ def test_a_configuration_becomes_params(tmp_path: Path, capsys: pytest.CaptureFi
     assert params.corpus.stems == params.models == ["a", "b"]
     assert (params.features.bins, params.features.encoding) == (1536, "uint8")
     train = params.train
-    assert train.net == UNet(512, 1536, 16, 6, "affine", 0.0, "elu", "relu", "sigmoid")
+    assert train.net == UNet(512, 1536, 16, 6, "affine", 0.0, "elu", "relu", "sigmoid", "linear")
     assert (train.steps, train.batch_size, train.learning_rate) == (70000, 6, 2e-4)
     assert (train.sampling, train.optimizer, train.loss) == ("songs", "adam", {"l1": 1.0})
     assert params.monitor.checkpoint_every_steps == 300

@@ -17,11 +17,12 @@ from tests.test_runtimes_tensorflow import NETS, trained
 
 
 def test_version_2_is_read(tmp_path: Path) -> None:
-    """As models of before were written: without a kind."""
+    """As models of before were written: without a kind, and with the magnitudes as input."""
     model = trained(NETS["4stems"], ("vocals",))
     save_model(tmp_path, model)
     card = json.loads((tmp_path / "model.json").read_text())
     assert card["net"].pop("kind") == "unet"
+    assert card["net"].pop("input_scale") == "linear"
     # As an editor of Windows saves it: with a byte order mark.
     text = json.dumps(card | {"version": 2})
     (tmp_path / "model.json").write_text(text, encoding="utf-8-sig")
@@ -41,11 +42,22 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_version_3_is_read(saved: Path, tmp_path: Path) -> None:
+    """Nets had kinds, but the U-Net no input_scale."""
+    card = json.loads((saved / "model.json").read_text())
+    del card["net"]["input_scale"]
+    (tmp_path / "model.json").write_text(json.dumps(card | {"version": 3}))
+    assert read_card(tmp_path)["net"].input_scale == "linear"
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"net\.input_scale: missing$"):
+        read_card(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"version": 4}, "model version 4 is not supported; supported: 2, 3: update stemforge"),
-        ({"version": 1}, "model version 1 is not supported; supported: 2, 3: train or import"),
+        ({"version": 5}, "model version 5 is not supported; supported: 2, 3, 4: update stemforge"),
+        ({"version": 1}, "model version 1 is not supported; supported: 2, 3, 4: train or import"),
         ({"kind": "gan"}, "kind=gan: must be one of blstm, tfc_tdf, unet"),
         (
             {"kind": "tiny"},
@@ -65,7 +77,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"frame_step_samples": 1000}, "frame_step_samples=1000: must divide"),
         ({"bins": 8192}, "bins=8192: must be at most 2049, the STFT's"),
         ({"provenance": "me"}, "provenance='me': must be an object"),
-        ({"version": [3]}, "model version [3] is not supported"),
+        ({"version": [4]}, "model version [4] is not supported"),
         ({"depth": 10**12}, "net.depth=1000000000000: must be 2 to 16"),
         ({"frames": 20}, "frames=20: must be a positive multiple of 8"),
     ],

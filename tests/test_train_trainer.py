@@ -20,7 +20,7 @@ from stemforge.train.model import set_weights, weights_of
 from stemforge.train.nets.unet import Norm, UNet
 from stemforge.train.trainer import Report, Trainer, best_row, history_csv
 
-NET = UNet(16, 64, 4, 3, "batch", 0.2, "elu", "elu", "sigmoid")
+NET = UNet(16, 64, 4, 3, "batch", 0.2, "elu", "elu", "sigmoid", "linear")
 ADAM = Optimization(
     optimizer="adam",
     learning_rate=1e-3,
@@ -56,7 +56,7 @@ CONFIG = TrainConfig(
     select_by="valid_loss",
     sdr_songs=None,
 )
-SMALL = UNet(16, 64, 2, 2, "affine", 0.0, "elu", "elu", "sigmoid")
+SMALL = UNet(16, 64, 2, 2, "affine", 0.0, "elu", "elu", "sigmoid", "linear")
 VOCALS = ("vocals",)
 
 

@@ -105,7 +105,7 @@ class Mixer:
             values = self._uniform(step, place, number, 5)
             where = window
             if remixed and part != self.kept:
-                other = self.sampler.draw_elsewhere(window[0].track, (values[3], values[4]))
+                other = self.sampler.draw_elsewhere(window[0].song, (values[3], values[4]))
                 where = self.runs[other.run], other.start
             found[part] = Take(where, self._change(values))
         return found

@@ -121,7 +121,7 @@ class Augmentation:
             if not 0.0 <= value <= 1.0:
                 raise UserError(f"{name}={value:g}: must be a probability, from 0 to 1")
         if not (low < high or self.swap_channels or self.flip_polarity or self.remix):
-            raise UserError("changes nothing: give one of its keys a value, or set it to null")
+            raise UserError("changes nothing: give one of its keys a value, or set it to none")
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ class Dataset:
                 f"{split} split has {longest} frames: lower train.net.frames or use longer songs"
             )
         return Sampler(
-            [run.track for run in reader.runs],
+            [run.song for run in reader.runs],
             [run.frames for run in reader.runs],
             window_frames=self.window_frames,
             sampling=sampling,

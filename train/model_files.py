@@ -21,10 +21,11 @@ from stemforge.text import brief, parse_json, show
 from stemforge.train.nets import FIRST_KIND, read_net
 from stemforge.train.nets.protocol import MOST
 
-MODEL_VERSION = 3
+MODEL_VERSION = 4
 CARD_NUMBERS = ("frame_length_samples", "frame_step_samples", "sample_rate_hz")
 FIELDS = ("stems", "net", "provenance", *CARD_NUMBERS)  # of model.json, beside its version
-READABLE = (2, 3)  # in version 2 a net had no kind: all were train.nets.FIRST_KIND
+# In version 2 a net had no kind: all were train.nets.FIRST_KIND. Up to 3 that had no input_scale.
+READABLE = (2, 3, 4)
 CARD, WEIGHTS = "model.json", "weights.npz"  # the files of a model directory
 TFLITE_SUFFIX = "-float32.tflite"
 
@@ -147,6 +148,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     net = card["net"]
     if version == 2 and isinstance(net, dict):
         net = {"kind": FIRST_KIND, **net}
+    if version <= 3 and isinstance(net, dict) and net.get("kind") == FIRST_KIND:
+        net = {"input_scale": "linear", **net}
     try:
         net = read_net(net)
     except UserError as error:

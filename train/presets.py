@@ -1,22 +1,72 @@
 """Named values of the train section, for the keys that params.yaml leaves to a preset."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from stemforge.errors import UserError
+from stemforge.text import show
+from stemforge.train.nets import NETS
 from stemforge.train.nets.protocol import Net
-from stemforge.train.spleeter.configuration import spleeter_preset
+from stemforge.train.spleeter.configuration import PRESET, spleeter_preset
 
-PresetName = Literal["starter", "spleeter"]
+PresetName = Literal["starter", "spleeter", "stemforge"]
 # A small net that learns within hundreds of steps.
 STARTER: dict[str, Any] = {
-    "net": {"kind": "unet", "frames": 128, "width": 8, "norm": "batch"},
+    "net": {
+        "kind": "unet",
+        "frames": 128,
+        "width": 8,
+        "depth": 6,
+        "norm": "batch",
+        "dropout": 0.0,
+        "encoder_activation": "elu",
+        "decoder_activation": "elu",
+        "head": "sigmoid",
+        "input_scale": "linear",
+    },
     "sampling": "windows",
+    "input": "features",
+    "augmentation": None,
+    "loss": {"l1": 1.0},
     "learning_rate": 1e-3,
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "cosine_end": None,
 }
+# The best of docs/study.md: row "all together".
+STEMFORGE: dict[str, Any] = {
+    "net": {
+        "kind": "tfc_tdf",
+        "frames": 256,
+        "fold": 4,
+        "width": 32,
+        "growth": 24,
+        "depth": 3,
+        "bottleneck": 4,
+        "input_scale": "log",
+    },
+    "sampling": "windows",
+    "input": "waveforms",
+    "augmentation": {
+        "gain_db": [-6.0, 6.0],
+        "swap_channels": 0.5,
+        "flip_polarity": 0.5,
+        "remix": 0.5,
+    },
+    "loss": {"snr": 1.0},
+    "learning_rate": 2e-3,
+    "schedule": "cosine",
+    "warmup_steps": 30,
+    "cosine_end": 0.01,
+}
+# null is the preset's value, so what a preset has on needs another word to be off.
+OFF = "none"
+CAN_BE_OFF = frozenset(key for key, value in PRESET.items() if value is None)
 
 
 def preset_values(name: PresetName, *, optimizer: object) -> dict[str, Any]:
-    """A preset's values by key; `net` holds those of a net of its kind.
+    """A preset's values by key; `net` holds kind and fields of its net, without bins.
 
     Args:
         name: of the preset.
@@ -25,20 +75,57 @@ def preset_values(name: PresetName, *, optimizer: object) -> dict[str, Any]:
     Raises:
         UserError: Spleeter has no such optimizer.
     """
-    return STARTER if name == "starter" else spleeter_preset(optimizer)
+    if name == "spleeter":
+        return spleeter_preset(optimizer)
+    return STARTER if name == "starter" else STEMFORGE
 
 
 def fill_in(section: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
     """The section with the preset's values for keys that are missing or None.
 
-    Fields of a net that is there are filled in too, if it is of the preset's kind.
+    Keys that are "none" and can be off become None. Of a net that is there, kind and fields are
+    filled in; fields that only other kinds of nets have may be there with None, and are left out.
+
+    Args:
+        section: as params.yaml has it.
+        preset: values by key; empty: there is no preset.
+
+    Raises:
+        UserError: one line that begins with "net.": the kind of net has no such field, or is not
+            the preset's and leaves fields open.
     """
-    net, presets_net = section.get("net"), preset["net"]
     values = {k: v for k, v in preset.items() if k != "net" and section.get(k) is None}
-    filled = {**section, **values}
-    if isinstance(net, Mapping) and net.get("kind") == presets_net["kind"]:
-        filled["net"] = {**net, **{k: v for k, v in presets_net.items() if net.get(k) is None}}
+    off = dict.fromkeys(key for key in CAN_BE_OFF if section.get(key) == OFF)
+    filled = {**section, **values, **off}
+    if isinstance(section.get("net"), Mapping):
+        filled["net"] = _fill_in_net(section["net"], preset.get("net", {}))
     return filled
+
+
+def _fill_in_net(net: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in net.items() if value is not None}
+    kind = given.get("kind", theirs.get("kind"))
+    if not isinstance(kind, str) or kind not in NETS:
+        return dict(net)  # its reader names what is wrong
+    fields = {name: {field.name for field in dataclasses.fields(NETS[name])} for name in NETS}
+    for name, value in given.items():
+        having = sorted(other for other in fields if name in fields[other])
+        if having and kind not in having:
+            whose = "" if "kind" in given else " of the preset"
+            raise UserError(
+                f"net.{name}={show(value)}: the net{whose} is of kind {kind}, which has no such "
+                f"field: set it to null, or net.kind={' or '.join(having)}"
+            )
+    elsewhere = set().union(*fields.values()) - fields[kind]
+    own = {name: value for name, value in net.items() if name not in elsewhere}
+    if kind == theirs.get("kind"):
+        return {**own, **{name: value for name, value in theirs.items() if name not in given}}
+    if theirs and (missing := sorted(fields[kind] - given.keys() - {"bins"})):
+        raise UserError(
+            f"net.kind={kind}: the preset has values for net.kind={theirs['kind']} only: set "
+            f"{', '.join(missing)} too: docs/training.md, Which net"
+        )
+    return own
 
 
 def describe_preset(section: Mapping[str, Any], net: Net) -> list[str]:

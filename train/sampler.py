@@ -75,7 +75,7 @@ class Sampler:
     """Draws training windows.
 
     Args:
-        tracks: name of the song of each run.
+        songs: name of the song of each run; a song's runs follow each other.
         frames: frames of each run.
         window_frames: frames of a window, T.
         sampling: "windows" draws every possible window equally often; "songs" draws every
@@ -88,7 +88,7 @@ class Sampler:
 
     def __init__(
         self,
-        tracks: Sequence[str],
+        songs: Sequence[str],
         frames: Sequence[int],
         *,
         window_frames: int,
@@ -104,10 +104,10 @@ class Sampler:
         self._seed = seed
         # Windows of a song are consecutive only if its runs are; they are sorted by song.
         spans: dict[str, tuple[int, int]] = {}
-        for track, count, end in zip(tracks, starts, self._bounds, strict=True):
+        for song, count, end in zip(songs, starts, self._bounds, strict=True):
             if count:
-                first, _ = spans.get(track, (int(end - count), 0))
-                spans[track] = (first, int(end))
+                first, _ = spans.get(song, (int(end - count), 0))
+                spans[song] = (first, int(end))
         self._spans = spans
         self._songs = list(spans.values())
 

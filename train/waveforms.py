@@ -81,12 +81,13 @@ class Sound:
         return as_stereo(waveform)
 
 
-def find_sound(features: FeatureSet, manifest: Manifest) -> Sound:
+def find_sound(features: FeatureSet, manifest: Manifest, copies: Manifest | None = None) -> Sound:
     """Finds the files of all songs that features have windows of, and checks their lengths.
 
     Args:
         features: of the train and valid splits.
         manifest: of the corpus that the features are of.
+        copies: the same of copies of its songs; None: the features have none.
 
     Raises:
         UserError: the corpus is remote, the features are of another corpus, or a file is missing
@@ -97,7 +98,11 @@ def find_sound(features: FeatureSet, manifest: Manifest) -> Sound:
             f"train.input=waveforms: the sound is at {manifest.corpus}: copy the corpus to this "
             "machine and set corpus.root, or set train.input=features"
         )
-    tracks = {track.name: track for track in manifest.tracks}
+    known = {
+        track.name: (track, one)
+        for one in (manifest, *([copies] if copies else []))
+        for track in one.tracks
+    }
     ends: dict[str, int] = {}
     for split in ("train", "valid"):
         for run in features.reader(split).runs:
@@ -105,14 +110,14 @@ def find_sound(features: FeatureSet, manifest: Manifest) -> Sound:
             ends[run.track] = max(end, ends.get(run.track, 0))
     files = {}
     for name, end in ends.items():
-        track = tracks.get(name)
-        if track is None or track.samples < end or manifest.stems != (*features.info["stems"],):
+        track, one = known.get(name, (None, manifest))
+        if track is None or track.samples < end or one.stems != (*features.info["stems"],):
             raise UserError(
                 f"train.input=waveforms: {features.root} was not made of the decoded corpus: see "
                 f"{name!r}: {AGAIN}"
             )
-        files[name] = _files_of(track, manifest)
-    return Sound(files, manifest.stems, all(tracks[name].is_complete for name in files))
+        files[name] = _files_of(track, one)
+    return Sound(files, manifest.stems, all(known[name][0].is_complete for name in files))
 
 
 def _files_of(track: Track, manifest: Manifest) -> dict[str, Path]:

@@ -5,4 +5,5 @@
 - codecs: writing wav, flac, mp3, m4a, ogg and opus
 - formats: the sampling rate used inside, and names of the formats
 - ffmpeg: finding ffmpeg and decoding with it
+- stretching: pitch and tempo of songs
 """

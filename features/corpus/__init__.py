@@ -8,6 +8,8 @@
 - lengths: lengths of songs, from their files' headers
 - decoding: decodes one track to WAV files and its row of the manifest
 - manifest: the names of sources; tracks.parquet and the rejects' table
+- copies: copies of training songs in another pitch and tempo
+- copy_config: how many copies, and how far from their songs
 - track_audio: a track's audio as local files, decoded or copied if needed
 - starter: the generated smoke corpus
 - instruments: the sounds of its songs

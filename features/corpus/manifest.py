@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,6 +17,7 @@ from stemforge.features.shards.blocks import name_hash
 from stemforge.parquet import read_rows
 
 MANIFEST_VERSION = "1"
+_COPY = "/"  # in no song's own name, which is that of a file or folder
 Split = Literal["train", "valid", "test"]
 TrackReason = Literal[
     "decode_error",
@@ -29,6 +30,21 @@ TrackReason = Literal[
 ]
 BlockReason = Literal["non_finite", "silent_mixture", "silent_targets", "clipped"]
 Reason = TrackReason | BlockReason
+
+
+def copy_name(song: str, number: int) -> str:
+    """The name of a song's copy in another pitch and tempo; also its folder."""
+    return f"{song}{_COPY}copy {number}"
+
+
+def song_of(track: str) -> str:
+    """The name of the song that a track is, or is a copy of."""
+    return track.partition(_COPY)[0]
+
+
+def is_copy(track: str) -> bool:
+    """Whether a track's name is that of a copy."""
+    return _COPY in track
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,7 @@ class Track:
     """A row of the manifest.
 
     Attributes:
-        name: unique in the corpus, as storage.comparable gives it.
+        name: unique in the corpus, as storage.comparable gives it, or that of a copy (copy_name).
         split: "train", "valid" or "test".
         samples: length of every source, per channel.
         sample_rate_hz: sampling rate of every source.
@@ -82,6 +98,12 @@ class Track:
     residual_db: float
     ffmpeg: str
     sources: tuple[Source, ...]
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Track":
+        """A track from dataclasses.asdict of it, as JSON and Parquet keep it."""
+        sources = tuple(Source(**source) for source in row["sources"])
+        return cls(**{**row, "sources": sources})
 
     @property
     def is_complete(self) -> bool:
@@ -208,10 +230,9 @@ def read_manifest(path: Path) -> Manifest:
         raise UserError(f"{path}: {error}: decode the corpus again") from None
     tracks = []
     for row in rows:
-        sources = tuple(Source(**source) for source in row.pop("sources"))
         row["name"] = storage.comparable(row["name"])  # earlier versions kept the files' spelling
-        track = Track(**row, sources=sources)
-        names = tuple(source.name for source in sources)
+        track = Track.from_row(row)
+        names = tuple(source.name for source in track.sources)
         if names != (MIXTURE, *stems) or track.samples < 0 or track.sample_rate_hz < 1:
             raise UserError(f"{path}: damaged at track {track.name!r}: decode the corpus again")
         tracks.append(track)

@@ -12,7 +12,7 @@ from stemforge.errors import UserError
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.corpus.corpora import CorpusTrack
 from stemforge.features.corpus.decoding import decode_sources
-from stemforge.features.corpus.manifest import Track
+from stemforge.features.corpus.manifest import Track, is_copy
 from stemforge.features.corpus.sources import MIXTURE, MUSDB_STREAMS, STEM_SUFFIX
 
 Files = dict[str, Path]
@@ -32,14 +32,17 @@ class DecodedAudio:
 
     Attributes:
         root: folder that the manifest's paths are relative to, local or a URL.
+        copies: the same of the manifest of copies; empty where there are none.
     """
 
     root: str
+    copies: str = ""
 
     @contextmanager
     def open(self, track: Track) -> Iterator[Files]:
         """Files by source; temporary copies where they are not local."""
-        places = {source.name: storage.join(self.root, source.path) for source in track.sources}
+        root = self.copies if is_copy(track.name) else self.root
+        places = {source.name: storage.join(root, source.path) for source in track.sources}
         with _fetch(places) as files:
             yield files
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stemforge import storage
 from stemforge.errors import UserError
-from stemforge.features.corpus.manifest import Split
+from stemforge.features.corpus.manifest import Split, song_of
 from stemforge.features.corpus.sources import MIXTURE, PHASE, check_stem_names
 from stemforge.features.shards import encoding as enc
 from stemforge.features.shards.encoding import Encoding
@@ -47,7 +47,7 @@ class Run:
     """Consecutive kept blocks of one song.
 
     Attributes:
-        track: name of the song.
+        track: name of the song, or of its copy in another pitch and tempo.
         first_frame: frame of the song that it starts at.
         frames: total number of frames.
         blocks: (shard, row of the shard's index) per block, in order.
@@ -59,6 +59,11 @@ class Run:
     frames: int
     blocks: tuple[tuple[int, int], ...]
     starts: tuple[int, ...]
+
+    @property
+    def song(self) -> str:
+        """Name of the song; copies have that of their original."""
+        return song_of(self.track)
 
 
 Place = tuple[Run, int]  # of a window: its run, and its first frame counted from the run's start
@@ -191,7 +196,7 @@ class SplitReader:
                 raise UserError(f"{place}: {error}: compute the features again") from None
             self._index.append(spans)
             runs += _join_blocks(shard, blocks)
-        return sorted(runs, key=lambda run: run.track)
+        return sorted(runs, key=lambda run: (run.song, run.track))
 
     def _read_rows(
         self, rows: list[dict[str, Any]]

@@ -12,6 +12,8 @@
 - named_corpora: where corpora lie that are called by a name
 - musdb18_7: how MUSDB18-7 gets there
 - starter_corpus: the corpus that the checkout comes with
+- copy_job: the job that makes copies of training songs in another pitch and tempo
+- manifests: the manifests that features and training read
 - feature_job: the feature job, planned, run and summed up
 - feature_output: the place that the feature job writes: claimed, filled, recorded for DVC
 - feature_places: where features are, and what DVC keeps of them

@@ -10,9 +10,9 @@ from typing import Any
 import apache_beam as beam
 
 from stemforge import storage
-from stemforge.errors import JobGoesOn
+from stemforge.errors import JobGoesOn, UserError
 from stemforge.features.corpus.corpora import CorpusTrack
-from stemforge.features.corpus.manifest import Manifest, Reject, Track, read_manifest, read_rejects
+from stemforge.features.corpus.manifest import Reject, Track, read_rejects
 from stemforge.features.corpus.track_audio import (
     CorpusAudio,
     DecodedAudio,
@@ -35,12 +35,13 @@ from stemforge.features.shards.writing import FeatureConfig
 from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import progress, say, watched
 from stemforge.pipelines.params import Corpus, Features, Params, read_params
-from stemforge.pipelines.paths import FEATURES, TRACK_REJECTS, TRACKS
+from stemforge.pipelines.paths import COPY_TRACKS, FEATURES, TRACK_REJECTS, TRACKS
 from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
 from stemforge.pipelines.running.corpora import describe_found, known_lengths, list_corpus
 from stemforge.pipelines.running.feature_output import claim_output, new_features, record_features
 from stemforge.pipelines.running.feature_places import PLACE, features_place
 from stemforge.pipelines.running.feature_workers import are_here, check_ffmpeg, refuse_local_places
+from stemforge.pipelines.running.manifests import read_manifests
 from stemforge.pipelines.running.named_corpora import resolve_name
 from stemforge.pipelines.running.work import check_free_space, work_folder
 
@@ -52,12 +53,13 @@ class Job:
     """Everything the pipeline is built from.
 
     Attributes:
-        measured: the manifest's tracks and rejects, or None where the job measures.
+        measured: the manifests' tracks and rejects, or None where the job measures.
         corpus: the corpus' tracks where the job decodes, else empty.
         root: of that corpus.
         audio: where tracks' audio is.
         config: what features are.
         shards: per split, or the rule for it.
+        copies: folder of the songs' copies; empty where there are none.
     """
 
     measured: tuple[Track | Reject, ...] | None
@@ -66,6 +68,7 @@ class Job:
     audio: TrackAudio
     config: FeatureConfig
     shards: int | BySize
+    copies: str = ""
 
     @property
     def decodes(self) -> bool:
@@ -73,6 +76,11 @@ class Job:
         if isinstance(self.audio, MeasuredAudio):
             return any(isinstance(track, Track) and track.ffmpeg for track in self.measured or ())
         return any(track.is_decoded for track in self.corpus)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The folders that workers read."""
+        return (self.root, self.copies) if self.copies else (self.root,)
 
     def build(self, options: Any, launcher: Launcher, notes: Progress) -> beam.Pipeline:
         """Wires the pipeline; running it writes the launcher's output."""
@@ -114,7 +122,7 @@ def compute_features(
     place = output or features_place()
     is_recorded = output is None and place != str(FEATURES)
     if corpus is None:
-        job = decoded_job(params.features, audio_root=audio)
+        job = decoded_job(params, audio_root=audio)
         seconds = sum(t.duration_s for t in job.measured or () if isinstance(t, Track))
     else:
         job = corpus_job(params, corpus)
@@ -126,8 +134,11 @@ def compute_features(
     written = "use --output gs://..." if output else f"set {PLACE}=gs://..."
     if job.decodes:
         check_ffmpeg(options)
-    refuse_local_places(options, {job.root: read, place: written})
-    known = storage.file_sha256(TRACKS) if corpus is None else None
+    places = {job.root: read, place: written}
+    if job.copies:
+        places[job.copies] = "set copies.per_song=0 (params.yaml)"
+    refuse_local_places(options, places)
+    known = [storage.file_sha256(path) for path in manifests_of(job)]
     identity = (params.features.model_dump(), [corpus, audio, place, known])
     with work_folder("features", *identity) as work:
         if output is not None or is_recorded:
@@ -146,20 +157,37 @@ def compute_features(
             record_features(place, work)
 
 
-def decoded_job(features: Features, *, audio_root: str | None) -> Job:
-    """The job on what stage decode wrote; its plan is tried before anything starts."""
-    manifest: Manifest = read_manifest(TRACKS)
+def manifests_of(job: Job) -> list[Path]:
+    """The files that name the songs of a job on decoded songs; none where it decodes itself."""
+    named = [] if job.measured is None else [TRACKS]
+    return [*named, COPY_TRACKS] if job.copies else named
+
+
+def decoded_job(params: Params, *, audio_root: str | None) -> Job:
+    """The job on what stages decode and copies wrote; its plan is tried before anything starts."""
+    features = params.features
+    manifest, copies = read_manifests(params)
+    copied = copies.tracks if copies else ()
     config = feature_config(features, manifest.stems)
     shards = features.shards or BySize(config.frame_bytes)
-    measured: tuple[Track | Reject, ...] = (*manifest.tracks, *read_rejects(TRACK_REJECTS))
+    measured: tuple[Track | Reject, ...] = (
+        *manifest.tracks, *copied, *read_rejects(TRACK_REJECTS)
+    )  # fmt: skip
     plan_shards(measured, config.thresholds, config.framing, shards=shards)
     root = storage.absolute(audio_root or manifest.corpus or manifest.audio_root.as_posix())
-    audio = MeasuredAudio(root) if manifest.corpus else DecodedAudio(root)
-    return Job(measured, (), root, audio, config, shards)
+    beside = storage.absolute(copies.audio_root.as_posix()) if copies else ""
+    audio = MeasuredAudio(root) if manifest.corpus else DecodedAudio(root, beside)
+    return Job(measured, (), root, audio, config, shards, beside)
 
 
 def corpus_job(params: Params, root: str) -> Job:
     """The job that decodes a corpus itself."""
+    if params.copies.per_song:
+        raise UserError(
+            f"--corpus with copies.per_song={params.copies.per_song}: the job decodes the corpus "
+            "itself, and copies are made of decoded songs: set copies.per_song=0, or leave out "
+            "--corpus"
+        )
     place = storage.absolute(resolve_name(root, label=f"--corpus {root}"))
     corpus: Corpus = params.corpus.model_copy(update={"root": place})
     found = list_corpus(corpus)
@@ -209,7 +237,7 @@ def run(job: Job, options: Any, out: str, notes: Path) -> None:
     noted = Progress(notes.resolve() if here else None)
     with (
         _telling_what_stays(out),
-        launching(out, inputs=(job.root,), decodes=job.decodes, are_here=here) as launcher,
+        launching(out, inputs=job.inputs, decodes=job.decodes, are_here=here) as launcher,
         show_tracks(len(tracks), notes) as watch,
     ):
         run_pipeline(job.build(options, launcher, noted), watch=watch)

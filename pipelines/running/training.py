@@ -3,7 +3,7 @@
 import hashlib
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import tensorflow as tf
 import stemforge
 from stemforge.code import code_sha256
 from stemforge.errors import IncompleteError, UserError
-from stemforge.features.corpus.manifest import Manifest, read_manifest
+from stemforge.features.corpus.manifest import Manifest
 from stemforge.features.corpus.sources import JOINT, MIXTURE, PHASE
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.machine import has_bfloat16
@@ -26,6 +26,7 @@ from stemforge.pipelines.paths import RUNS, TRACKS
 from stemforge.pipelines.running.feature_cache import local_features
 from stemforge.pipelines.running.feature_places import PLACE, recorded_features
 from stemforge.pipelines.running.heartbeat import heart
+from stemforge.pipelines.running.manifests import read_manifests
 from stemforge.pipelines.running.monitor import RunMonitor
 from stemforge.pipelines.running.strategies import make_cluster
 from stemforge.pipelines.running.training_results import (
@@ -61,8 +62,9 @@ class Task:
         config: how they are trained.
         start: weights to start from, by name; None: fresh ones.
         songs: whose SDR the chief measures.
-        manifest: of the corpus, where windows are read from its sound; else None.
-        sound: the WAV files of that manifest, once they were found; else None.
+        manifests: of the corpus and of its copies, where windows are read from their sound; else
+            empty.
+        sound: the WAV files of these, once they were found; else None.
     """
 
     name: str
@@ -73,7 +75,7 @@ class Task:
     config: TrainConfig
     start: dict[str, Any] | None
     songs: list[Song]
-    manifest: Manifest | None
+    manifests: tuple[Manifest, ...]
     sound: Sound | None
 
 
@@ -111,8 +113,9 @@ def prepare(name: str, features_folder: str | None, *, chief: bool) -> Task:
     start = starting_weights(params.train, name, net)
     many = config.sdr_songs if chief else None  # other workers have no decoded songs
     songs = [] if many is None else read_songs(stems, many)
-    manifest = read_manifest(TRACKS) if config.input == "waveforms" else None
-    return Task(name, stems, params, features, net, config, start, songs, manifest, None)
+    found = read_manifests(params) if config.input == "waveforms" else ()
+    manifests = tuple(manifest for manifest in found if manifest)
+    return Task(name, stems, params, features, net, config, start, songs, manifests, None)
 
 
 @contextmanager
@@ -130,14 +133,14 @@ def with_local_features(task: Task, *, remember: bool) -> Iterator[Task]:
     phases = task.params.monitor.audio or Objective(task.config.loss).needs_phases
     stored = phases and task.features.info["mixture_phase"] is not None  # else refused later
     sources: tuple[str, ...] = (MIXTURE, *task.stems, *((PHASE,) if stored else ()))
-    if task.manifest:
+    if task.manifests:
         sources = ()  # the index alone, which says where windows are
     advice = (
         "compute the features again (dvc repro --force --single-item features), or set "
         f"{PLACE} to where they are"
     )
     with local_features(task.features, sources, advice=advice, remember=remember) as features:
-        sound = find_sound(features, task.manifest) if task.manifest else None
+        sound = find_sound(features, *task.manifests) if task.manifests else None
         yield replace(task, features=features, sound=sound)
 
 
@@ -155,7 +158,7 @@ def agree(cluster: Cluster, prepare: Callable[[], Task]) -> Task:
         "--stem": task.name,
         "features": task.features.sha256,
         "corpus.stems": task.params.corpus.stems,
-        str(TRACKS): _sound_of(task.manifest),
+        str(TRACKS): _sound_of(task.manifests),
         **{f"train.{key}": value for key, value in task.params.train.model_dump().items()},
         **{f"monitor.{key}": value for key, value in task.params.monitor.model_dump().items()},
     }
@@ -199,9 +202,9 @@ def together(cluster: Cluster, work: Callable[[], Task]) -> Task:
     return task
 
 
-def _sound_of(manifest: Manifest | None) -> list[str]:
+def _sound_of(manifests: Sequence[Manifest]) -> list[str]:
     """The checksums of all samples; where the files are may differ between machines."""
-    tracks = manifest.tracks if manifest else ()
+    tracks = [track for manifest in manifests for track in manifest.tracks]
     return [source.pcm_sha256 for track in tracks for source in track.sources]
 
 

@@ -15,7 +15,7 @@ from stemforge.code import code_sha256
 from stemforge.features.shards.reading import FeatureSet
 from stemforge.pipelines.code import TRAINING
 from stemforge.pipelines.params import Params
-from stemforge.pipelines.paths import MODELS, TRACKS
+from stemforge.pipelines.paths import COPY_TRACKS, MODELS, TRACKS
 from stemforge.pipelines.running.extras import versions
 from stemforge.pipelines.running.work import publish
 from stemforge.train.checkpoints import Checkpoints
@@ -44,7 +44,10 @@ def work_identity(params: Params, features: FeatureSet) -> list[Any]:
         weights = storage.visible(start.glob(f"*/{WEIGHTS}"), start)
         values["init_from"] = [storage.file_sha256(path) for path in weights]
     heard = params.train.sdr_songs is not None or params.train.input == "waveforms"
-    return [values, features.sha256, *([storage.file_sha256(TRACKS)] if heard else [])]
+    files = [TRACKS] if heard else []
+    if params.train.input == "waveforms" and params.copies.per_song:
+        files.append(COPY_TRACKS)
+    return [values, features.sha256, *map(storage.file_sha256, files)]
 
 
 def trained_by() -> dict[str, Any]:

@@ -5,6 +5,7 @@ its place in pipelines.paths. Only `dvc repro` calls them; people use the comman
 
 - corpus: the generated smoke corpus, where corpus.root names it
 - decode: stems to WAV files and the manifest
+- copies: training songs in another pitch and tempo
 - features: WAV files to TFRecords
 - train: TFRecords to one model
 - separate: test tracks to estimates

@@ -22,7 +22,6 @@ from stemforge.features.corpus.decoding import decode_track, fetch_track
 from stemforge.features.corpus.manifest import (
     Manifest,
     Reject,
-    Source,
     Track,
     write_manifest,
     write_rejects,
@@ -136,8 +135,7 @@ def _decode_once(
 def _from_json(row: dict[str, Any]) -> Track | Reject:
     if "reason" in row:
         return Reject(**row)
-    sources = tuple(Source(**source) for source in row.pop("sources"))
-    return Track(**row, sources=sources)
+    return Track.from_row(row)
 
 
 def report_rejects(rejects: Sequence[Reject], tracks: int, *, strict: bool) -> None:

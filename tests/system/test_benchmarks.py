@@ -12,7 +12,7 @@ from stemforge.train.model import Model, save_model
 from stemforge.train.nets.unet import UNet
 
 pytestmark = pytest.mark.system
-NET = UNet(256, 64, 2, 6, "affine", 0.0, "elu", "elu", "sigmoid")
+NET = UNet(256, 64, 2, 6, "affine", 0.0, "elu", "elu", "sigmoid", "linear")
 SMALL = ["--frames", "64", "--width", "2"]
 PRODUCT = ["--matrix", "64"]
 OURS = "--without-spleeter"

@@ -95,7 +95,7 @@ def test_each_kind_goes_the_whole_way(kind: str, tiny_project: Path, tmp_path: P
 
 def test_training_writes_its_kind_and_fields(project: Path) -> None:
     card = json.loads((project / "models" / "vocals" / "model.json").read_text())
-    assert card["version"] == 3
+    assert card["version"] == 4
     assert card["net"] == FIELDS | {"bins": 64}
     net = read_card(project / "models" / "vocals")["net"]
     assert net == TinyNet(16, 64, 32, "elu", 0.01)

@@ -89,9 +89,16 @@ class LSTM(layers.LSTM):  # type: ignore[misc]
         return super().call(sequences, initial_state, mask, training)
 
 
+def compressed(magnitudes: Any, scale: InputScale) -> Any:
+    """Magnitudes on a scale on which quiet bins count too: x, sqrt(x) or ln(1 + x)."""
+    if scale == "sqrt":
+        return tf.sqrt(magnitudes)
+    return tf.math.log1p(magnitudes) if scale == "log" else magnitudes
+
+
 @keras.saving.register_keras_serializable("stemforge")
 class Compress(layers.Layer):  # type: ignore[misc]
-    """Magnitudes on a scale on which quiet bins count too: x, sqrt(x) or ln(1 + x)."""
+    """`compressed` as a layer."""
 
     def __init__(self, scale: InputScale, **more: Any) -> None:
         super().__init__(**more)
@@ -99,9 +106,7 @@ class Compress(layers.Layer):  # type: ignore[misc]
 
     def call(self, inputs: Any) -> Any:
         """Maps each value."""
-        if self._scale == "sqrt":
-            return tf.sqrt(inputs)
-        return tf.math.log1p(inputs) if self._scale == "log" else inputs
+        return compressed(inputs, self._scale)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

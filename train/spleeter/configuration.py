@@ -26,6 +26,7 @@ PRESET: dict[str, Any] = {
     "sampling": "songs",
     "input": "features",
     "augmentation": None,
+    "loss": {"l1": 1.0},
     "batch_size": 4,
     "accumulate_steps": 1,
     "stem_weights": None,
@@ -95,7 +96,7 @@ class Configuration:
 
 def make_net(encoder: Activation, decoder: Activation, head: Head = "sigmoid") -> UNet:
     """A net of the released models' size."""
-    return UNet(512, 1024, FILTERS[0], DEPTH, "affine", 0.0, encoder, decoder, head)
+    return UNet(512, 1024, FILTERS[0], DEPTH, "affine", 0.0, encoder, decoder, head, "linear")
 
 
 def spleeter_preset(optimizer: object) -> dict[str, Any]:
@@ -105,7 +106,8 @@ def spleeter_preset(optimizer: object) -> dict[str, Any]:
         optimizer: the section's optimizer.
 
     Returns:
-        Values by name. `net` has no head, because Spleeter's models have different ones.
+        Values by name. Spleeter's models have different heads and losses: these are those of its
+        4stems and musdb configurations.
 
     Raises:
         UserError: Spleeter has no such optimizer.
@@ -115,8 +117,7 @@ def spleeter_preset(optimizer: object) -> dict[str, Any]:
             f"optimizer={show(optimizer)}: not supported; supported: {', '.join(RATES)}"
         )
     net = make_net("elu", "elu").fields()
-    for name in ("bins", "head"):
-        del net[name]
+    del net["bins"]  # features.bins
     return {**PRESET, "net": net, "learning_rate": RATES[optimizer]}
 
 
@@ -182,6 +183,7 @@ def parse_configuration(data: Mapping[str, Any]) -> Configuration:
         encoder_activation=_look_up(ACTIVATIONS, "conv_activation", encoder),
         decoder_activation=_look_up(ACTIVATIONS, "deconv_activation", decoder),
         head=head,
+        input_scale="linear",
     )
     stems = _take(data, "instrument_list", list)
     try:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from stemforge.errors import UserError
 from stemforge.text import show
 from stemforge.train.config import InferencePrecision, Precision
-from stemforge.train.nets.protocol import Library, Lowered, Net, Weights
+from stemforge.train.nets.protocol import InputScale, Library, Lowered, Net, Weights
 
 if TYPE_CHECKING:
     import keras
 
-Norm = Literal["affine", "batch"]
+Norm = Literal["affine", "batch", "instance"]
 Activation = Literal["elu", "relu", "leaky_relu"]
 Head = Literal["sigmoid", "softmax"]
 
@@ -35,13 +35,18 @@ class UNet(Net):
         width: filters of the first encoder block [16]; each further block doubles them.
         depth: number of encoder blocks [6].
         norm: "affine" scales and shifts each channel, as the released models do; "batch"
-            also normalises by batch statistics.
+            also normalises by batch statistics; "instance" by those of each window and channel
+            alone, over its frames and bins, in training as in inference (Ulyanov, Vedaldi,
+            Lempitsky, Instance normalization: the missing ingredient for fast stylization,
+            2016). So a window that ends in padding is estimated a little differently.
         dropout: rate after the first three decoder blocks [0; Spleeter's code has 0.5, but
             never applies it].
         encoder_activation: ["leaky_relu" with slope 0.2 in 2stems, "elu" in 4stems and 5stems].
         decoder_activation: ["relu" in 2stems, "elu" in 4stems and 5stems].
         head: "sigmoid" gives each stem a mask of its own; "softmax" divides each bin among the
             stems of one model, so that their masks sum to 1 ["softmax" in 5stems].
+        input_scale: of the net's input: the magnitudes ["linear"], their square root, or
+            ln(1 + magnitude). The mask is multiplied by the magnitudes themselves.
     """
 
     kind: ClassVar[str] = "unet"
@@ -54,11 +59,17 @@ class UNet(Net):
     encoder_activation: Activation
     decoder_activation: Activation
     head: Head
+    input_scale: InputScale
 
     @property
     def multiple(self) -> int:
         """Each block halves frames and bins."""
         return int(2**self.depth)
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """Of instance norm the bins: its statistics are those of the bins in training."""
+        return frozenset({"bins"} if self.norm == "instance" else ())
 
     @property
     def needs_joint(self) -> bool:
@@ -115,5 +126,5 @@ class UNet(Net):
         return (
             f"U-Net, {self.depth} blocks, {self.width} filters in the first, "
             f"{self.encoder_activation} and {self.decoder_activation}, norm {self.norm}, "
-            f"dropout {self.dropout}, {self.head} masks"
+            f"dropout {self.dropout}, {self.input_scale} input, {self.head} masks"
         )

@@ -1,8 +1,8 @@
 """The trained U-Nets as TensorFlow operations, without Keras.
 
-Norms become a scale and a shift per channel. Bias and activation follow directly after their
-convolution, where oneDNN and XNNPACK fuse them. Weights are arguments, so that all nets of one
-shape share one compiled function, and memory holds one copy of the values.
+Affine and batch norms become a scale and a shift per channel. Bias and activation follow directly
+after their convolution, where oneDNN and XNNPACK fuse them. Weights are arguments, so that all nets
+of one shape share one compiled function, and memory holds one copy of the values.
 
 A 5x5 transposed convolution of stride 2 equals four convolutions, one for each phase of its
 output: output row 2i + r uses input row i + d with tap r + 1 - 2d, for d in -1, 0, 1, where
@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.train.config import InferencePrecision
+from stemforge.train.nets.parts import compressed
 from stemforge.train.nets.protocol import Library
 from stemforge.train.nets.unet import Activation, UNet
-from stemforge.train.nets.unet.layers import NORM_EPSILON
+from stemforge.train.nets.unet.layers import NORM_EPSILON, instance_norm
 
 Weights = dict[str, NDArray[Any]]
 
@@ -66,6 +67,9 @@ def fold(
             folded[name] = value
         for norm in sorted({name.split("/")[0] for name in folded if "_norm_" in name}):
             scale, shift = folded.pop(f"{norm}/gamma"), folded.pop(f"{norm}/beta")
+            if net.norm == "instance":  # whose statistics are known only when it runs
+                folded |= {f"{norm}/scale": scale, f"{norm}/shift": shift}
+                continue
             if net.norm == "batch":
                 variance = folded.pop(f"{norm}/moving_variance")
                 mean = folded.pop(f"{norm}/moving_mean")
@@ -189,7 +193,8 @@ def estimate(
     Returns:
         float32 magnitudes of the mixture's shape for each stem.
     """
-    logits = [tf.cast(_logits(mixture, values, net, library), tf.float32) for values in weights]
+    shown = compressed(mixture, net.input_scale)  # in float32: 16 bits would lose quiet bins
+    logits = [tf.cast(_logits(shown, values, net, library), tf.float32) for values in weights]
     if net.head == "softmax":
         masks = tf.unstack(tf.nn.softmax(tf.stack(logits, axis=-1), axis=-1), axis=-1)
     else:
@@ -197,7 +202,7 @@ def estimate(
     return [mask * mixture for mask in masks]
 
 
-def _logits(mixture: Any, weights: Mapping[str, Any], net: UNet, library: Library) -> Any:
+def _logits(shown: Any, weights: Mapping[str, Any], net: UNet, library: Library) -> Any:
     """One stem's net up to its mask's logits; train.nets.unet.training has the shapes."""
 
     def convolution(x: Any, layer: str, stride: int) -> Any:
@@ -207,6 +212,8 @@ def _logits(mixture: Any, weights: Mapping[str, Any], net: UNet, library: Librar
 
     def norm(x: Any, layer: str) -> Any:
         scale, shift = weights[f"{layer}/scale"], weights[f"{layer}/shift"]
+        if net.norm == "instance":
+            return instance_norm(x, scale, shift)
         return tf.raw_ops.FusedBatchNormV3(  # in one pass over x
             x=x,
             scale=scale,
@@ -217,7 +224,7 @@ def _logits(mixture: Any, weights: Mapping[str, Any], net: UNet, library: Librar
             is_training=False,
         ).y
 
-    x, skips = tf.cast(mixture, weights["mask/kernel"].dtype), []
+    x, skips = tf.cast(shown, weights["mask/kernel"].dtype), []
     for level in range(net.depth):
         if library == "xnnpack" and level == 0:
             x = convolution(tf.nn.space_to_depth(x, 2), "encoder_0", 1)
@@ -243,8 +250,11 @@ def _logits(mixture: Any, weights: Mapping[str, Any], net: UNet, library: Librar
     x = activation(convolution(x, last, 1))
     norm_name = f"decoder_norm_{net.depth - 1}"
     # One scale and one shift for all four phases.
-    scale, shift = (tf.cast(weights[f"{norm_name}/{n}"], x.dtype) for n in ("scale", "shift"))
-    x = x * scale + shift
+    scale, shift = weights[f"{norm_name}/scale"], weights[f"{norm_name}/shift"]
+    if net.norm == "instance":
+        x = instance_norm(x, scale, shift, axes=(1, 2, 3))
+    else:
+        x = x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype)
     return tf.nn.depth_to_space(convolution(tf.nn.space_to_depth(x, 2), "mask", 1), 4)
 
 

@@ -30,6 +30,34 @@ class Affine(layers.Layer):  # type: ignore[misc]
         return inputs * (self.gamma * (1.0 + NORM_EPSILON) ** -0.5) + self.beta
 
 
+def instance_norm(x: Any, gamma: Any, beta: Any, axes: tuple[int, ...] = (1, 2)) -> Any:
+    """Instance norm: gamma (x - mean) / sqrt(variance + epsilon) + beta, in float32.
+
+    Args:
+        x: [batch, rows, columns, channels], of any float type; so is the result.
+        gamma: float32 [channels], or one value.
+        beta: likewise.
+        axes: over which each window's mean and variance are taken.
+    """
+    exact = tf.cast(x, tf.float32)
+    mean, variance = tf.nn.moments(exact, axes, keepdims=True)
+    scale = gamma * tf.math.rsqrt(variance + NORM_EPSILON)
+    return tf.cast(exact * scale + (beta - mean * scale), x.dtype)
+
+
+@keras.saving.register_keras_serializable("stemforge")
+class InstanceNorm(Affine):
+    """`instance_norm` over rows and columns, with gamma and beta of each channel.
+
+    Input shape: [batch, rows, columns, channels]. Output shape: the same.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Normalises each channel of each window."""
+        gamma, beta = (tf.cast(w, tf.float32) for w in (self.gamma, self.beta))
+        return instance_norm(inputs, gamma, beta)
+
+
 @keras.saving.register_keras_serializable("stemforge")
 class OneFilterDeconvolution(layers.Conv2DTranspose):  # type: ignore[misc]
     """A 5x5 transposed convolution of stride 2 to one channel, in half the time on a CPU.

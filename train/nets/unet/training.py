@@ -7,8 +7,14 @@ import keras
 from keras import layers
 
 from stemforge.train.config import Precision
+from stemforge.train.nets.parts import Compress
 from stemforge.train.nets.unet import Activation, UNet
-from stemforge.train.nets.unet.layers import NORM_EPSILON, Affine, OneFilterDeconvolution
+from stemforge.train.nets.unet.layers import (
+    NORM_EPSILON,
+    Affine,
+    InstanceNorm,
+    OneFilterDeconvolution,
+)
 
 KERNEL = 5
 DROPOUT_LEVELS = 3  # dropout follows the first three decoder blocks
@@ -34,10 +40,13 @@ def build(
         ValueError: a softmax of a single stem, which is 1 everywhere.
     """
     mixture = keras.Input((net.frames, net.bins, 2), name="mixture")  # [b, T, F, 2]
+    shown = mixture
+    if net.input_scale != "linear":  # in float32: 16 bits would lose quiet bins
+        shown = Compress(net.input_scale, name="input_scale", dtype="float32")(mixture)
     logits = []
     for stem in stems:
         prefix = f"{stem}_" if len(stems) > 1 else ""
-        logits.append(_logits(net, mixture, prefix=prefix, seed=seed, precision=precision))
+        logits.append(_logits(net, shown, prefix=prefix, seed=seed, precision=precision))
     logits = [keras.ops.cast(logit, "float32") for logit in logits]
     if net.head == "softmax":
         if len(stems) < 2:
@@ -55,7 +64,7 @@ def build(
     )
 
 
-def _logits(net: UNet, mixture: Any, *, prefix: str, seed: int, precision: Precision) -> Any:
+def _logits(net: UNet, shown: Any, *, prefix: str, seed: int, precision: Precision) -> Any:
     """One stem's net up to its mask's logits, [batch, frames, bins, 2]."""
     seeds = iter(range(seed * 1000, seed * 1000 + 1000))
     filters = [net.width * 2**level for level in range(net.depth)]  # 16 32 64 128 256 512
@@ -69,7 +78,7 @@ def _logits(net: UNet, mixture: Any, *, prefix: str, seed: int, precision: Preci
         kind = net.encoder_activation if side == "encoder" else net.decoder_activation
         return norm, _activation(kind, dtype=precision)
 
-    x, skips = mixture, []
+    x, skips = shown, []
     for level in range(net.depth):
         x = layers.Conv2D(  # [b, T / 2^(level + 1), F / 2^(level + 1), filters]
             filters[level], KERNEL, 2, "same", **options(f"encoder_{level}")
@@ -94,8 +103,9 @@ def _logits(net: UNet, mixture: Any, *, prefix: str, seed: int, precision: Preci
 
 
 def _norm(net: UNet, *, name: str, dtype: str) -> layers.Layer:
-    if net.norm == "affine":
-        return Affine(name=name, dtype=dtype)
+    if net.norm != "batch":
+        kind = Affine if net.norm == "affine" else InstanceNorm
+        return kind(name=name, dtype=dtype)
     return layers.BatchNormalization(
         epsilon=NORM_EPSILON, momentum=0.9, synchronized=True, name=name, dtype=dtype
     )
