@@ -118,17 +118,23 @@ def merge(values: Any, changes: Mapping[str, Any]) -> None:
             values[key] = value
 
 
-def make_features(corpus: Path, project: Path) -> Path:
-    """Features of a corpus with the mixture's phase, from stages decode and features.
+def make_features(corpus: Path, project: Path, *, copies: int = 0) -> Path:
+    """Features of a corpus with the mixture's phase, from stages decode, copies and features.
 
     Those of an earlier call are used again where the corpus and the parameters are the same.
+
+    Args:
+        corpus: its folder.
+        project: with data/ and params.yaml.
+        copies: of each training song in another pitch and tempo.
     """
     values = {"encoding": "uint8", "shards": 16, "mixture_phase": "int8"}
-    changed = write_params(project, corpus, {"features": values})
+    changes = {"features": values, "copies": {"per_song": copies}}
+    changed = write_params(project, corpus, changes)
     features = project / "data" / "features"
     if changed or not (features / "info.json").exists():
-        stage(project, "decode")
-        stage(project, "features")
+        for name in ("decode", "copies", "features"):
+            stage(project, name)
     return features
 
 

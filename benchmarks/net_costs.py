@@ -61,8 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     runs: dict[tuple[str, str], Callable[[], float]] = {}
     for kind, net in nets.items():
         step = Step(net, training_config(), stems=(STEM,), weights=None, cluster=Cluster())
-        seconds = net.frames * HOP_SAMPLES / RATE_HZ
-        costs[kind] = step.model.count_params(), multiply_adds(step.model) / seconds
+        costs[kind] = step.model.count_params(), multiply_adds_a_second(net, STEM)
         taken = _Taken(step, arguments.batch)
         runs |= {(kind, "wall"): taken.wall, (kind, "cores"): taken.cores}
     found = common.turn_by_turn(runs, arguments.turns, warm_up=1)
@@ -79,6 +78,11 @@ def main(argv: list[str] | None = None) -> None:
 def net_of(kind: str, frames: int, bins: int) -> Net:
     """A kind of net with its fields at full size."""
     return read_net({"kind": kind, "frames": frames, "bins": bins, **FULL_SIZE[kind]})
+
+
+def multiply_adds_a_second(net: Net, stem: str) -> float:
+    """Multiply-adds of a net of one stem for a second of audio."""
+    return multiply_adds(net.build([stem])) / (net.frames * HOP_SAMPLES / RATE_HZ)
 
 
 def multiply_adds(model: Any) -> int:

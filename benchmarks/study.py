@@ -23,12 +23,14 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from benchmarks import common, study_report
+from benchmarks import common, net_costs, study_report
 from stemforge.pipelines.params import read_params
+from stemforge.train.nets import read_net
 from stemforge.unfinished import finishing
 
 ROWS = common.ROOT / "benchmarks" / "study.yaml"
 METHOD = "net"
+CURVE = ["step", "loss", "valid_loss", "valid_sdr"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Run:
         stem: that the net is trained for.
         seed: of the run.
         train: changes of params.yaml's train section.
+        copies: of each training song in another pitch and tempo.
+        baselines: rows that it is compared with.
     """
 
     row: str
@@ -48,6 +52,8 @@ class Run:
     stem: str
     seed: int
     train: Mapping[str, Any]
+    copies: int
+    baselines: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -58,7 +64,8 @@ class Run:
         """All changes of params.yaml."""
         quiet = {"tensorboard": False, "images": False, "dvclive": False}
         train = {**self.train, "seed": self.seed}
-        return {"models": [self.stem], "train": train, "monitor": quiet}
+        copies = {"per_song": self.copies}
+        return {"models": [self.stem], "copies": copies, "train": train, "monitor": quiet}
 
 
 def read_runs(path: Path = ROWS) -> list[Run]:
@@ -69,10 +76,13 @@ def read_runs(path: Path = ROWS) -> list[Run]:
         train = copy.deepcopy(study["base"])
         common.merge(train, row.get("train", {}))
         found += [
-            Run(row["row"], row["group"], stem, seed, train)
+            Run(
+                row["row"], row["group"], stem, seed, train, row.get("copies", 0),
+                tuple(row.get("baselines", study["baselines"])),
+            )
             for stem in row.get("stems", study["stems"])
             for seed in row.get("seeds", [1])
-        ]
+        ]  # fmt: skip
     return found
 
 
@@ -98,12 +108,15 @@ def main(argv: list[str] | None = None) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     results = read_results(place)
     with common.work_folder(arguments.work) as work:
-        features = common.make_features(arguments.corpus, work / "corpus")
         for run in runs:
             if run.row not in (arguments.only or [run.row]):
                 continue
             if run.stem not in (arguments.stems or [run.stem]):
                 continue
+            with_copies = f" with {run.copies} copies" if run.copies else ""
+            features = common.make_features(
+                arguments.corpus, work / f"corpus{with_copies}", copies=run.copies
+            )
             project = prepare(run, arguments.corpus, work, features)
             key = configuration(project, features)
             if results.get(run.name, {}).get("configuration") != key:
@@ -153,14 +166,16 @@ def carry_out(run: Run, project: Path, corpus: Path) -> dict[str, Any]:
     )  # fmt: skip
     model = json.loads((project / "models" / run.stem / "model.json").read_text(encoding="utf-8"))
     history = pd.read_csv(project / "models" / run.stem / "history.csv")
+    net = read_net(model["net"])
     return {
         "net": model["net"],
+        "million_multiply_adds": round(net_costs.multiply_adds_a_second(net, run.stem) / 1e6),
         "best_step": model["provenance"]["step"],
         "hours": round(seconds / 3600, 2),
         "songs": dict(songs(place, run.stem)),
         "curve": [
             [None if math.isnan(value) else round(value, 5) for value in row]
-            for row in history[["step", "loss", "valid_loss"]].to_numpy().tolist()
+            for row in history[CURVE].to_numpy().tolist()
         ],
     }
 
