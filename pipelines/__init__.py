@@ -6,7 +6,9 @@
 - scoring: tracks to scores, side by side and resumable
 - code: the code that decides a stage's output, as dvc.yaml lists it
 - releases: writing and checking a release
-- params: the reader of params.yaml
+- params: the reader of params.yaml, and most of its sections
+- train_section: its section train
+- sections: what its sections share
 - paths: where the stages' outputs are
 - console: progress bars, and errors in one line
 - options: command-line options that several commands have

@@ -14,6 +14,8 @@ PACKAGE = Path(stemforge.__file__).parent  # its links lead to the other package
 WITHOUT_EFFECT = {
     "stemforge": "says only where the public names are",
     "stemforge.pipelines.params": "reads params.yaml and presets, which dvc.yaml lists",
+    "stemforge.pipelines.sections": "what the sections of params.yaml share",
+    "stemforge.pipelines.train_section": "one of these sections",
     "stemforge.pipelines.console": "what is shown on the terminal",
     "stemforge.pipelines.running.monitor": "writes to runs/, which no stage reads",
     "stemforge.code": "says which code it was",

@@ -12,7 +12,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from benchmarks import common, features, full_size, net_costs, rounding, study, study_report
-from stemforge.pipelines.params import Train, read_params
+from stemforge.pipelines.params import read_params
+from stemforge.pipelines.train_section import Train
 from stemforge.train.config import LossName
 from stemforge.train.nets import NETS
 from tests.conftest import ROOT

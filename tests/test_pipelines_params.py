@@ -8,7 +8,8 @@ from ruamel.yaml import YAML
 
 from stemforge.errors import UserError
 from stemforge.pipelines.console import run_main
-from stemforge.pipelines.params import Params, Train, check_checkout, read_params
+from stemforge.pipelines.params import Params, check_checkout, read_params
+from stemforge.pipelines.train_section import Train
 from stemforge.train.nets.unet import UNet
 from stemforge.train.presets import PresetName, describe_preset, preset_values
 from stemforge.train.spleeter.configuration import spleeter_preset

@@ -21,7 +21,7 @@ from stemforge.features.shards.reading import FeatureSet
 from stemforge.machine import has_bfloat16
 from stemforge.pipelines.code import TRAINING
 from stemforge.pipelines.console import progress, say
-from stemforge.pipelines.params import Params, Train, read_params
+from stemforge.pipelines.params import Params, read_params
 from stemforge.pipelines.paths import RUNS, TRACKS
 from stemforge.pipelines.running.feature_cache import local_features
 from stemforge.pipelines.running.feature_places import PLACE, recorded_features
@@ -37,6 +37,7 @@ from stemforge.pipelines.running.training_results import (
 )
 from stemforge.pipelines.running.validation_sdr import Song, ValidationSDR, read_songs
 from stemforge.pipelines.running.work import work_folder
+from stemforge.pipelines.train_section import Train
 from stemforge.train.checkpoints import State
 from stemforge.train.cluster import Cluster
 from stemforge.train.config import Optimization, Precision, TrainConfig
@@ -357,12 +358,6 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
         dataset.step_windows * model.net.frames * model.frame_step_samples / model.sample_rate_hz
     )
     measure = ValidationSDR(model, task.songs).measure if task.songs else None
-    noted: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        noted.append(number)
-        signal.signal(number, previous[number])  # a second signal ends the process at once
-
     waiting = 0.0
     first = trainer.state.step
     with ExitStack() as closing:
@@ -394,17 +389,30 @@ def fit(trainer: Trainer, dataset: Dataset, model: Model, task: Task, *, chief: 
                 trainer.collect(dataset)
                 monitor.export(model)
 
-        previous: dict[int, Any] = {
-            number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
-            trainer.fit(
-                dataset,
-                report=report,
-                should_stop=lambda: noted[0] if noted else 0,
-                measure_sdr=measure,
-            )
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        noted = closing.enter_context(noted_signals())
+        trainer.fit(
+            dataset,
+            report=report,
+            should_stop=lambda: noted[0] if noted else 0,
+            measure_sdr=measure,
+        )
     return waiting
+
+
+@contextmanager
+def noted_signals() -> Iterator[list[int]]:
+    """A list of the SIGTERM and SIGINT that came; a second one of them ends the process at once."""
+    noted: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        noted.append(number)
+        signal.signal(number, previous[number])
+
+    previous: dict[int, Any] = {
+        number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield noted
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from stemforge.errors import UserError
-from stemforge.text import show
 from stemforge.train.config import Precision
 from stemforge.train.nets.protocol import Net
 
@@ -53,8 +51,7 @@ class BLSTM(Net):
         Raises:
             UserError: a field is out of its range.
         """
-        if not 1 <= self.units <= 4096:
-            raise UserError(f"units={show(self.units)}: must be 1 to 4096")
+        self.check_ranges(("units", 1, 4096))
         super().check()
 
     def build(

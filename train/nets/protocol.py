@@ -95,6 +95,25 @@ class Net:
                     f"{name}={show(value)}: must be a positive multiple of {self.multiple}"
                 )
 
+    def check_ranges(self, *limits: tuple[str, int, int]) -> None:
+        """Refuses fields that are not between the least and the most of theirs.
+
+        Raises:
+            UserError: one is not.
+        """
+        for name, least, most in limits:
+            if not least <= (value := getattr(self, name)) <= most:
+                raise UserError(f"{name}={show(value)}: must be {least} to {most}")
+
+    def check_share(self, name: str) -> None:
+        """Refuses a share, such as a rate of dropout, that is below 0, or 1 and more.
+
+        Raises:
+            UserError: it is.
+        """
+        if not 0.0 <= (value := getattr(self, name)) < 1.0:
+            raise UserError(f"{name}={show(value)}: must be 0 or more and below 1")
+
     def resized(self, *, frames: int | None = None, bins: int | None = None) -> Self:
         """The net for inputs of another size, with the same weights.
 

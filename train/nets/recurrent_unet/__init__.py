@@ -90,14 +90,10 @@ class RecurrentUNet(Net):
         Raises:
             UserError: a field is out of its range, or a size is not a multiple of 2 ** depth.
         """
-        lstm = self.bottleneck_kind == "lstm"
-        limits = [("width", 1, 1024), ("depth", 1, 8)]
-        limits += [("hidden", 1, 4096), ("layers", 1, 8)] if lstm else []
-        for name, least, most in limits:
-            if not least <= (value := getattr(self, name)) <= most:
-                raise UserError(f"{name}={show(value)}: must be {least} to {most}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise UserError(f"dropout={show(self.dropout)}: must be 0 or more and below 1")
+        self.check_ranges(("width", 1, 1024), ("depth", 1, 8))
+        if self.bottleneck_kind == "lstm":
+            self.check_ranges(("hidden", 1, 4096), ("layers", 1, 8))
+        self.check_share("dropout")
         super().check()
 
     def build(
@@ -177,6 +173,5 @@ class UNetVAE(RecurrentUNet):
         Raises:
             UserError: likewise.
         """
-        if not 1 <= self.latent <= 16384:
-            raise UserError(f"latent={show(self.latent)}: must be 1 to 16384")
+        self.check_ranges(("latent", 1, 16384))
         super().check()

@@ -70,10 +70,7 @@ class TFCTDF(Net):
             UserError: a field is out of its range, or a size is not a multiple of
                 2 ** (depth + 1).
         """
-        limits = (("fold", 1, 64), ("width", 1, 1024), ("growth", 0, 1024), ("depth", 1, 8))
-        for name, least, most in limits:
-            if not least <= (value := getattr(self, name)) <= most:
-                raise UserError(f"{name}={show(value)}: must be {least} to {most}")
+        self.check_ranges(("fold", 1, 64), ("width", 1, 1024), ("growth", 0, 1024), ("depth", 1, 8))
         super().check()
         deepest, rest = divmod(self.bins, self.fold * self.multiple)
         if rest:

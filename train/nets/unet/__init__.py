@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from stemforge.errors import UserError
-from stemforge.text import show
 from stemforge.train.config import InferencePrecision, Precision
 from stemforge.train.nets.protocol import InputScale, Library, Lowered, Net, Weights
 
@@ -83,11 +81,8 @@ class UNet(Net):
             UserError: a field is out of its range, or a size is not a multiple of 2 ** depth.
         """
         # At depth 16 the shortest part is half an hour.
-        for name, least, most in (("width", 1, 4096), ("depth", 2, 16)):
-            if not least <= (value := getattr(self, name)) <= most:
-                raise UserError(f"{name}={show(value)}: must be {least} to {most}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise UserError(f"dropout={show(self.dropout)}: must be 0 or more and below 1")
+        self.check_ranges(("width", 1, 4096), ("depth", 2, 16))
+        self.check_share("dropout")
         super().check()
 
     def build(

@@ -25,7 +25,7 @@ from stemforge.errors import UserError
 from stemforge.train.config import InferencePrecision
 from stemforge.train.nets.parts import compressed
 from stemforge.train.nets.protocol import Library
-from stemforge.train.nets.unet import Activation, UNet
+from stemforge.train.nets.unet import Activation, Norm, UNet
 from stemforge.train.nets.unet.layers import NORM_EPSILON, instance_norm
 
 Weights = dict[str, NDArray[Any]]
@@ -65,18 +65,7 @@ def fold(
                 size = "missing" if value is None else f"{list(value.shape)}, not {list(shape)}"
                 raise UserError(f"weights do not fit the net: {prefix}{name} is {size}")
             folded[name] = value
-        for norm in sorted({name.split("/")[0] for name in folded if "_norm_" in name}):
-            scale, shift = folded.pop(f"{norm}/gamma"), folded.pop(f"{norm}/beta")
-            if net.norm == "instance":  # whose statistics are known only when it runs
-                folded |= {f"{norm}/scale": scale, f"{norm}/shift": shift}
-                continue
-            if net.norm == "batch":
-                variance = folded.pop(f"{norm}/moving_variance")
-                mean = folded.pop(f"{norm}/moving_mean")
-            else:  # batch norm whose statistics stay 0 and 1
-                mean, variance = np.zeros_like(shift), np.ones_like(scale)
-            scale = scale / np.sqrt(variance + np.float32(NORM_EPSILON))
-            folded |= {f"{norm}/scale": scale, f"{norm}/shift": shift - mean * scale}
+        _fold_norms(folded, net.norm)
         if library == "xnnpack":
             folded["encoder_0/kernel"] = _first_phases(folded["encoder_0/kernel"])
             for level in range(net.depth - 1):
@@ -94,6 +83,22 @@ def fold(
             folded = {k: v if "_norm_" in k else v.astype(kind) for k, v in folded.items()}
         found.append(folded)
     return found
+
+
+def _fold_norms(weights: Weights, kind: Norm) -> None:
+    """Replaces a net's norms by a scale and a shift each."""
+    for norm in sorted({name.split("/")[0] for name in weights if "_norm_" in name}):
+        scale, shift = weights.pop(f"{norm}/gamma"), weights.pop(f"{norm}/beta")
+        if kind == "instance":  # whose statistics are known only when it runs
+            weights |= {f"{norm}/scale": scale, f"{norm}/shift": shift}
+            continue
+        if kind == "batch":
+            variance = weights.pop(f"{norm}/moving_variance")
+            mean = weights.pop(f"{norm}/moving_mean")
+        else:  # batch norm whose statistics stay 0 and 1
+            mean, variance = np.zeros_like(shift), np.ones_like(scale)
+        scale = scale / np.sqrt(variance + np.float32(NORM_EPSILON))
+        weights |= {f"{norm}/scale": scale, f"{norm}/shift": shift - mean * scale}
 
 
 def _shapes(net: UNet) -> dict[str, tuple[int, ...]]:
