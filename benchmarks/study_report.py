@@ -2,47 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.study_rows import Run
 from stemforge.eval.leaderboard.tables import Aggregation, confidence_interval
 from stemforge.unfinished import finishing
 
-BASELINE = "Spleeter's preset"
 BEGIN, END = "<!-- The table of benchmarks.study begins. -->", "<!-- It ends. -->"
-HOW = Aggregation("median", "mean", BASELINE, confidence=0.95, resamples=9999, seed=1)
+HOW = Aggregation("median", "mean", "", confidence=0.95, resamples=9999, seed=1)
+STEP, VALID_SDR = 0, 3  # columns of a result's curve
+PANELS = 3  # side by side
 Results = Mapping[str, Mapping[str, Any]]
-
-
-class Named(Protocol):
-    """What the report needs to know of a run."""
-
-    @property
-    def row(self) -> str:
-        """Its row of the table."""
-        ...
-
-    @property
-    def group(self) -> str:
-        """A heading of the table."""
-        ...
-
-    @property
-    def stem(self) -> str:
-        """What its net estimates."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Of the run."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """Its key in the results."""
-        ...
 
 
 def sdr_of(result: Mapping[str, Any], which: int = 0) -> float:
@@ -62,7 +35,7 @@ def differences(
     return difference
 
 
-def write(folder: Path, runs: Sequence[Named], results: Results) -> list[str]:
+def write(folder: Path, runs: Sequence[Run], results: Results) -> list[str]:
     """Writes the table into the page study.md, and plots into study/.
 
     Args:
@@ -86,49 +59,96 @@ def write(folder: Path, runs: Sequence[Named], results: Results) -> list[str]:
     for stem in stems:
         own = [run for run in done if run.stem == stem]
         plot_curves(folder / "study" / f"curves-{stem}.png", own, results)
+        plot_costs(folder / "study" / f"costs-{stem}.png", own, results)
     return lines
 
 
-def table(runs: Sequence[Named], stems: Sequence[str], results: Results) -> list[str]:
-    """Markdown: a row of the study in a row, its seeds' means."""
-    heads = [f"{stem}, dB | against {BASELINE}, dB" for stem in stems]
-    lines = [f"| | {' | '.join(heads)} |", "| --- |" + " --- |" * 2 * len(stems)]
+def table(runs: Sequence[Run], stems: Sequence[str], results: Results) -> list[str]:
+    """Markdown: a row of the study in a row, its seeds' means, and two differences a stem."""
+    columns = len(runs[0].baselines) + 1 if runs else 1
+    baselines = [f"above {name}" for name in runs[0].baselines] if runs else []
+    heads = [" | ".join([stem, *baselines]) for stem in stems]
+    lines = [f"| dB | {' | '.join(heads)} |", "| --- |" + " --- |" * columns * len(stems)]
     group = ""
     for row in dict.fromkeys(run.row for run in runs):
         found = [run for run in runs if run.row == row]
         if found[0].group != group:
             group = found[0].group
-            lines.append(f"| **{group}** |" + " |" * 2 * len(stems))
+            lines.append(f"| **{group}** |" + " |" * columns * len(stems))
         cells = [cell for stem in stems for cell in _cells(found, stem, runs, results)]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return lines
 
 
-def _cells(found: Sequence[Named], stem: str, runs: Sequence[Named], results: Results) -> list[str]:
+def _cells(found: Sequence[Run], stem: str, runs: Sequence[Run], results: Results) -> list[str]:
     ours = [results[run.name] for run in found if run.stem == stem]
     if not ours:
-        return ["", ""]
+        return [""] * (1 + len(found[0].baselines))
     sdr = f"{np.mean([sdr_of(result) for result in ours]):.2f}"
-    sdr += f" ({len(ours)} seeds)" if len(ours) > 1 else ""
-    theirs = [results[run.name] for run in runs if (run.row, run.stem) == (BASELINE, stem)]
-    if not theirs or found[0].row == BASELINE:
-        return [sdr, ""]
-    values = differences(ours, theirs)
-    low, high = confidence_interval(values, HOW)
-    return [sdr, f"{np.mean(values):+.2f} ({low:+.2f} to {high:+.2f})"]
+    cells = [f"{sdr} ({len(ours)} seeds)" if len(ours) > 1 else sdr]
+    for row in found[0].baselines:
+        theirs = [results[run.name] for run in runs if (run.row, run.stem) == (row, stem)]
+        if not theirs or found[0].row == row:
+            cells.append("")
+            continue
+        values = differences(ours, theirs)
+        low, high = confidence_interval(values, HOW)
+        cells.append(f"{np.mean(values):+.2f} ({low:+.2f} to {high:+.2f})")
+    return cells
 
 
-def plot_curves(path: Path, runs: Sequence[Named], results: Results) -> None:
-    """Validation loss against the step, a line for each run."""
+def plot_curves(path: Path, runs: Sequence[Run], results: Results) -> None:
+    """SDR of validation songs against the step; a panel a group, its baselines in grey."""
+    from matplotlib.figure import Figure
+
+    groups = list(dict.fromkeys(run.group for run in runs))
+    rows = -(-len(groups) // PANELS)
+    figure = Figure(figsize=(4 * min(PANELS, len(groups)), 3.2 * rows), layout="constrained")
+    panels = figure.subplots(rows, min(PANELS, len(groups)), squeeze=False, sharey=True)
+    for panel in panels.flat[len(groups) :]:
+        panel.remove()
+    for panel, group in zip(panels.flat, groups, strict=False):
+        own = [run for run in runs if run.group == group]
+        baselines = {row for run in own for row in run.baselines}
+        for run in runs:
+            grey = run.row in baselines
+            if run not in own and not grey:
+                continue
+            curve = results[run.name]["curve"]
+            points = [(row[STEP], row[VALID_SDR]) for row in curve if row[VALID_SDR] is not None]
+            label = run.row if run.seed == 1 else f"{run.row}, seed {run.seed}"
+            look = {"color": "0.6", "zorder": 1, "linestyle": "--"} if grey else {"label": label}
+            if grey and run in own:
+                look["label"] = label
+            panel.plot(*zip(*points, strict=True), **look)
+        panel.set_title(group, fontsize="medium")
+        panel.set_xlabel("step")
+        panel.grid(color="0.9")
+        panel.legend(fontsize="x-small", loc="lower right")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("SDR, dB")
+    figure.suptitle(f"{runs[0].stem}: SDR of validation songs; dashed: the baselines")
+    with finishing(path) as fresh:
+        figure.savefig(fresh, format="png", metadata={"Software": None})
+
+
+def plot_costs(path: Path, runs: Sequence[Run], results: Results) -> None:
+    """SDR of the test songs against a net's multiply-adds; rows of one net lie above each other."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot(xlabel="step", ylabel="validation loss (each row's own)")
-    for run in runs:
-        curve = results[run.name]["curve"]
-        points = [(step, loss) for step, _, loss in curve if loss is not None]
-        axes.plot(*zip(*points, strict=True), label=f"{run.row}, seed {run.seed}")
-    axes.legend(fontsize="x-small", ncols=2)
-    axes.set_title(runs[0].stem)
+    axes = figure.add_subplot(
+        xlabel="million multiply-adds for a second of audio", ylabel="SDR, dB", xscale="log"
+    )
+    for group in dict.fromkeys(run.group for run in runs):
+        found = [results[run.name] for run in runs if run.group == group]
+        costs = [result["million_multiply_adds"] for result in found]
+        axes.scatter(costs, [sdr_of(result) for result in found], label=group)
+    costs = sorted({results[run.name]["million_multiply_adds"] for run in runs})
+    axes.set_xticks(costs, [f"{cost}" for cost in costs], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.grid(color="0.9")
+    axes.legend(fontsize="small", title="rows")
+    axes.set_title(f"{runs[0].stem}: median SDR of the test songs")
     with finishing(path) as fresh:
         figure.savefig(fresh, format="png", metadata={"Software": None})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from benchmarks import common, features, full_size, net_costs, rounding, study, study_report
+from benchmarks import common, features, full_size, net_costs, rounding, study_report, study_rows
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.train_section import Train
 from stemforge.train.config import LossName
@@ -155,13 +155,14 @@ def test_spleeter_is_not_compared_with_another_net(
 
 
 def test_the_studys_base_names_every_key_of_the_section() -> None:
-    base = YAML(typ="safe").load(study.ROWS.read_text(encoding="utf-8"))["base"]
+    base = YAML(typ="safe").load(study_rows.ROWS.read_text(encoding="utf-8"))["base"]
     assert base.keys() == Train.model_fields.keys()
 
 
 def test_every_row_of_the_study_can_be_trained(tmp_path: Path) -> None:
-    runs = [run for run in study.read_runs() if run.stem == "vocals"]
-    assert [run.row for run in runs].count(study_report.BASELINE) == 1
+    runs = [run for run in study_rows.read_runs() if run.stem == "vocals"]
+    rows = {run.row for run in runs}
+    assert all(rows >= {*run.baselines} for run in runs)
     used: set[str] = set()
     for number, run in enumerate(runs):
         common.write_params(tmp_path / str(number), tmp_path, run.changes())
@@ -173,36 +174,47 @@ def test_every_row_of_the_study_can_be_trained(tmp_path: Path) -> None:
 def test_the_studys_table_by_hand(tmp_path: Path) -> None:
     rows = tmp_path / "study.yaml"
     rows.write_text(
-        "stems: [drums]\nbase: {steps: 2, net: {kind: unet, width: 8}}\nrows:\n"
-        "  - {row: Spleeter's preset, group: Rates}\n"
+        "stems: [drums]\nbaselines: [theirs, ours]\n"
+        "base: {steps: 2, net: {kind: unet, width: 8}}\nrows:\n"
+        "  - {row: theirs, group: Rates}\n"
         "  - {row: other net, group: Nets, seeds: [1, 2], train: {net: {kind: blstm, units: 3}}}\n"
+        "  - {row: longer, group: Long, baselines: [other net, theirs], copies: 4}\n"
     )
-    runs = study.read_runs(rows)
-    assert [run.seed for run in runs] == [1, 1, 2]
+    runs = study_rows.read_runs(rows)
+    assert [run.seed for run in runs] == [1, 1, 2, 1]
     assert runs[2].train == {"steps": 2, "net": {"kind": "blstm", "units": 3}}
-    curve = [[1, 3.0, None], [2, 2.0, 2.5]]
+    assert runs[3].changes()["copies"] == {"per_song": 4}
+    curve = [[1, 3.0, None, None], [2, 2.0, 2.5, 4.0], [3, 2.0, 2.5, 4.5]]
     songs = [
         {"a": [1.0, 5.0], "b": [2.0, 6.0], "c": [None, None]},
         {"a": [2.0, 5.0], "b": [3.5, 6.0], "c": [9.0, 7.0]},
         {"a": [3.0, 5.0], "b": [3.5, 6.0], "c": [9.0, 7.0]},
+        {"a": [4.0, 5.0], "b": [5.0, 6.0], "c": [9.0, 7.0]},
     ]
     results = {
-        run.name: {"songs": found, "curve": curve} for run, found in zip(runs, songs, strict=True)
+        run.name: {"songs": found, "curve": curve, "million_multiply_adds": 100 * number}
+        for number, (run, found) in enumerate(zip(runs, songs, strict=True), start=1)
     }
     page = tmp_path / "study.md"
     page.write_text(f"# Page\n{study_report.BEGIN}\nold\n{study_report.END}\nEnd\n")
     (tmp_path / "study").mkdir()
     lines = study_report.write(tmp_path, runs, results)
-    assert lines[2:] == [
-        "| **Rates** | | |",
-        "| Spleeter's preset | 1.50 |  |",
-        "| **Nets** | | |",
+    assert lines == [
+        "| dB | drums | above theirs | above ours |",
+        "| --- | --- | --- | --- |",
+        "| **Rates** | | | |",
+        "| theirs | 1.50 |  |  |",
+        "| **Nets** | | | |",
         # Medians 3.5 and 3.5; differences of a and b 1.0 and 1.5, then 2.0 and 1.5.
-        "| other net | 3.50 (2 seeds) | +1.50 (+1.50 to +1.50) |",
+        "| other net | 3.50 (2 seeds) | +1.50 (+1.50 to +1.50) |  |",
+        "| **Long** | | | |",
+        # Of a and b, and of c: 4 - 2.5, 5 - 3.5, 9 - 9; then 4 - 1 and 5 - 2.
+        "| longer | 5.00 | +1.00 (+0.00 to +1.50) | +3.00 (+3.00 to +3.00) |",
     ]
     text = page.read_text()
     assert text.startswith("# Page\n")
     assert text.endswith("\nEnd\n")
     assert "old" not in text
     assert lines[5] in text
-    assert (tmp_path / "study" / "curves-drums.png").stat().st_size > 10_000
+    for kind in ("curves", "costs"):
+        assert (tmp_path / "study" / f"{kind}-drums.png").stat().st_size > 10_000

@@ -74,10 +74,12 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
 
 ROWS = """
 stems: [vocals]
+baselines: [Spleeter's preset]
 base:
   net: {frames: 64, width: 2}
   steps: 2
   validate_every_steps: 2
+  sdr_songs: 1
 rows:
   - {row: Spleeter's preset, group: Rates}
   - {row: another rate, group: Rates, train: {learning_rate: 0.01}}
