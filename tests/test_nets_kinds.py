@@ -18,13 +18,13 @@ from stemforge.train.cluster import Cluster
 from stemforge.train.model import Model, load_model, save_model, weights_of
 from stemforge.train.nets import NETS, read_net
 from stemforge.train.nets.protocol import Net
-from stemforge.train.nets.recurrent_unet.layers import Latent
+from stemforge.train.nets.recurrent_unet.layers import CentreScale, Latent
 from stemforge.train.step import Step
 from tests.conftest import RATE_HZ
 from tests.test_exports_files import operators
 from tests.test_train_trainer import optimization
 
-FRAMES, BINS = 16, 64
+FRAMES, BINS = 8, 64
 MIDDLE = {"width": 2, "depth": 2, "centre_scale": True, "hidden": 4, "layers": 2}
 TINY: dict[str, dict[str, Any]] = {
     "unet": {
@@ -282,9 +282,20 @@ def test_tfc_tdf_sees_a_whole_frame_from_each_bin() -> None:
     mixture = tf.ones((1, FRAMES, 256, 2))
     with tf.GradientTape() as tape:
         tape.watch(mixture)
-        estimate = model(mixture)["vocals"][0, 8, 2, 0]
+        estimate = model(mixture)["vocals"][0, 4, 2, 0]
     gradient = np.asarray(tape.gradient(estimate, mixture))[0]
-    assert (gradient[8, 42:] != 0).mean() > 0.9
+    assert (gradient[4, 42:] != 0).mean() > 0.9
+
+
+def test_centre_and_scale_are_those_of_each_bin() -> None:
+    layer, x = CentreScale(), music()
+    np.testing.assert_array_equal(layer(x), x)  # at first
+    scale, centre = np.arange(1.0, BINS + 1), np.arange(BINS)[::-1]
+    layer.scale.assign(scale[:, None])
+    layer.centre.assign(centre[:, None])
+    y = np.asarray(layer(x))
+    assert y[0, 3, 5, 1] == pytest.approx(x[0, 3, 5, 1] * 6 + BINS - 6)
+    np.testing.assert_allclose(y[..., 0], x[..., 0] * scale + centre, rtol=1e-6)
 
 
 @pytest.mark.parametrize("scale", ["linear", "sqrt", "log"])
