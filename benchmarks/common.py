@@ -133,6 +133,9 @@ def make_features(corpus: Path, project: Path, *, copies: int = 0) -> Path:
     changed = write_params(project, corpus, changes)
     features = project / "data" / "features"
     if changed or not (features / "info.json").exists():
+        (features / "info.json").unlink(
+            missing_ok=True
+        )  # where a run is killed, the next begins anew
         for name in ("decode", "copies", "features"):
             stage(project, name)
     return features

@@ -21,13 +21,12 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import common, net_costs, study_report
-from benchmarks.study_rows import ROWS, Run, read_runs
+from benchmarks.study_rows import CURVE, ROWS, Run, read_runs
 from stemforge.pipelines.params import read_params
 from stemforge.train.nets import read_net
 from stemforge.unfinished import finishing
 
 METHOD = "net"
-CURVE = ["step", "loss", "valid_loss", "valid_sdr"]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -52,20 +51,20 @@ def main(argv: list[str] | None = None) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     results = read_results(place)
     with common.work_folder(arguments.work) as work:
+        keys: dict[str, str] = {}
         for run in runs:
             if run.row not in (arguments.only or [run.row]):
                 continue
             if run.stem not in (arguments.stems or [run.stem]):
                 continue
-            with_copies = f" with {run.copies} copies" if run.copies else ""
-            features = common.make_features(
-                arguments.corpus, work / f"corpus{with_copies}", copies=run.copies
-            )
-            project = prepare(run, arguments.corpus, work, features)
-            key = configuration(project, features)
-            if results.get(run.name, {}).get("configuration") != key:
-                found = carry_out(run, project, arguments.corpus)
-                results[run.name] = {"configuration": key, **found}
+            project = prepare(run, arguments.corpus, work)
+            keys[run.name] = configuration(project)
+            if results.get(run.name, {}).get("configuration") != keys[run.name]:
+                results.pop(run.name, None)  # of another configuration
+        for run in runs:
+            if run.name in keys and run.name not in results:
+                found = carry_out(run, work / "runs" / run.name, arguments.corpus)
+                results[run.name] = {"configuration": keys[run.name], **found}
                 write_results(place, results)
                 study_report.write(arguments.output, runs, results)
     print("\n".join(study_report.write(arguments.output, runs, results)), flush=True)
@@ -83,20 +82,22 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
         fresh.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def prepare(run: Run, corpus: Path, work: Path, features: Path) -> Path:
-    """A project with the run's params.yaml and the corpus' data."""
+def prepare(run: Run, corpus: Path, work: Path) -> Path:
+    """A project with the run's params.yaml and the corpus' data, which are made where needed."""
+    with_copies = f" with {run.copies} copies" if run.copies else ""
+    features = common.make_features(corpus, work / f"corpus{with_copies}", copies=run.copies)
     project = work / "runs" / run.name
     common.write_params(project, corpus, run.changes())
-    if not (project / "data").is_symlink():
-        (project / "data").symlink_to(features.parent)
+    (project / "data").unlink(missing_ok=True)  # it may lead to other copies
+    (project / "data").symlink_to(features.parent)
     return project
 
 
-def configuration(project: Path, features: Path) -> str:
+def configuration(project: Path) -> str:
     """What a result depends on, apart from the code: parameters and features."""
     train = read_params(project / "params.yaml").train.model_dump(mode="json")
     text = json.dumps(train, sort_keys=True, default=str)
-    info = (features / "info.json").read_bytes()
+    info = (project / "data" / "features" / "info.json").read_bytes()
     return hashlib.sha256(text.encode() + info).hexdigest()[:16]
 
 

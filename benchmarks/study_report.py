@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.study_rows import Run
+from benchmarks.study_rows import CURVE, Run
 from stemforge.eval.leaderboard.tables import Aggregation, confidence_interval
 from stemforge.unfinished import finishing
 
 BEGIN, END = "<!-- The table of benchmarks.study begins. -->", "<!-- It ends. -->"
 HOW = Aggregation("median", "mean", "", confidence=0.95, resamples=9999, seed=1)
-STEP, VALID_SDR = 0, 3  # columns of a result's curve
+STEP, VALID_SDR = CURVE.index("step"), CURVE.index("valid_sdr")
 PANELS = 3  # side by side
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -116,6 +116,8 @@ def plot_curves(path: Path, runs: Sequence[Run], results: Results) -> None:
                 continue
             curve = results[run.name]["curve"]
             points = [(row[STEP], row[VALID_SDR]) for row in curve if row[VALID_SDR] is not None]
+            if not points:  # no SDR was measured
+                continue
             label = run.row if run.seed == 1 else f"{run.row}, seed {run.seed}"
             look = {"color": "0.6", "zorder": 1, "linestyle": "--"} if grey else {"label": label}
             if grey and run in own:
@@ -124,7 +126,8 @@ def plot_curves(path: Path, runs: Sequence[Run], results: Results) -> None:
         panel.set_title(group, fontsize="medium")
         panel.set_xlabel("step")
         panel.grid(color="0.9")
-        panel.legend(fontsize="x-small", loc="lower right")
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(fontsize="x-small", loc="lower right")
     for panel in panels[:, 0]:
         panel.set_ylabel("SDR, dB")
     figure.suptitle(f"{runs[0].stem}: SDR of validation songs; dashed: the baselines")

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from benchmarks import common
 
 ROWS = common.ROOT / "benchmarks" / "study.yaml"
+CURVE = ["step", "loss", "valid_loss", "valid_sdr"]  # of history.csv, in a result's curve
 
 
 @dataclass(frozen=True)

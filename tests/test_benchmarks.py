@@ -163,6 +163,7 @@ def test_every_row_of_the_study_can_be_trained(tmp_path: Path) -> None:
     runs = [run for run in study_rows.read_runs() if run.stem == "vocals"]
     rows = {run.row for run in runs}
     assert all(rows >= {*run.baselines} for run in runs)
+    assert len({len(run.baselines) for run in runs}) == 1  # the table's columns
     used: set[str] = set()
     for number, run in enumerate(runs):
         common.write_params(tmp_path / str(number), tmp_path, run.changes())
