@@ -133,9 +133,8 @@ def make_features(corpus: Path, project: Path, *, copies: int = 0) -> Path:
     changed = write_params(project, corpus, changes)
     features = project / "data" / "features"
     if changed or not (features / "info.json").exists():
-        (features / "info.json").unlink(
-            missing_ok=True
-        )  # where a run is killed, the next begins anew
+        # Where this run is killed, the next begins anew.
+        (features / "info.json").unlink(missing_ok=True)
         for name in ("decode", "copies", "features"):
             stage(project, name)
     return features

@@ -119,10 +119,9 @@ def plot_curves(path: Path, runs: Sequence[Run], results: Results) -> None:
             if not points:  # no SDR was measured
                 continue
             label = run.row if run.seed == 1 else f"{run.row}, seed {run.seed}"
-            look = {"color": "0.6", "zorder": 1, "linestyle": "--"} if grey else {"label": label}
-            if grey and run in own:
-                look["label"] = label
-            panel.plot(*zip(*points, strict=True), **look)
+            look = {"color": "0.6", "zorder": 1, "linestyle": "--"} if grey else {}
+            shown = label if run in own else None
+            panel.plot(*zip(*points, strict=True), label=shown, **look)
         panel.set_title(group, fontsize="medium")
         panel.set_xlabel("step")
         panel.grid(color="0.9")

@@ -18,7 +18,7 @@ from stemforge.features.signal.framing import Framing
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.releases.files import NAME, VERSION
 from stemforge.pipelines.releases.git import head_commit
-from stemforge.pipelines.sections import Count, Positive, Section, Share
+from stemforge.pipelines.sections import CheckedSection, Count, Positive, Section, Share
 from stemforge.pipelines.train_section import NET, Train
 from stemforge.text import brief, decode_text, show
 from stemforge.train.config import FFT_LENGTHS
@@ -78,21 +78,13 @@ class Decode(Section):
     strict: bool
 
 
-class Copies(Section):
+class Copies(CheckedSection):
     """The values of features.corpus.copies.CopyConfig."""
 
     per_song: int
     pitch_semitones: Annotated[list[float], Field(min_length=2, max_length=2)]
     tempo: Annotated[list[float], Field(min_length=2, max_length=2)]
     seed: Annotated[int, Field(ge=0)]
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Copies":
-        try:
-            self.read().check()
-        except UserError as error:
-            raise ValueError(str(error)) from None
-        return self
 
     def read(self) -> CopyConfig:
         """As the copies' stage takes it."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from stemforge.errors import UserError
-from stemforge.pipelines.sections import Count, Positive, Section, Share
+from stemforge.pipelines.sections import CheckedSection, Count, Positive, Section, Share
 from stemforge.train.config import (
     KL,
     NEED_WAVEFORMS,
@@ -49,21 +49,13 @@ AnyNet = Annotated[Net, PlainValidator(_read_net), PlainSerializer(Net.fields)]
 Losses = Annotated[dict[LossName, float], PlainValidator(_read_loss)]
 
 
-class Augment(Section):
+class Augment(CheckedSection):
     """The values of train.config.Augmentation."""
 
     gain_db: Annotated[list[float], Field(min_length=2, max_length=2)]
     swap_channels: float
     flip_polarity: float
     remix: float
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Augment":
-        try:
-            self.read().check()
-        except UserError as error:
-            raise ValueError(str(error)) from None
-        return self
 
     def read(self) -> Augmentation:
         """As training takes it."""
