@@ -132,7 +132,7 @@ class Train(Section):
             raise ValueError(
                 f"patience={self.patience} with schedule={self.schedule}, max_plateaus="
                 f"{self.max_plateaus}: set it for schedule=plateau or max_plateaus, which need it, "
-                "else to null"
+                "else to none"
             )
         if self.min_improvement and self.patience is None:
             raise ValueError(

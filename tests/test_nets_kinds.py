@@ -154,13 +154,14 @@ def test_other_frames_but_no_other_bins(
     assert np.isfinite(shorter["vocals"]).all()
     top_hz = BINS * RATE_HZ / 4096
     assert load_nets(tmp_path / "vocals", max_frequency_hz=top_hz).interface.bins == BINS
-    with pytest.raises(UserError, match=rf"^bins=96: net.kind={kind} has a fixed number of bins"):
+    field = "norm=instance" if kind == "unet" else f"kind={kind}"
+    with pytest.raises(UserError, match=rf"^bins=96: net.{field} has a fixed number of bins"):
         net_of(kind).resized(bins=96)
     song, out = tmp_path / "song.wav", tmp_path / "out"
     song.write_bytes(b"")
     flags = ["--model", str(tmp_path / "vocals"), "--max-frequency-hz", "1000"]
     assert command(["separate", str(song), "--output", str(out), *flags]) == 2
-    message = f"net.kind={kind} has a fixed number of bins (64 = 689 Hz): leave out --max-freq"
+    message = f"net.{field} has a fixed number of bins (64 = 689 Hz): leave out --max-freq"
     assert message in capsys.readouterr().err
     assert not out.exists()
 
@@ -170,6 +171,9 @@ def test_convolutions_alone_fit_other_bins() -> None:
     net = net_of("unet_lstm", **values)
     names = [set(weights_of(n.build(["a"]))) for n in (net, net.resized(frames=8, bins=96))]
     assert names[0] == names[1]
+    by_bin = net_of("unet_lstm", **{**values, "centre_scale": True})
+    with pytest.raises(UserError, match=r"^bins=96: net.centre_scale=true has a fixed number of"):
+        by_bin.resized(bins=96)
 
 
 @pytest.mark.parametrize(

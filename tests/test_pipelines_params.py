@@ -58,6 +58,12 @@ def test_the_committed_file_is_valid() -> None:
             "units too: docs/training.md, Which net$",
         ),
         (
+            r"kind: null",
+            "kind: tfc_tdf",
+            "train.net.kind=tfc_tdf: the preset has values for net.kind=unet only: set "
+            "preset=stemforge, or bottleneck, depth, fold, frames, growth, ",
+        ),
+        (
             r"    width:",
             "    bins: 64\n    width:",
             "train.net.bins: unknown key: set features.bins",

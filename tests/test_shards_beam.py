@@ -23,7 +23,7 @@ from stemforge import storage
 from stemforge.errors import UserError
 from stemforge.features.audio.ffmpeg import AudioError
 from stemforge.features.corpus.corpora import find_tracks, hold_out_valid
-from stemforge.features.corpus.manifest import Manifest, Reject, Track, read_rejects
+from stemforge.features.corpus.manifest import Manifest, Reject, Track, copy_name, read_rejects
 from stemforge.features.corpus.track_audio import CorpusAudio, DecodedAudio
 from stemforge.features.shards import writing as shards
 from stemforge.features.shards.beam import (
@@ -136,6 +136,15 @@ def test_a_rejected_block_splits_the_song_into_runs(features: FeatureSet) -> Non
         by_song.setdefault(run.track, []).append(run.frames)
     assert sorted(len(frames) for frames in by_song.values()) == [1, 2]
     assert 32 in next(frames for frames in by_song.values() if len(frames) == 2)
+
+
+def test_copies_come_after_their_song_whatever_its_name(manifest: Manifest, tmp_path: Path) -> None:
+    song = manifest.split("valid")[0]  # nothing of it is rejected
+    names = ["A - B", copy_name("A", 1), copy_name("A - B", 1), "A"]  # " " comes before "/"
+    tracks = [dataclasses.replace(song, name=name, split="train") for name in names]
+    root = str(manifest.audio_root)
+    found = compute([*tracks, song], DecodedAudio(root, root), tmp_path / "f")
+    assert [run.track for run in found.reader("train").runs] == ["A", names[1], "A - B", names[2]]
 
 
 @pytest.mark.parametrize("encoding", ["float32", "uint8"])

@@ -193,6 +193,13 @@ def test_features_refuse_copies_that_are_missing_or_of_other_songs(
         assert run_main(lambda: compute_features(corpus="nowhere")) == 2
         assert "--corpus with copies.per_song=2: the job decodes" in capsys.readouterr().err
         (root / COPIES).symlink_to(project / COPIES)
+        set_params(root, copies__per_song=3)
+        assert run_main(compute_features) == 2
+        message = (
+            f"{COPY_TRACKS}: 2 copies of a song, but copies.per_song=3: run `dvc repro copies`"
+        )
+        assert message in capsys.readouterr().err
+        set_params(root, copies__per_song=2)
         manifest = read_manifest(TRACKS)
         first = manifest.split("train")[0]
         fewer = tuple(track for track in manifest.tracks if track != first)

@@ -8,6 +8,7 @@ from stemforge.errors import UserError
 from stemforge.text import show
 from stemforge.train.nets import NETS
 from stemforge.train.nets.protocol import Net
+from stemforge.train.nets.unet import UNet
 from stemforge.train.spleeter.configuration import PRESET, spleeter_preset
 
 PresetName = Literal["starter", "spleeter", "stemforge"]
@@ -59,6 +60,11 @@ STEMFORGE: dict[str, Any] = {
     "schedule": "cosine",
     "warmup_steps": 30,
     "cosine_end": 0.01,
+}
+KINDS = {  # of the presets' nets
+    "starter": STARTER["net"]["kind"],
+    "spleeter": UNet.kind,
+    "stemforge": STEMFORGE["net"]["kind"],
 }
 # null is the preset's value, so what a preset has on needs another word to be off.
 OFF = "none"
@@ -121,9 +127,10 @@ def _fill_in_net(net: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str,
     if kind == theirs.get("kind"):
         return {**own, **{name: value for name, value in theirs.items() if name not in given}}
     if theirs and (missing := sorted(fields[kind] - given.keys() - {"bins"})):
+        others = [f"preset={name}, or " for name in KINDS if KINDS[name] == kind]
         raise UserError(
             f"net.kind={kind}: the preset has values for net.kind={theirs['kind']} only: set "
-            f"{', '.join(missing)} too: docs/training.md, Which net"
+            f"{''.join(others)}{', '.join(missing)} too: docs/training.md, Which net"
         )
     return own
 

@@ -104,7 +104,7 @@ def load_nets(
         if bins != net.bins and "bins" in net.fixed:
             top_hz = net.bins * interface.sample_rate_hz / interface.frame_length_samples
             raise UserError(
-                f"{folder}: net.kind={net.kind} has a fixed number of bins ({net.bins} = "
+                f"{folder}: net.{net.fixed['bins']} has a fixed number of bins ({net.bins} = "
                 f"{top_hz:.0f} Hz): leave out --max-frequency-hz"
             )
     net = net.resized(frames=frames, bins=bins)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.features.audio import ffmpeg
-from stemforge.features.audio.ffmpeg import CHUNK_SAMPLES
+from stemforge.features.audio.ffmpeg import CHUNK_SAMPLES, AudioError
 from stemforge.features.audio.files import PCM_SCALE, file_info, open_wav
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ, Subtype
 from stemforge.features.audio.stretching import change_pitch_and_tempo
@@ -124,13 +124,16 @@ def write_copy(copy: Copy, files: Mapping[str, Path], out: Path, *, subtype: Sub
     places = {name: folder / f"{name}.wav" for name in files}
     scratch = temporary_name(folder / "changed", by_process=True)
     try:
-        changed = change_pitch_and_tempo(
-            [*files.values()],
-            scratch,
-            channels=sum(channels.values()),
-            semitones=copy.semitones,
-            tempo=copy.tempo,
-        )
+        try:
+            changed = change_pitch_and_tempo(
+                [*files.values()],
+                scratch,
+                channels=sum(channels.values()),
+                semitones=copy.semitones,
+                tempo=copy.tempo,
+            )
+        except AudioError as error:
+            raise UserError(f"{copy.name}: {error}") from None
         _write_sources(_Sources(changed, channels, copy.track.is_complete), places, subtype)
     finally:
         remove(scratch)

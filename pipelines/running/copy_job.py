@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,22 +82,27 @@ def make_copies() -> None:
 def _plan(
     copies: Sequence[Copy], manifest: Manifest, params: Params, work: Path, out: Path
 ) -> list[CopyJob]:
-    """The jobs, if there is space for their files."""
+    """The jobs, if there is space for the files that are still to be made."""
     audio = DecodedAudio(storage.absolute(manifest.audio_root.as_posix()))
     subtype = params.decode.subtype
-    values = 0.0
-    for copy in copies:
-        with audio.open(copy.track) as files:
-            channels = sum(file_info(path).channels for path in files.values())
-        values += copy.track.samples / copy.tempo * channels
-    needed = int(values * BYTES_PER_SAMPLE[subtype])
-    check_free_space(COPIES, needed, what="making copies")
     rows = (work / "rows").resolve()
     rows.mkdir(exist_ok=True)
-    return [
+    jobs = [
         CopyJob(copy, audio, out, subtype, rows / f"{number}.json")
         for number, copy in enumerate(copies)
     ]
+    values = [_values(job) for job in jobs if not job.done.exists()]
+    scratch = sum(sorted(values)[-(os.cpu_count() or 1) :])  # of as many copies as are made at once
+    needed = sum(values) * BYTES_PER_SAMPLE[subtype] + scratch * BYTES_PER_SAMPLE["FLOAT"]
+    check_free_space(COPIES, int(needed), what="making copies")
+    return jobs
+
+
+def _values(job: CopyJob) -> float:
+    """Samples times channels of all files of a copy."""
+    track = job.copy.track
+    with job.audio.open(track) as files:
+        return track.samples / job.copy.tempo * sum(file_info(p).channels for p in files.values())
 
 
 def make_copy(job: CopyJob) -> None:

@@ -1,5 +1,7 @@
 """The manifests that features and training read: of the corpus, and of its copies."""
 
+from collections import Counter
+
 from stemforge.errors import UserError
 from stemforge.features.corpus.manifest import Manifest, read_manifest, song_of
 from stemforge.pipelines.params import Params
@@ -35,5 +37,11 @@ def read_manifests(params: Params) -> tuple[Manifest, Manifest | None]:
     if copies.stems != manifest.stems or not {song_of(t.name) for t in copies.tracks} <= songs:
         raise UserError(
             f"{COPY_TRACKS}: of other songs or stems than {TRACKS}: run `dvc repro copies`"
+        )
+    numbers = Counter(song_of(track.name) for track in copies.tracks)
+    if other := sorted({*numbers.values()} - {per_song}):
+        raise UserError(
+            f"{COPY_TRACKS}: {other[0]} copies of a song, but copies.per_song={per_song}: run "
+            "`dvc repro copies`"
         )
     return manifest, copies

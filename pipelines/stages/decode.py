@@ -57,15 +57,17 @@ def main() -> None:
             return
         wavs = work / "decoded"
         wavs.mkdir(exist_ok=True)
+        done = [work / f"{number}.json" for number in range(len(tracks))]
         if is_remote:  # the lengths of its songs, and so the needed space, are not known before
             explain_empty(wavs, f"Only the test split is here. {root} holds the others.")
         elif decode:
-            check_free_space(DECODED, wav_bytes(tracks, params.decode.subtype), what="decoding")
+            left = [track for track, file in zip(tracks, done, strict=True) if not file.exists()]
+            check_free_space(DECODED, wav_bytes(left, params.decode.subtype), what="decoding")
         else:
             explain_empty(wavs, f"{root} holds WAV files, which are not copied.")
         jobs = [
-            (track.name, (track, wavs, root, params.decode.subtype, work / f"{number}.json"))
-            for number, track in enumerate(tracks)
+            (track.name, (track, wavs, root, params.decode.subtype, file))
+            for track, file in zip(tracks, done, strict=True)
         ]
         results = map_tracks(_decode_once, jobs, label="decode")
         rejects = [result for result in results if isinstance(result, Reject)]

@@ -1,6 +1,6 @@
 """Spleeter's other net: three bidirectional LSTM layers, one net for each stem."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -41,9 +41,9 @@ class BLSTM(Net):
     activation: Literal["relu", "sigmoid"]
 
     @property
-    def fixed(self) -> frozenset[str]:
+    def fixed(self) -> Mapping[str, str]:
         """The bins: each has weights of its own."""
-        return frozenset({"bins"})
+        return {"bins": f"kind={self.kind}"}
 
     def check(self) -> None:
         """See Net.check.

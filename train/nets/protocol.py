@@ -78,9 +78,12 @@ class Net:
         return False
 
     @property
-    def fixed(self) -> frozenset[str]:
-        """The sizes that the weights depend on: of "frames" and "bins"."""
-        return frozenset()
+    def fixed(self) -> Mapping[str, str]:
+        """Of "frames" and "bins" those that a trained net is bound to, and the field that binds it.
+
+        Such as {"bins": "norm=instance"}.
+        """
+        return {}
 
     def check(self) -> None:
         """Refuses wrong fields; the message starts with the field's name: "frames=100: ...".
@@ -127,7 +130,8 @@ class Net:
         for name, size in (("frames", frames), ("bins", bins)):
             if name in self.fixed and size not in (None, own := getattr(self, name)):
                 raise UserError(
-                    f"{name}={show(size)}: net.kind={self.kind} has a fixed number of {name}: {own}"
+                    f"{name}={show(size)}: net.{self.fixed[name]} has a fixed number of {name}: "
+                    f"{own}"
                 )
         return dataclasses.replace(self, frames=frames or self.frames, bins=bins or self.bins)
 

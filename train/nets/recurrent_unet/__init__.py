@@ -12,7 +12,7 @@ they are all the ReLU.
 - training: the nets as Keras models
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -79,10 +79,11 @@ class RecurrentUNet(Net):
         return None
 
     @property
-    def fixed(self) -> frozenset[str]:
+    def fixed(self) -> Mapping[str, str]:
         """The bins, where each has weights of its own."""
-        by_bin = self.centre_scale or self.bottleneck_kind == "lstm"
-        return frozenset({"bins"}) if by_bin else frozenset()
+        if self.bottleneck_kind == "lstm":
+            return {"bins": f"kind={self.kind}"}
+        return {"bins": "centre_scale=true"} if self.centre_scale else {}
 
     def check(self) -> None:
         """See Net.check.

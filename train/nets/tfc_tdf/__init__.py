@@ -3,7 +3,7 @@
 - training: the nets as Keras models
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -59,9 +59,9 @@ class TFCTDF(Net):
         return int(2 ** (self.depth + 1))
 
     @property
-    def fixed(self) -> frozenset[str]:
+    def fixed(self) -> Mapping[str, str]:
         """The bins: each has weights of its own."""
-        return frozenset({"bins"})
+        return {"bins": f"kind={self.kind}"}
 
     def check(self) -> None:
         """See Net.check.

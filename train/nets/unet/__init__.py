@@ -8,7 +8,7 @@ voice separation with deep U-Net convolutional networks (ISMIR 2017).
 - inference: the trained nets as plain operations, in the form that each library runs fastest
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -65,9 +65,9 @@ class UNet(Net):
         return int(2**self.depth)
 
     @property
-    def fixed(self) -> frozenset[str]:
+    def fixed(self) -> Mapping[str, str]:
         """Of instance norm the bins: its statistics are those of the bins in training."""
-        return frozenset({"bins"} if self.norm == "instance" else ())
+        return {"bins": f"norm={self.norm}"} if self.norm == "instance" else {}
 
     @property
     def needs_joint(self) -> bool:
