@@ -10,8 +10,9 @@ from stemforge.errors import UserError
 from stemforge.eval.exports import files as export
 from stemforge.eval.runtimes import litert
 from stemforge.eval.runtimes.litert import LiteRTNets, read_interface
+from stemforge.eval.runtimes.tensorflow import TensorFlowNets
 from stemforge.eval.separation.separator import Separator
-from stemforge.train.model import Model
+from stemforge.train.model import Model, weights_of
 from stemforge.train.model_files import find_tflite
 from tests.conftest import RATE_HZ, ROOT
 from tests.test_runtimes_tensorflow import NETS, trained
@@ -50,6 +51,27 @@ def test_separates_as_tensorflow_does(
     for stem, estimate in found.items():
         np.testing.assert_allclose(estimate, truth[stem], atol=1e-5)
     assert np.abs(found["vocals"] - found["rest"]).max() > 0.01
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_other_frames_than_exported(
+    models: list[Model], exports: Path, random: np.random.Generator, times: int
+) -> None:
+    (path,) = find_tflite(exports / "vocals")
+    frames = times * models[0].net.frames
+    mixture = random.uniform(0, 5, (frames, models[0].net.bins, 2)).astype(np.float32)
+    nets = LiteRTNets(path, threads=1, frames=frames)
+    truth = TensorFlowNets(
+        models[0].interface, models[0].net.resized(frames=frames),
+        weights_of(models[0].keras_model),
+    )  # fmt: skip
+    assert nets.interface.frames == frames
+    for _ in range(2):
+        np.testing.assert_allclose(
+            nets(mixture)["vocals"], truth(mixture)["vocals"], rtol=1e-4, atol=1e-4
+        )
+    with pytest.raises(UserError, match=rf"^{path}: .*its nets do not run on frames=17: export th"):
+        LiteRTNets(path, threads=1, frames=17)
 
 
 @pytest.mark.system

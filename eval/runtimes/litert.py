@@ -84,21 +84,41 @@ class LiteRTNets:
     Args:
         path: of the file.
         threads: how many LiteRT uses.
+        frames: number of frames that the nets process at once; None: as exported.
 
     Raises:
-        UserError: see `read_interface`, or LiteRT cannot read the file.
+        UserError: see `read_interface`, or LiteRT cannot read the file, or not with so many frames.
     """
 
-    def __init__(self, path: Path, *, threads: int) -> None:
-        self.interface = read_interface(path)
+    def __init__(self, path: Path, *, threads: int, frames: int | None = None) -> None:
+        exported = read_interface(path)
+        self.interface = dataclasses.replace(exported, frames=frames or exported.frames)
         try:
             with quiet_stderr():  # LiteRT prints which device it uses
                 interpreter = Interpreter(str(path), num_threads=threads)
+                if self.interface != exported:
+                    self._resize(interpreter)
                 interpreter.allocate_tensors()
                 self._run = interpreter.get_signature_runner(SIGNATURE)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{path}: not readable as a TFLite file: {error}") from None
         _release_pages(path)
+
+    def _resize(self, interpreter: Interpreter) -> None:
+        """Gives all tensors the interface's number of frames.
+
+        Raises:
+            ValueError: the file's operations fix their sizes.
+        """
+        shape = [1, self.interface.frames, self.interface.bins, 2]
+        (mixture,) = interpreter.get_input_details()
+        try:
+            interpreter.resize_tensor_input(mixture["index"], shape)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError):
+            raise ValueError(
+                f"its nets do not run on frames={shape[1]}: export them with that number"
+            ) from None
 
     def __call__(self, mixture: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Estimates the stems' magnitudes.

@@ -15,6 +15,7 @@ from stemforge import tensorflow
 from stemforge.errors import UserError, needs
 from stemforge.eval.config import Mask, MaskExtension, Precision, Runtime
 from stemforge.eval.separation.filters import Estimates, Filter, MaskFilter, WienerFilter
+from stemforge.eval.separation.live import LiveSeparation, LiveSong, Window
 from stemforge.eval.separation.streaming import Resampler, StereoSeparation
 from stemforge.features.audio.files import as_stereo
 from stemforge.features.corpus.sources import INSTRUMENTAL, VOCALS
@@ -125,6 +126,7 @@ class Separator:
         runtime: Runtime | None = None,
         precision: Precision = "float32",
         max_frequency_hz: float | None = None,
+        frames: int | None = None,
         **options: Any,
     ) -> "Separator":
         """Loads models.
@@ -138,6 +140,7 @@ class Separator:
             max_frequency_hz: highest frequency that the nets process, rounded up to a size that
                 they support; None: as trained. Only for TensorFlow: a .tflite file's shape is
                 fixed.
+            frames: number of frames that the nets process at once; None: as trained or exported.
             options: the constructor's.
 
         Raises:
@@ -156,16 +159,15 @@ class Separator:
             from stemforge.eval.runtimes.litert import LiteRTNets
 
             threads = max(1, (os.cpu_count() or 1) // max(1, len(models)))
-            return cls([LiteRTNets(path, threads=threads) for path in models], **options)
+            nets = [LiteRTNets(path, threads=threads, frames=frames) for path in models]
+            return cls(nets, **options)
         for path in models:
             read_card(path)  # before TensorFlow loads, which takes seconds
         with needs("train", what=f"{models[0]}: a model directory" if models else "TensorFlow"):
             tensorflow.start()
             from stemforge.eval.runtimes.tensorflow import load_nets
-        return cls(
-            [load_nets(f, precision=precision, max_frequency_hz=max_frequency_hz) for f in models],
-            **options,
-        )
+        sizes: dict[str, Any] = {"max_frequency_hz": max_frequency_hz, "frames": frames}
+        return cls([load_nets(f, precision=precision, **sizes) for f in models], **options)
 
     def separate(
         self,
@@ -243,26 +245,61 @@ class Separator:
     def start(self) -> StereoSeparation:
         """Starts a song at the models' rate, in stereo."""
         interface = self._interface
-        wanted = [self._estimated.index(stem) for stem in self._inner]
-        found: Filter
-        if self._mwf_window_frames is not None:
-            found = WienerFilter(wanted, window_frames=self._mwf_window_frames)
-        else:
-            assert self._mask is not None
-            found = MaskFilter(
-                wanted,
-                mask=self._mask,
-                exponent=self._exponent,
-                extension=self._mask_extension,
-            )
         return StereoSeparation(
             self._estimate,
-            found,
-            wanted=len(wanted),
+            self._filter(),
+            wanted=len(self._inner),
             frames=interface.frames,
             bins=interface.bins,
             overlap_frames=self._overlap_frames,
             framing=interface.framing,
+        )
+
+    def start_live(
+        self, *, hop: int, lookahead: int, channels: int, sample_rate_hz: int
+    ) -> LiveSong:
+        """Starts to separate sound while it arrives.
+
+        Args:
+            hop: see live.Window; its frames are those that the models process at once.
+            lookahead: see live.Window.
+            channels: of the sound, 1 or 2.
+            sample_rate_hz: of the sound.
+
+        Raises:
+            UserError: hop or lookahead do not fit the frames, or a Wiener filter or overlapping
+                parts are wanted, which need the sound that is still to come.
+        """
+        if self._mwf_window_frames is not None or self._overlap_frames:
+            raise UserError(
+                "live: a Wiener filter and overlapping parts need the sound that is still to "
+                "come: leave them out"
+            )
+        interface = self._interface
+        separation = LiveSeparation(
+            self._estimate,
+            self._filter(),
+            wanted=len(self._inner),
+            window=Window(interface.frames, hop, lookahead),
+            bins=interface.bins,
+            framing=interface.framing,
+        )
+        return LiveSong(
+            separation,
+            self.named,
+            channels=channels,
+            sample_rate_hz=sample_rate_hz,
+            inside_hz=interface.sample_rate_hz,
+        )
+
+    def _filter(self) -> Filter:
+        """From the estimates to the computed stems' spectra."""
+        wanted = [self._estimated.index(stem) for stem in self._inner]
+        if self._mwf_window_frames is not None:
+            return WienerFilter(wanted, window_frames=self._mwf_window_frames)
+        assert self._mask is not None
+        return MaskFilter(
+            wanted, mask=self._mask, exponent=self._exponent, extension=self._mask_extension
         )
 
     def _estimate(self, mixture: Estimates) -> Estimates:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import gcd
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,7 @@ class StereoSeparation:
         length = framing.length_samples
         self._blocks = [np.zeros((length, 2), np.float32)]
         self._buffered = length
-        overlap = length - framing.step_samples
-        self._tails = [np.zeros((overlap, 2), np.float32) for _ in range(wanted)]
+        self._adding = [OverlapAdd(framing, channels=2) for _ in range(wanted)]
         self._samples = 0  # in
         self._position = 0  # first frame of the next part
         self._ready = -length  # out, counted from the song's start
@@ -124,7 +124,7 @@ class StereoSeparation:
     def _synthesise(self, found: Sequence[Spectra]) -> list[Waveform]:
         waves = list(
             self._threads.map(
-                lambda stem: self._overlap_add([spectra[stem] for spectra in found], stem),
+                lambda stem: self._adding[stem].push([spectra[stem] for spectra in found]),
                 range(self.wanted),
             )
         )
@@ -132,15 +132,33 @@ class StereoSeparation:
         self._ready += len(waves[0])
         return [wave[skipped:] for wave in waves]
 
-    def _overlap_add(self, spectra: Sequence[Callable[[], Spectrum]], stem: int) -> Waveform:
-        """A stem's samples that no later frame changes."""
-        waves = [np.zeros((0, 2), np.float32)]
+
+class OverlapAdd:
+    """Adds a stem's frames up to its samples, a few at a time.
+
+    Args:
+        framing: of the STFT.
+        channels: of the stem.
+    """
+
+    def __init__(self, framing: Framing, *, channels: int) -> None:
+        self._framing = framing
+        overlap = framing.length_samples - framing.step_samples
+        self._tail = np.zeros((overlap, channels), np.float32)
+
+    def push(self, spectra: Sequence[Callable[[], Spectrum]]) -> Waveform:
+        """Takes consecutive frames, complex64 [frames, bins, channels] each.
+
+        Returns:
+            float32 [samples, channels]: the samples that no later frame changes, a hop for each
+            frame; in the first hops the frames do not yet all overlap.
+        """
+        waves = [self._tail[:0]]
         for spectrum in spectra:
             wave = inverse_stft(spectrum(), self._framing)
-            tail = self._tails[stem]
-            wave[: len(tail)] += tail
-            done = len(wave) - len(tail)
-            self._tails[stem] = wave[done:].copy()
+            wave[: len(self._tail)] += self._tail
+            done = len(wave) - len(self._tail)
+            self._tail = wave[done:].copy()
             waves.append(wave[:done])
         return np.concatenate(waves)
 
@@ -163,13 +181,36 @@ class Resampler:
         self._start = 0  # input position of `_held`: a multiple of `down`
         self._done = 0  # output samples
 
+    @property
+    def period(self) -> int:
+        """Samples out after which their positions between those of the input repeat."""
+        return self._up
+
+    def ready(self, samples: Any) -> Any:
+        """How many samples have come out after so many in.
+
+        Args:
+            samples: an int, or an integer array.
+
+        Returns:
+            Of the same type.
+        """
+        if self._up == self._down:
+            return samples
+        return np.maximum(0, (samples - self._context) * self._up // self._down)
+
+    def needed(self, ready: Any) -> Any:
+        """The inverse of `ready`: the fewest samples in after which so many have come out."""
+        if self._up == self._down:
+            return ready
+        return np.where(ready > 0, -(-ready * self._down // self._up) + self._context, 0)
+
     def push(self, waveform: Waveform) -> Waveform:
         """Takes float32 [samples, channels]; returns what no later sample changes."""
         if self._up == self._down:
             return waveform
         self._held = np.concatenate([self._held, waveform])
-        end = self._start + len(self._held) - self._context
-        return self._emit(max(self._done, end * self._up // self._down))
+        return self._emit(int(self.ready(self._start + len(self._held))))
 
     def finish(self) -> Waveform:
         """The rest."""
