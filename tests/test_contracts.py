@@ -41,6 +41,14 @@ def portable_result() -> Any:
     return portable_runner.PipelineResult(None, "id", None, None)
 
 
+def sound_devices() -> Any:
+    try:
+        import sounddevice
+    except OSError as error:
+        pytest.skip(f"no PortAudio here: {error}")
+    return sounddevice
+
+
 TOUCHED = {
     "_job_id": Touched("apache-beam", portable_result, "pipelines/running/beam_portable.py"),
     "_job_service": Touched("apache-beam", portable_result, "pipelines/running/beam_portable.py"),
@@ -53,6 +61,7 @@ TOUCHED = {
     "AlgorithmName": Touched(
         "ai-edge-quantizer", lambda: ai_edge_quantizer.algorithm_manager, "eval/exports/files.py"
     ),
+    "_exit_handler": Touched("sounddevice", sound_devices, "pipelines/live/devices.py"),
 }
 # Documented, but for the whole process: who ends it at once, and who sees all threads' errors.
 PROCESS_WIDE = {

@@ -13,6 +13,7 @@ from stemforge.errors import UserError
 from stemforge.eval.separation.live import LiveSeparation, LiveSong, Window
 from stemforge.eval.separation.separator import Separator
 from stemforge.features.signal.framing import Framing
+from stemforge.features.signal.stft import Waveform
 from tests.conftest import RATE_HZ
 from tests.test_separation_separator import model, separator_of
 from tests.test_separation_streaming import CUTS, Shares, blocks
@@ -20,7 +21,7 @@ from tests.test_separation_streaming import CUTS, Shares, blocks
 SMALL = Framing(16, 4)
 
 
-def noise(samples: int, channels: int = 2, seed: int = 0) -> np.ndarray:
+def noise(samples: int, channels: int = 2, seed: int = 0) -> Waveform:
     return np.random.default_rng(seed).uniform(-1, 1, (samples, channels)).astype(np.float32)
 
 

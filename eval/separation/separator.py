@@ -19,6 +19,7 @@ from stemforge.eval.separation.live import LiveSeparation, LiveSong, Window
 from stemforge.eval.separation.streaming import Resampler, StereoSeparation
 from stemforge.features.audio.files import as_stereo
 from stemforge.features.corpus.sources import INSTRUMENTAL, VOCALS
+from stemforge.features.signal.framing import Framing
 from stemforge.features.signal.stft import Waveform
 from stemforge.train.model_files import Interface, find_model_folders, find_tflite, read_card
 
@@ -117,6 +118,11 @@ class Separator:
     def sample_rate_hz(self) -> int:
         """The rate that songs are separated at."""
         return self._interface.sample_rate_hz
+
+    @property
+    def framing(self) -> Framing:
+        """Of the models' STFT."""
+        return self._interface.framing
 
     @classmethod
     def load(

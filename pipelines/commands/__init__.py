@@ -4,6 +4,7 @@ Only features, train, train_cluster, release and import-config read params.yaml.
 
 - main: the command line, and its entry point
 - separate: songs to stems
+- live: stems while the music plays
 - score: scores of estimates, and a leaderboard
 - import_scores: adds the scores of other methods to the comparison
 - export: models to SavedModel and TFLite

@@ -12,6 +12,7 @@ from stemforge.pipelines.commands import (
     features,
     import_scores,
     info,
+    live,
     release,
     score,
     separate,
@@ -24,7 +25,7 @@ from stemforge.pipelines.console import run_main
 
 # In the order of the help. Heavy imports wait until a command runs: help answers within a second.
 COMMANDS = (
-    *(separate, score, import_scores, export, spleeter),
+    *(separate, live, score, import_scores, export, spleeter),
     *(corpus, features, train, train_cluster, release, info, verify),
 )
 

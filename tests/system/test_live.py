@@ -1,0 +1,209 @@
+"""`stemforge live` through a real sound server: JACK's dummy device, and clients around it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemforge.eval.exports import files as export
+from stemforge.eval.separation.separator import Separator
+from stemforge.train.model_files import find_tflite
+from tests.conftest import RATE_HZ, ROOT
+from tests.processes import CLI, environment, stemforge
+from tests.test_runtimes_tensorflow import NETS, trained
+from tests.test_separation_live import noise
+
+pytestmark = pytest.mark.system
+SERVER = "stemforge-tests"
+PERIOD = 256
+SIZES = ("--frames", "32", "--hop", "4", "--lookahead", "2", "--reserve-ms", "400")
+LATENCY = 4096 - 1 + (4 - 1 + 2) * 1024
+RESERVE = round(0.4 * RATE_HZ)
+
+
+@pytest.fixture
+def jack(monkeypatch: pytest.MonkeyPatch) -> Iterator["subprocess.Popen[bytes]"]:
+    """A sound server of our own without hardware."""
+    if not shutil.which("jackd") or not shutil.which("jack_connect"):
+        pytest.skip("no jackd here: Debian's packages jackd2 and libportaudio2")
+    try:
+        import sounddevice  # noqa: F401
+    except OSError as error:
+        pytest.skip(f"no PortAudio here: {error}")
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", SERVER)
+    # Synchronous: on a busy machine it waits for its clients, and leaves out no block.
+    command = ["jackd", "--no-realtime", "--sync", "--timeout", "10000"]
+    command += ["-d", "dummy", "-r", str(RATE_HZ), "-p", str(PERIOD)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: "system:capture_1" in ports())
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        process.wait(timeout=60)
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def ports() -> str:
+    return subprocess.run(["jack_lsp", "-c"], capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("live")
+    for number, stem in enumerate(("vocals", "rest")):
+        model = trained(NETS["4stems"], (stem,), seed=number)
+        (root / stem).mkdir()
+        path = root / stem / export.tflite_name(stem, "float32")
+        path.write_bytes(export.to_tflite(model))
+    return root
+
+
+@contextmanager
+def running(folder: Path, *flags: object) -> Iterator["subprocess.Popen[str]"]:
+    """The command, once it hears something."""
+    process = subprocess.Popen(
+        [*CLI, "live", *map(str, flags)],
+        cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    _, text = process.communicate(timeout=60)
+    return process.returncode, text
+
+
+def client_of(text: str, other: str = "") -> str:
+    """The JACK client that PortAudio made for another process."""
+    found = {line.partition(":")[0] for line in text.splitlines() if re.match(r"\S.*:", line)}
+    (name,) = found - {"system", other}
+    return name
+
+
+def test_devices_are_listed(jack: object, tmp_path: Path) -> None:
+    found = stemforge(tmp_path, "live", "--list-devices").stdout
+    assert "system, JACK Audio Connection Kit (2 in, 2 out, 44100 Hz)" in found
+
+
+def test_the_loop_is_sample_exact_and_as_late_as_stated(
+    jack: object, exports: Path, tmp_path: Path
+) -> None:
+    """Sound goes through the server into the command, and back as the engine alone makes it."""
+    wave = np.zeros((4 * RATE_HZ, 2), np.float32)
+    wave[: 2 * RATE_HZ] = 0.3 * noise(2 * RATE_HZ)
+    np.save(tmp_path / "wave.npy", wave)
+    flags = ["--model", exports, *SIZES, "--mix", "rest=0.5"]
+    with running(tmp_path, *flags) as process:
+        wait_until(lambda: ":out_0" in ports())
+        theirs = client_of(ports())
+        places = [str(tmp_path / name) for name in ("wave.npy", "heard.npy")]
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.system.jack_client", *places],
+            cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as client:  # fmt: skip
+            assert client.stdout is not None
+            assert client.stdout.readline() == "ready\n"
+            connect(client_of(ports(), theirs), theirs)
+            client.communicate("go\n", timeout=60)
+        process.send_signal(signal.SIGINT)
+        code, text = ended(process)
+    heard = np.load(tmp_path / "heard.npy")
+    assert code == 0, text
+    assert f"latency {1000 * (LATENCY + RESERVE) / RATE_HZ:.0f} ms and the devices' own" in text
+    assert ", late 0 blocks, lost 0.0 s" in text
+    separator = Separator.load(find_tflite(exports), runtime="litert", frames=32)
+    found = []
+    hop = 4 * 1024 // PERIOD
+    # Where in a hop the sound began is not known; before it there was silence.
+    for periods in range(2 * hop, 3 * hop):
+        engine = separator.start_live(hop=4, lookahead=2, channels=2, sample_rate_hz=RATE_HZ)
+        before = np.zeros((periods * PERIOD, 2), np.float32)
+        outputs = engine.push(np.concatenate([before, wave]))
+        mix = (outputs["vocals"] + np.float32(0.5) * outputs["rest"])[len(before) :]
+        assert engine.latency == LATENCY
+        for more in range(5):  # the way through the server
+            late = RESERVE + more * PERIOD
+            error = np.abs(heard[late:] - mix[: len(heard) - late]).max()
+            found += [(periods, more)] * bool(error < 1e-6)
+    assert len(found) == 1
+    assert found[0][1] <= 2
+
+
+def connect(ours: str, theirs: str) -> None:
+    """Our output to their input and back, and nothing else."""
+    for name in (ours, theirs):
+        for way in range(2):
+            for own, system in ((f"{name}:out_{way}", "playback"), (f"{name}:in_{way}", "capture")):
+                other = f"system:{system}_{way + 1}"
+                pair = (own, other) if system == "playback" else (other, own)
+                subprocess.run(["jack_disconnect", *pair], capture_output=True)
+    for one, other in ((ours, theirs), (theirs, ours)):
+        for way in range(2):
+            command = ["jack_connect", f"{one}:out_{way}", f"{other}:in_{way}"]
+            subprocess.run(command, check=True, capture_output=True)
+
+
+def test_recorded_files_are_whole_after_a_signal(
+    jack: object, exports: Path, tmp_path: Path
+) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        flags = ["--model", exports, *SIZES, "--record", f"stems-{number}"]
+        with running(tmp_path, *flags) as process:
+            wait_until(lambda: ":out_0" in ports())
+            time.sleep(1.0)
+            process.send_signal(number)
+            code, text = ended(process)
+        assert code == (0 if number == signal.SIGINT else 128 + number), text
+        names = sorted(os.listdir(tmp_path / f"stems-{number}"))
+        assert names == ["rest.wav", "vocals.wav"]
+        frames = {soundfile.info(tmp_path / f"stems-{number}" / name).frames for name in names}
+        assert len(frames) == 1
+        assert min(frames) > RATE_HZ / 2
+
+
+def test_a_server_that_stops_is_one_line(
+    jack: "subprocess.Popen[bytes]", exports: Path, tmp_path: Path
+) -> None:
+    with running(tmp_path, "--model", exports, *SIZES, "--record", "stems") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("live: ")
+        time.sleep(0.5)
+        jack.kill()
+        code, text = ended(process)
+    assert code == 2, text
+    assert "no sound for 2 s: a device was disconnected, or its server has stopped" in text
+    assert soundfile.info(tmp_path / "stems" / "vocals.wav").frames > RATE_HZ / 4
+
+
+def test_devices_that_are_not_there(jack: object, exports: Path, tmp_path: Path) -> None:
+    for flags, message in (
+        (["--input", "hdmi"], "--input 'hdmi': no such input device: --list-devices shows them"),
+        (["--output", "99"], "--output '99': no such output device: --list-devices shows them"),
+    ):
+        done = stemforge(tmp_path, "live", "--model", str(exports), *SIZES, *flags, code=2)
+        assert message in done.stderr

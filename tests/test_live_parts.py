@@ -1,0 +1,181 @@
+"""The parts of a live separation around the engine: thread, songs, recordings, keys."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemforge.errors import UserError
+from stemforge.eval.separation.live import Window
+from stemforge.pipelines.live.exchange import Exchange
+from stemforge.pipelines.live.keys import Mixer, pressed_keys
+from stemforge.pipelines.live.recording import Recorder
+from stemforge.pipelines.live.session import Engine
+from stemforge.pipelines.live.sources import Player, read_song
+from tests.conftest import RATE_HZ
+from tests.test_separation_live import noise, shares_live
+
+WINDOW = Window(8, 4, 2)
+LATENCY = 16 - 1 + 5 * 4
+
+
+def wait_for(condition: object) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_the_thread_separates_what_is_heard_and_records_all_of_it(tmp_path: Path) -> None:
+    exchange = Exchange(["a", "b"], channels=2, reserve=500, capacity=5000)
+    exchange.set_gains({"a": 1.0, "b": 1.0})
+    paths = {name: tmp_path / f"{name}.wav" for name in ("a", "b")}
+    recorder = Recorder(paths, channels=2, sample_rate_hz=RATE_HZ, subtype="FLOAT")
+    sound, out = noise(3000), []
+    with Engine(lambda: shares_live([0.25, 0.5], WINDOW), exchange, recorder.write) as engine:
+        for start in range(0, 3000, 100):
+            exchange.heard(sound[start : start + 100])
+            wait_for(lambda end=start + 100: exchange._given == end)
+            out.append(exchange.played(100))
+    recorder.close()
+    assert engine.error is None
+    assert engine.busy_s > 0.0
+    late = np.concatenate([np.zeros((500 + LATENCY, 2)), 0.75 * sound])[:3000]
+    np.testing.assert_allclose(np.concatenate(out)[256:], late[256:], atol=1e-5)
+    for name, share in (("a", 0.25), ("b", 0.5)):
+        recorded, rate_hz = soundfile.read(paths[name])
+        assert (rate_hz, recorded.shape) == (RATE_HZ, sound.shape)
+        np.testing.assert_allclose(recorded, share * sound, atol=1e-5)
+
+
+def test_what_is_lost_is_silence_in_the_recording(tmp_path: Path) -> None:
+    exchange = Exchange(["a"], channels=2, reserve=100, capacity=1000)
+    recorder = Recorder(
+        {"a": tmp_path / "a.wav"}, channels=2, sample_rate_hz=RATE_HZ, subtype="FLOAT"
+    )
+    sound, go = noise(5000), threading.Event()
+
+    def record(start: int, outputs: object) -> None:
+        recorder.write(start, outputs)  # type: ignore[arg-type]
+        go.wait(30.0)
+
+    with Engine(lambda: shares_live([1.0], WINDOW), exchange, record):
+        exchange.heard(sound[:500])
+        wait_for(lambda: exchange._given == 500)
+        for start in range(500, 3000, 500):  # the thread waits in `record`
+            exchange.heard(sound[start : start + 500])
+        go.set()
+        wait_for(lambda: exchange._taken == 3000)
+        for start in range(3000, 5000, 500):
+            exchange.heard(sound[start : start + 500])
+            wait_for(lambda end=start + 500: exchange._given == end)
+    recorder.close()
+    assert exchange.lost == 2500
+    recorded, _ = soundfile.read(tmp_path / "a.wav")
+    assert recorded.shape == sound.shape
+    np.testing.assert_allclose(recorded[: 500 - LATENCY], sound[: 500 - LATENCY], atol=1e-5)
+    np.testing.assert_array_equal(recorded[500 - LATENCY : 3000 - LATENCY], 0.0)
+    np.testing.assert_allclose(recorded[3256:], sound[3256:], atol=1e-5)  # it has faded in
+
+
+def test_an_error_of_the_thread_is_the_callers() -> None:
+    exchange = Exchange(["a"], channels=2, reserve=0, capacity=100)
+
+    def full(start: int, outputs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with Engine(lambda: shares_live([1.0], WINDOW), exchange, full) as engine:
+        exchange.heard(noise(10))
+        wait_for(lambda: engine.error is not None)
+    assert isinstance(engine.error, OSError)
+
+
+@pytest.mark.parametrize("rate_hz", [44100, 22050])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_song_is_played_without_waiting(tmp_path: Path, rate_hz: int, channels: int) -> None:
+    wave = 0.5 * noise(30_000, channels)
+    soundfile.write(tmp_path / "song.wav", wave, rate_hz, subtype="FLOAT")
+    blocks = read_song(tmp_path / "song.wav", sample_rate_hz=44100)
+    found = []
+    with Player(blocks) as player:
+        wait_for(lambda: player._queue.qsize() > 5)
+        while not player.ended:
+            found.append(player.read(777))
+            time.sleep(0.001)
+        assert not player.read(100).any()
+    assert player.error is None
+    played = np.concatenate(found)
+    samples = 30_000 * 44100 // rate_hz
+    assert samples <= len(played) < samples + 2 * 777
+    assert not played[samples:].any()
+    if rate_hz == 44100:
+        np.testing.assert_array_equal(played[:samples], np.broadcast_to(wave, (samples, 2)))
+
+
+def test_a_song_that_breaks_off(tmp_path: Path) -> None:
+    def blocks() -> Iterator[np.ndarray]:
+        yield noise(10)
+        raise UserError("song.mp3: damaged")
+
+    with Player(blocks()) as player:
+        wait_for(lambda: player.error is not None)
+        assert len(player.read(20)) == 20
+    assert str(player.error) == "song.mp3: damaged"
+
+
+def test_a_player_that_nobody_reads_ends(tmp_path: Path) -> None:
+    with Player(noise(4096) for _ in range(10_000)) as player:
+        wait_for(player._queue.full)
+    assert not player._thread.is_alive()
+
+
+def test_six_channels_are_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "six.wav", noise(100, 6), 44100)
+    with pytest.raises(UserError, match=r"six.wav: 6 channels: not supported: mix them to two"):
+        next(read_song(tmp_path / "six.wav", sample_rate_hz=44100))
+
+
+def test_keys_change_the_mix() -> None:
+    mixer = Mixer({"vocals": 1.0, "drums": 0.5})
+    assert mixer.chosen == "vocals"
+    for key in "m2+++x9":
+        mixer.press(key)
+    assert mixer.chosen == "drums"
+    assert mixer.gains == {"vocals": 0.0, "drums": pytest.approx(0.5 * 10 ** (3 / 20))}
+    assert [mixer.press(key) for key in "1m-z"] == [True, True, True, False]
+    assert mixer.gains["vocals"] == pytest.approx(10 ** (-1 / 20))
+    mixer.press("m")
+    mixer.press("+")  # who turns it up wants to hear it
+    assert mixer.gains["vocals"] == pytest.approx(1.0)
+
+
+def test_without_a_terminal_there_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/null", encoding="ascii") as null:
+        monkeypatch.setattr("sys.stdin", null)
+        with pressed_keys() as keys:
+            assert [*keys] == []
+
+
+def test_keys_of_a_terminal_come_without_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, encoding="ascii") as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        monkeypatch.setattr("os.tcgetpgrp", lambda fd: os.getpgrp())
+        before = termios.tcgetattr(theirs)
+        with pressed_keys() as keys:
+            assert [*keys] == []
+            os.write(ours, b"1m+")
+            time.sleep(0.1)
+            assert [*keys] == ["1", "m", "+"]
+            assert [*keys] == []
+        assert termios.tcgetattr(theirs) == before
+    os.close(ours)
