@@ -25,7 +25,7 @@ class Run:
         seed: of the run.
         train: changes of params.yaml's train section.
         copies: of each training song in another pitch and tempo.
-        baselines: rows that it is compared with.
+        baselines: rows that it is compared with, one a column of the table; None: with none.
     """
 
     row: str
@@ -34,7 +34,7 @@ class Run:
     seed: int
     train: Mapping[str, Any]
     copies: int
-    baselines: tuple[str, ...]
+    baselines: tuple[str | None, ...]
 
     @property
     def name(self) -> str:
@@ -62,6 +62,6 @@ def read_runs(path: Path = ROWS) -> list[Run]:
                 tuple(row.get("baselines", study["baselines"])),
             )
             for stem in row.get("stems", study["stems"])
-            for seed in row.get("seeds", [1])
+            for seed in row.get("seeds", study["seeds"])
         ]  # fmt: skip
     return found

@@ -162,7 +162,7 @@ def test_the_studys_base_names_every_key_of_the_section() -> None:
 def test_every_row_of_the_study_can_be_trained(tmp_path: Path) -> None:
     runs = [run for run in study_rows.read_runs() if run.stem == "vocals"]
     rows = {run.row for run in runs}
-    assert all(rows >= {*run.baselines} for run in runs)
+    assert all(rows >= {*run.baselines} - {None} for run in runs)
     assert len({len(run.baselines) for run in runs}) == 1  # the table's columns
     used: set[str] = set()
     for number, run in enumerate(runs):
@@ -175,14 +175,15 @@ def test_every_row_of_the_study_can_be_trained(tmp_path: Path) -> None:
 def test_the_studys_table_by_hand(tmp_path: Path) -> None:
     rows = tmp_path / "study.yaml"
     rows.write_text(
-        "stems: [drums]\nbaselines: [theirs, ours]\n"
+        "stems: [drums]\nseeds: [1]\nbaselines: [theirs, ours]\n"
         "base: {steps: 2, net: {kind: unet, width: 8}}\nrows:\n"
         "  - {row: theirs, group: Rates}\n"
         "  - {row: other net, group: Nets, seeds: [1, 2], train: {net: {kind: blstm, units: 3}}}\n"
         "  - {row: longer, group: Long, baselines: [other net, theirs], copies: 4}\n"
+        "  - {row: far, group: Long, baselines: [null, null]}\n"
     )
     runs = study_rows.read_runs(rows)
-    assert [run.seed for run in runs] == [1, 1, 2, 1]
+    assert [run.seed for run in runs] == [1, 1, 2, 1, 1]
     assert runs[2].train == {"steps": 2, "net": {"kind": "blstm", "units": 3}}
     assert runs[3].changes()["copies"] == {"per_song": 4}
     curve = [[1, 3.0, None, None], [2, 2.0, 2.5, 4.0], [3, 2.0, 2.5, 4.5]]
@@ -191,6 +192,7 @@ def test_the_studys_table_by_hand(tmp_path: Path) -> None:
         {"a": [2.0, 5.0], "b": [3.5, 6.0], "c": [9.0, 7.0]},
         {"a": [3.0, 5.0], "b": [3.5, 6.0], "c": [9.0, 7.0]},
         {"a": [4.0, 5.0], "b": [5.0, 6.0], "c": [9.0, 7.0]},
+        {"a": [6.0, 5.0], "b": [5.0, 6.0], "c": [9.0, 7.0]},
     ]
     results = {
         run.name: {"songs": found, "curve": curve, "million_multiply_adds": 100 * number}
@@ -211,6 +213,7 @@ def test_the_studys_table_by_hand(tmp_path: Path) -> None:
         "| **Long** | | | |",
         # Of a and b, and of c: 4 - 2.5, 5 - 3.5, 9 - 9; then 4 - 1 and 5 - 2.
         "| longer | 5.00 | +1.00 (+0.00 to +1.50) | +3.00 (+3.00 to +3.00) |",
+        "| far | 6.00 |  |  |",
     ]
     text = page.read_text()
     assert text.startswith("# Page\n")

@@ -74,6 +74,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
 
 ROWS = """
 stems: [vocals]
+seeds: [1]
 baselines: [Spleeter's preset]
 base:
   net: {frames: 64, width: 2}
