@@ -15,6 +15,7 @@ BEGIN, END = "<!-- The table of benchmarks.study begins. -->", "<!-- It ends. --
 HOW = Aggregation("median", "mean", "", confidence=0.95, resamples=9999, seed=1)
 STEP, VALID_SDR = CURVE.index("step"), CURVE.index("valid_sdr")
 PANELS = 3  # side by side
+DASHES = ("--", ":", "-.")  # of the baselines
 Results = Mapping[str, Mapping[str, Any]]
 
 
@@ -109,7 +110,7 @@ def plot_curves(path: Path, runs: Sequence[Run], results: Results) -> None:
         panel.remove()
     for panel, group in zip(panels.flat, groups, strict=False):
         own = [run for run in runs if run.group == group]
-        baselines = {row for run in own for row in run.baselines}
+        baselines = [row for row in own[0].baselines if row is not None]
         for run in runs:
             grey = run.row in baselines
             if run not in own and not grey:
@@ -119,17 +120,20 @@ def plot_curves(path: Path, runs: Sequence[Run], results: Results) -> None:
             if not points:  # no SDR was measured
                 continue
             label = run.row if run.seed == 1 else f"{run.row}, seed {run.seed}"
-            look = {"color": "0.6", "zorder": 1, "linestyle": "--"} if grey else {}
+            look: dict[str, Any] = {}
+            if grey:
+                dashes = DASHES[baselines.index(run.row) % len(DASHES)]
+                look = {"color": "0.6", "zorder": 1, "linestyle": dashes}
             shown = label if run in own else None
             panel.plot(*zip(*points, strict=True), label=shown, **look)
         panel.set_title(group, fontsize="medium")
         panel.set_xlabel("step")
         panel.grid(color="0.9")
         if panel.get_legend_handles_labels()[0]:
-            panel.legend(fontsize="x-small", loc="lower right")
+            panel.legend(fontsize="x-small")
     for panel in panels[:, 0]:
         panel.set_ylabel("SDR, dB")
-    figure.suptitle(f"{runs[0].stem}: SDR of validation songs; dashed: the baselines")
+    figure.suptitle(f"{runs[0].stem}: SDR of validation songs; grey: the baselines")
     with finishing(path) as fresh:
         figure.savefig(fresh, format="png", metadata={"Software": None})
 
@@ -150,6 +154,7 @@ def plot_costs(path: Path, runs: Sequence[Run], results: Results) -> None:
     axes.set_xticks(costs, [f"{cost}" for cost in costs], minor=False)
     axes.set_xticks([], minor=True)
     axes.grid(color="0.9")
+    axes.set_axisbelow(True)
     axes.legend(fontsize="small", title="rows")
     axes.set_title(f"{runs[0].stem}: median SDR of the test songs")
     with finishing(path) as fresh:
