@@ -21,6 +21,7 @@ from locks.install import LOCKS, read_lock
 ROOT = LOCKS.parent
 PURPOSES = {
     "": "`stemforge separate` with TFLite files",
+    "live": "`stemforge live`: sound devices",
     "score": "`stemforge score`: museval's scores of estimates, leaderboards",
     "features": "the feature job, alone or on Beam's workers",
     "train": "training, and `separate` with model directories",
