@@ -62,10 +62,17 @@ def test_of_one_stem_the_rest_is_there_too(models: Path, tmp_path: Path) -> None
         (["--hop", "17"], "hop=17: must be 1 to 16"),
         (["--lookahead", "13"], "lookahead=13: must be 0 to 12: each window of 16 frames has 4"),
         (["--frames", "20"], "frames=20: must be a positive multiple of 8"),
+        (["--frames", "0"], "--frames 0: must be 1 or more"),
         (["--reserve-ms", "-1"], "--reserve-ms -1: must be 0 or more"),
         (["--stems", "bass"], "stem 'bass': no model has it"),
         (["--input", "no.wav"], "no.wav: no such file"),
         (["--input", "six.wav"], "six.wav: 6 channels: not supported"),
+        (["--input", "nan.wav"], "nan.wav: 5000 samples are not finite"),
+        (["--output", "new.mp3"], "--output new.mp3: only .wav files are written: choose such a"),
+        (
+            ["--record", "out", "--output", "out/vocals.wav"],
+            "--output out/vocals.wav: a stem is recorded there: choose another name",
+        ),
         (["--output", "there.wav"], "there.wav: already exists: move it, or choose another place"),
     ],
 )
@@ -76,6 +83,7 @@ def test_bad_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     soundfile.write("song.wav", noise(5000), RATE_HZ)
     soundfile.write("six.wav", noise(5000, 6), RATE_HZ)
+    soundfile.write("nan.wav", np.full(5000, np.nan), RATE_HZ, subtype="FLOAT")
     Path("there.wav").write_bytes(b"mine")
     before = sorted(path.name for path in tmp_path.iterdir())
     assert live(models, "--input", "song.wav", "--output", "new.wav", *flags) == 2

@@ -1,6 +1,5 @@
 """The live engine: exact delay, blocks of any size, and equal to `separate` with a whole part."""
 
-import dataclasses
 import itertools
 from typing import Any
 
@@ -10,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemforge.errors import UserError
-from stemforge.eval.separation.live import LiveSeparation, LiveSong, Window
+from stemforge.eval.separation.live import LiveSeparation, LiveSong, Window, latency_of
 from stemforge.eval.separation.separator import Separator
+from stemforge.eval.separation.streaming import Resampler
 from stemforge.features.signal.framing import Framing
 from stemforge.features.signal.stft import Waveform
 from tests.conftest import RATE_HZ
@@ -206,7 +206,19 @@ def test_what_needs_the_future_is_refused(options: dict[str, int]) -> None:
         live_of(separator, hop=8, lookahead=0)
 
 
-def test_windows_are_values() -> None:
-    window = Window(128, 8, 4)
-    assert window.latency(Framing(4096, 1024)) == 15_359  # 348 ms
-    assert dataclasses.replace(window, lookahead=0).latency(Framing(4096, 1024)) == 11_263
+def test_the_delays_of_the_documentation() -> None:
+    """docs/live.md: 348 ms at 44.1 kHz; at other rates the resampling comes on top."""
+    found = {}
+    for rate_hz in (44100, 48000, 96000, 8000, 16000, 32000):
+        into = Resampler(from_hz=rate_hz, to_hz=44100, channels=2)
+        out = Resampler(from_hz=44100, to_hz=rate_hz, channels=2)
+        late = latency_of(Window(128, 8, 4), Framing(4096, 1024), into, out)
+        found[rate_hz] = 1000 * late / rate_hz
+    assert found[44100] == pytest.approx(1000 * 15_359 / 44100)
+    assert max(found[48000], found[96000]) < found[44100] + 7
+    assert max(found[8000], found[16000], found[32000]) < found[44100] + 21
+
+
+def test_more_channels_are_refused(separator: Separator) -> None:
+    with pytest.raises(UserError, match=r"^3 channels: not supported; supported: mono and stereo"):
+        live_of(separator, hop=4, lookahead=0, channels=3)

@@ -92,33 +92,21 @@ class LiteRTNets:
 
     def __init__(self, path: Path, *, threads: int, frames: int | None = None) -> None:
         exported = read_interface(path)
-        self.interface = dataclasses.replace(exported, frames=frames or exported.frames)
+        wanted = exported.frames if frames is None else frames
+        self.interface = dataclasses.replace(exported, frames=wanted)
         try:
             with quiet_stderr():  # LiteRT prints which device it uses
                 interpreter = Interpreter(str(path), num_threads=threads)
-                if self.interface != exported:
-                    self._resize(interpreter)
+                if wanted != exported.frames and not _resize(interpreter, self.interface):
+                    raise UserError(
+                        f"{path}: its nets do not run on frames={wanted}: use "
+                        f"{exported.frames}, as exported, or a model directory"
+                    )
                 interpreter.allocate_tensors()
                 self._run = interpreter.get_signature_runner(SIGNATURE)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{path}: not readable as a TFLite file: {error}") from None
         _release_pages(path)
-
-    def _resize(self, interpreter: Interpreter) -> None:
-        """Gives all tensors the interface's number of frames.
-
-        Raises:
-            ValueError: the file's operations fix their sizes.
-        """
-        shape = [1, self.interface.frames, self.interface.bins, 2]
-        (mixture,) = interpreter.get_input_details()
-        try:
-            interpreter.resize_tensor_input(mixture["index"], shape)
-            interpreter.allocate_tensors()
-        except (ValueError, RuntimeError):
-            raise ValueError(
-                f"its nets do not run on frames={shape[1]}: export them with that number"
-            ) from None
 
     def __call__(self, mixture: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Estimates the stems' magnitudes.
@@ -131,6 +119,18 @@ class LiteRTNets:
         """
         found = self._run(mixture=mixture[None])
         return {stem: np.asarray(found[stem])[0] for stem in self.interface.stems}
+
+
+def _resize(interpreter: Interpreter, interface: Interface) -> bool:
+    """Gives all tensors the interface's number of frames; returns whether they can have it."""
+    (mixture,) = interpreter.get_input_details()
+    shape = [1, interface.frames, interface.bins, 2]
+    try:
+        interpreter.resize_tensor_input(mixture["index"], shape)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError):
+        return False
+    return True
 
 
 def _release_pages(path: Path) -> None:

@@ -51,16 +51,6 @@ class Window:
                 f"of {self.frames} frames has {self.hop} new ones to separate"
             )
 
-    def latency(self, framing: Framing) -> int:
-        """The delay of the output at the nets' own rate, in samples.
-
-        A sample is complete when the last frame over it is, which ends up to a frame's length
-        after it, and that frame is separated when the lookahead and the rest of the hop have
-        arrived.
-        """
-        waiting = self.hop - 1 + self.lookahead
-        return framing.length_samples - 1 + waiting * framing.step_samples
-
     def ready(self, samples: NDArray[np.int64], framing: Framing) -> NDArray[np.int64]:
         """How many samples of the stems are complete after so many of the mixture.
 
@@ -157,10 +147,10 @@ class LiveSeparation:
 
 
 def _shift_in(held: NDArray[np.generic], new: NDArray[np.generic]) -> None:
-    """Moves an array's rows towards the start, and puts new ones at its end."""
+    """Moves an array's rows towards the start, and puts new ones, at most as many, at its end."""
     if len(new) < len(held):
         held[: -len(new)] = held[len(new) :].copy()
-    held[-len(new) :] = new[-len(held) :]
+    held[-len(new) :] = new
 
 
 class LiveSong:
@@ -221,6 +211,10 @@ class LiveSong:
 
 def latency_of(window: Window, framing: Framing, into: Resampler, out: Resampler) -> int:
     """The least delay with which every sample of the stems is there in time, in samples.
+
+    At one rate it is length - 1 + (hop - 1 + lookahead) * step: a sample is complete when the last
+    frame over it is, which ends up to a frame's length after it, and that frame is separated when
+    the lookahead and the rest of the hop have arrived.
 
     Stems wait longest just before a hop is complete. When that is, and what has come out by then,
     is known for each hop, and repeats after some hops.

@@ -144,14 +144,14 @@ class Separator:
             precision: in which TensorFlow computes: "float32" or "bfloat16", which is faster
                 only on CPUs that have instructions for it.
             max_frequency_hz: highest frequency that the nets process, rounded up to a size that
-                they support; None: as trained. Only for TensorFlow: a .tflite file's shape is
+                they support; None: as trained. Only for TensorFlow: a .tflite file's bins are
                 fixed.
             frames: number of frames that the nets process at once; None: as trained or exported.
             options: the constructor's.
 
         Raises:
-            UserError: a folder or file is not a model, TensorFlow is not installed, or see the
-                constructor.
+            UserError: a folder or file is not a model, TensorFlow is not installed, the nets do
+                not run on so many frames, or see the constructor.
         """
         models = list(models)
         if runtime is None:
@@ -273,9 +273,12 @@ class Separator:
             sample_rate_hz: of the sound.
 
         Raises:
-            UserError: hop or lookahead do not fit the frames, or a Wiener filter or overlapping
-                parts are wanted, which need the sound that is still to come.
+            UserError: more than two channels; hop or lookahead do not fit the frames; or a
+                Wiener filter or overlapping parts are wanted, which need the sound that is still
+                to come.
         """
+        if channels not in (1, 2):
+            raise UserError(f"{channels} channels: not supported; supported: mono and stereo")
         if self._mwf_window_frames is not None or self._overlap_frames:
             raise UserError(
                 "live: a Wiener filter and overlapping parts need the sound that is still to "

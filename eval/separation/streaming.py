@@ -190,17 +190,24 @@ class Resampler:
         """How many samples have come out after so many in.
 
         Args:
-            samples: an int, or an integer array.
+            samples: an integer, or an int64 array.
 
         Returns:
-            Of the same type.
+            An integer, or an int64 array of the same shape.
         """
         if self._up == self._down:
             return samples
         return np.maximum(0, (samples - self._context) * self._up // self._down)
 
     def needed(self, ready: Any) -> Any:
-        """The inverse of `ready`: the fewest samples in after which so many have come out."""
+        """The inverse of `ready`: the fewest samples in after which so many have come out.
+
+        Args:
+            ready: an integer, or an int64 array.
+
+        Returns:
+            An integer, or an int64 array of the same shape.
+        """
         if self._up == self._down:
             return ready
         return np.where(ready > 0, -(-ready * self._down // self._up) + self._context, 0)

@@ -9,7 +9,7 @@ from stemforge.eval.config import Mask, Runtime
 from stemforge.features.audio.formats import SUBTYPES
 from stemforge.pipelines.options import local_path, split_names
 
-# T, hop and lookahead of docs/live.md: 348 ms, and most of what a longer window gives.
+# 348 ms; what longer windows would give in sound is not measured yet (docs/live.md).
 FRAMES, HOP, LOOKAHEAD = 128, 8, 4
 RESERVE_MS = 150.0
 
@@ -90,6 +90,8 @@ def run_live(arguments: argparse.Namespace) -> None:
         return
     if arguments.model is None:
         raise UserError("--model: missing: name a .tflite file or a folder of them")
+    if arguments.frames < 1:
+        raise UserError(f"--frames {arguments.frames}: must be 1 or more")
     if not 0.0 <= arguments.reserve_ms < math.inf:
         raise UserError(f"--reserve-ms {arguments.reserve_ms:g}: must be 0 or more")
     from stemforge.eval.separation.separator import (

@@ -60,6 +60,10 @@ def _portaudio() -> Any:
             raise UserError(
                 f"sounddevice: {error}: install it, such as Debian's package libportaudio2"
             ) from None
+        except ImportError:
+            raise
+        except Exception as error:  # its own class, which the failed import takes along
+            raise UserError(f"sound devices: {error}") from None
     return sounddevice
 
 
@@ -70,7 +74,10 @@ def devices() -> list[Device]:
         UserError: PortAudio is missing or fails.
     """
     portaudio = _portaudio()
-    hosts = portaudio.query_hostapis()
+    try:
+        hosts, all_found = portaudio.query_hostapis(), portaudio.query_devices()
+    except portaudio.PortAudioError as error:
+        raise UserError(f"sound devices: {error}") from None
     return [
         Device(
             number,
@@ -79,7 +86,7 @@ def devices() -> list[Device]:
             found["max_output_channels"],
             round(found["default_samplerate"]),
         )
-        for number, found in enumerate(portaudio.query_devices())
+        for number, found in enumerate(all_found)
     ]
 
 
@@ -141,14 +148,17 @@ def _channels(device: Device, way: Way) -> int:
     return min(CHANNELS, device.channels(way))
 
 
-Callback = Callable[[Waveform | None, int], Waveform | None]
-"""From what was heard, float32 [samples, 2], and a number of samples to those to play."""
+Callback = Callable[[Waveform | None, int, bool], Waveform | None]
+"""From what was heard, float32 [samples, 2], and a number of samples to those to play.
+
+The third argument says whether sound before this block was lost between server and callback.
+"""
 
 
 @contextmanager
 def stream(
     heard: Device | None, plays: Device | None, *, sample_rate_hz: int, callback: Callback
-) -> Iterator[Any]:
+) -> Iterator[None]:
     """Sound through a callback, in stereo; mono devices get the mean, or give both channels.
 
     Args:
@@ -157,22 +167,19 @@ def stream(
         sample_rate_hz: of both.
         callback: is called in a thread of PortAudio's, for each block.
 
-    Yields:
-        PortAudio's stream: `latency` in seconds, and whether it is `active`.
-
     Raises:
         UserError: a device cannot be opened.
     """
     portaudio = _portaudio()
 
     def full(indata: Any, outdata: Any, frames: int, time: Any, status: Any) -> None:
-        outdata[:] = _narrow(callback(_stereo(indata), frames), outdata.shape[1])
+        outdata[:] = _narrow(callback(_stereo(indata), frames, bool(status)), outdata.shape[1])
 
     def only_in(indata: Any, frames: int, time: Any, status: Any) -> None:
-        callback(_stereo(indata), frames)
+        callback(_stereo(indata), frames, bool(status))
 
     def only_out(outdata: Any, frames: int, time: Any, status: Any) -> None:
-        outdata[:] = _narrow(callback(None, frames), outdata.shape[1])
+        outdata[:] = _narrow(callback(None, frames, bool(status)), outdata.shape[1])
 
     options = {"samplerate": sample_rate_hz, "dtype": "float32", "latency": "low"}
     try:
@@ -196,12 +203,12 @@ def stream(
         try:
             if not _in_time(found.start, portaudio):
                 raise UserError("the sound server does not answer: start it again")
-            yield found
+            yield
         finally:
             _in_time(found.close, portaudio)
     except portaudio.PortAudioError as error:
         names = " and ".join(device.name for device in (heard, plays) if device)
-        raise UserError(f"{names}: {error.args[0]}") from None
+        raise UserError(f"{names}: {error}") from None
 
 
 def _in_time(call: Callable[[], object], portaudio: Any) -> bool:

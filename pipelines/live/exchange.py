@@ -35,12 +35,14 @@ class Exchange:
         came: samples that the callback has heard.
         late: blocks that were not complete in time.
         lost: samples that the engine has not taken in time.
+        broken: blocks before which the sound server itself lost sound.
     """
 
     def __init__(self, stems: Sequence[str], *, channels: int, reserve: int, capacity: int) -> None:
         self.channels = channels
         self.late = 0
         self.lost = 0
+        self.broken = 0
         self._reserve = reserve
         self._stems = tuple(stems)
         self._capacity = reserve + capacity

@@ -4,23 +4,23 @@ import contextlib
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 QUIT = "q"
 STEP_DB = 1.0
-HELP = "keys: 1 to {stems} choose a stem, + and - its gain, m mutes it, q ends"
+HELP = "keys: 1, 2, ... choose a stem, + and - its gain, m mutes it, q ends"
 
 
 class Mixer:
     """Gains of the stems, as options and keys set them.
 
     Args:
-        gains: factors by stem, in order.
+        gains: factors by stem, in order. One of 0 is a muted stem, which can be turned up.
     """
 
-    def __init__(self, gains: dict[str, float]) -> None:
-        self._gains = gains
-        self._muted: set[str] = set()
+    def __init__(self, gains: Mapping[str, float]) -> None:
+        self._gains = {stem: gain or 1.0 for stem, gain in gains.items()}
+        self._muted = {stem for stem, gain in gains.items() if not gain}
         self.chosen = next(iter(gains))
 
     @property
@@ -44,6 +44,14 @@ class Mixer:
         return True
 
 
+def are_there() -> bool:
+    """Whether a person at a terminal can press keys."""
+    try:
+        return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:  # the terminal is another session's
+        return False
+
+
 @contextlib.contextmanager
 def pressed_keys() -> Iterator[Iterator[str]]:
     """Keys as they are pressed, without Return; none where no person is at a terminal.
@@ -51,10 +59,10 @@ def pressed_keys() -> Iterator[Iterator[str]]:
     Yields:
         An iterator that ends when no more keys are there now; it can be asked again.
     """
-    fd = sys.stdin.fileno()
-    if not sys.stdin.isatty() or os.tcgetpgrp(fd) != os.getpgrp():
+    if not are_there():
         yield iter(())
         return
+    fd = sys.stdin.fileno()
     import termios
     import tty
 

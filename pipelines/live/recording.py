@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
+import soundfile
 
+from stemforge.errors import UserError
 from stemforge.features.audio.files import open_wav
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.signal.stft import Waveform
@@ -19,22 +23,50 @@ class Recorder:
         channels: of the sound.
         sample_rate_hz: of the sound.
         subtype: of the files.
+        keep: whether an error leaves the files as they are then. None is left of which nothing was
+            written.
 
     Raises:
         UserError: a file cannot be written.
     """
 
     def __init__(
-        self, paths: Mapping[str, Path], *, channels: int, sample_rate_hz: int, subtype: Subtype
+        self,
+        paths: Mapping[str, Path],
+        *,
+        channels: int,
+        sample_rate_hz: int,
+        subtype: Subtype,
+        keep: bool,
     ) -> None:
         self._written = 0
-        self._files = ExitStack()
-        self._writers = {
-            name: self._files.enter_context(
-                open_wav(path, channels=channels, sample_rate_hz=sample_rate_hz, subtype=subtype)
-            )
-            for name, path in paths.items()
-        }
+        self._paths = dict(paths)
+        self._keep = keep
+        with ExitStack() as files:  # closes those that are open if one cannot be opened
+            self._writers = {
+                name: files.enter_context(
+                    open_wav(
+                        path, channels=channels, sample_rate_hz=sample_rate_hz, subtype=subtype
+                    )
+                )
+                for name, path in paths.items()
+            }
+            self._files = files.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Gives the files their names, or removes them."""
+        if self._keep and self._written:
+            self._files.close()
+        else:
+            self._files.__exit__(kind, error, trace)
 
     def write(self, start: int, waves: Mapping[str, Waveform]) -> None:
         """Appends sound that belongs at a position; what is missing before it is silence.
@@ -42,15 +74,18 @@ class Recorder:
         Args:
             start: position of the first sample; what lies before 0 is left out.
             waves: float32 [samples, channels] by name: at least those that have a file.
+
+        Raises:
+            UserError: a file cannot be written.
         """
         skipped = max(0, -start)
         missing = max(0, start - self._written)
         for name, writer in self._writers.items():
             wave = waves[name][skipped:]
-            writer.write(np.zeros((missing, wave.shape[1]), np.float32))
-            writer.write(wave)
+            try:
+                writer.write(np.zeros((missing, wave.shape[1]), np.float32))
+                writer.write(wave)
+            except soundfile.LibsndfileError as error:
+                path = self._paths[name]
+                raise UserError(f"{path}: cannot be written: {error.error_string}") from None
             self._written = start + skipped + len(wave)
-
-    def close(self) -> None:
-        """Gives the files their names."""
-        self._files.close()

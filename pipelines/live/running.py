@@ -3,8 +3,8 @@
 import itertools
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,17 +19,19 @@ from stemforge.features.signal.stft import Waveform
 from stemforge.pipelines.console import say
 from stemforge.pipelines.live.devices import common_rate, find_device, stream
 from stemforge.pipelines.live.exchange import Exchange
-from stemforge.pipelines.live.keys import HELP, QUIT, Mixer, pressed_keys
+from stemforge.pipelines.live.keys import HELP, QUIT, Mixer, are_there, pressed_keys
 from stemforge.pipelines.live.recording import Recorder
 from stemforge.pipelines.live.session import Engine
 from stemforge.pipelines.live.sources import Player, read_song
+from stemforge.pipelines.options import local_path
+from stemforge.pipelines.running.songs import ENDINGS
 
 CAPACITY_S = 4.0  # of sound that waits to be separated; beyond it some is lost
 LOOK_S = 0.1
 STALLED_S = 2.0  # without a block, a device is taken to be gone
 TRIES = 5
 MOST_LOAD = 0.9
-MIX = "mix"
+MIX = "/mix"  # no stem has such a name
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ class Live:
         )
 
 
-def is_file(place: str | None) -> bool:
-    """Whether an input or output is a file, not a device."""
-    return place is not None and (Path(place).suffix != "" or Path(place).is_file())
+def file_of(place: str | None) -> Path | None:
+    """The file that an input or output names; None: it is a device."""
+    if place is None or not (Path(place).suffix.lower() in ENDINGS or Path(place).is_file()):
+        return None
+    return local_path(place)
 
 
 def run(live: Live) -> None:
@@ -77,12 +81,14 @@ def run(live: Live) -> None:
         UserError: a device is missing or stops, the machine is too slow, or a file cannot be read
             or written.
     """
-    song = Path(live.source) if live.source and is_file(live.source) else None
-    if song and is_file(live.sink):
-        _run_files(live, song)
+    song, mix = file_of(live.source), file_of(live.sink)
+    if mix is not None and mix.suffix.lower() != ".wav":
+        raise UserError(f"--output {mix}: only .wav files are written: choose such a name")
+    if song and mix:
+        _run_files(live, song, mix)
         return
     heard = None if song else find_device(live.source, "input")
-    plays = None if is_file(live.sink) else find_device(live.sink, "output")
+    plays = None if mix else find_device(live.sink, "output")
     rate_hz = common_rate(heard, plays)
     latency = live.start(rate_hz).latency
     seconds, whole = _measure(live, rate_hz)
@@ -92,7 +98,7 @@ def run(live: Live) -> None:
             f"--reserve-ms {1000 * live.reserve_s:g}: less than the {1000 * seconds:.0f} ms that "
             f"{len(live.gains)} stems take on this machine: raise it"
         )
-    mixer = Mixer(dict(live.gains))
+    mixer = Mixer(live.gains)
     exchange = Exchange(
         live.separator.stems,
         channels=2,
@@ -100,18 +106,17 @@ def run(live: Live) -> None:
         capacity=round(CAPACITY_S * rate_hz),
     )
     exchange.set_gains(mixer.gains)
+    blocks = read_song(song, sample_rate_hz=rate_hz) if song else None
     with ExitStack() as stack:
-        recorder = _open_recorder(live, rate_hz)
         record = None
-        if recorder is not None:
-            stack.callback(recorder.close)
+        if paths := _paths(live, mix):
+            recorder = stack.enter_context(_recorder(paths, live, rate_hz, keep=True))
             record = _with_mix(recorder, mixer)
-        player = None
-        if song is not None:
-            player = stack.enter_context(Player(read_song(song, sample_rate_hz=rate_hz)))
+        player = stack.enter_context(Player(blocks)) if blocks else None
         engine = stack.enter_context(Engine(lambda: live.start(rate_hz), exchange, record))
 
-        def callback(block: Waveform | None, samples: int) -> Waveform | None:
+        def callback(block: Waveform | None, samples: int, broken: bool) -> Waveform | None:
+            exchange.broken += broken
             if player is not None:
                 block = player.read(samples)
             assert block is not None
@@ -129,9 +134,10 @@ def run(live: Live) -> None:
             _watch(exchange, engine, player, mixer, delay=delay, rate_hz=rate_hz)
     if engine.error is not None:
         raise engine.error
+    lost = exchange.lost + (player.missing if player else 0)
     say(
         f"live: {exchange.came / rate_hz:.1f} s, late {exchange.late} blocks, lost "
-        f"{exchange.lost / rate_hz:.1f} s"
+        f"{lost / rate_hz:.1f} s, and {exchange.broken} times sound between server and program"
     )
 
 
@@ -146,9 +152,9 @@ def _watch(
 ) -> None:
     """Until the end: keys, the meter, and what goes wrong."""
     came, moved, ended = -1, time.monotonic(), None
-    with pressed_keys() as keys:
-        if sys.stdin.isatty():
-            say(HELP.format(stems=len(mixer.gains)))
+    if are_there():
+        say(HELP)
+    with pressed_keys() as keys, _meter_line():
         while engine.error is None:
             time.sleep(LOOK_S)
             if exchange.came != came:
@@ -171,6 +177,16 @@ def _watch(
                 if ended is not None and exchange.came >= ended + delay:
                     return
             _show(exchange, engine, mixer, rate_hz)
+
+
+@contextmanager
+def _meter_line() -> Iterator[None]:
+    """Removes the meter at the end, so that other lines do not stand behind it."""
+    try:
+        yield
+    finally:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _show(exchange: Exchange, engine: Engine, mixer: Mixer, rate_hz: int) -> None:
@@ -214,20 +230,29 @@ def _measure(live: Live, rate_hz: int) -> tuple[float, float]:
     return seconds, whole
 
 
-def _open_recorder(live: Live, rate_hz: int) -> Recorder | None:
-    """The files that are written, if any."""
+def _paths(live: Live, mix: Path | None) -> dict[str, Path]:
+    """The files that are written, by the outputs' names.
+
+    Raises:
+        UserError: one is there already, or two would be the same.
+    """
     paths: dict[str, Path] = {}
     if live.record is not None:
-        live.record.mkdir(parents=True, exist_ok=True)
         paths = {stem: live.record / f"{stem}.wav" for stem in live.separator.stems}
-    if live.sink and is_file(live.sink):
-        paths[MIX] = Path(live.sink)
+    if mix is not None:
+        paths[MIX] = mix
+    if len({path.resolve() for path in paths.values()}) < len(paths):
+        raise UserError(f"--output {mix}: a stem is recorded there: choose another name")
     for path in paths.values():
         if path.exists():
             raise UserError(f"{path}: already exists: move it, or choose another place")
-    if not paths:
-        return None
-    return Recorder(paths, channels=2, sample_rate_hz=rate_hz, subtype=live.subtype)
+    return paths
+
+
+def _recorder(paths: Mapping[str, Path], live: Live, rate_hz: int, *, keep: bool) -> Recorder:
+    for path in paths.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return Recorder(paths, channels=2, sample_rate_hz=rate_hz, subtype=live.subtype, keep=keep)
 
 
 def _with_mix(recorder: Recorder, mixer: Mixer) -> Callable[[int, Mapping[str, Waveform]], None]:
@@ -241,16 +266,15 @@ def _with_mix(recorder: Recorder, mixer: Mixer) -> Callable[[int, Mapping[str, W
     return record
 
 
-def _run_files(live: Live, song: Path) -> None:
+def _run_files(live: Live, song: Path, mix: Path) -> None:
     """A song into files, as fast as it goes."""
     info, _ = stream_song(song)
     rate_hz = info.sample_rate_hz
-    recorder = _open_recorder(live, rate_hz)
-    assert recorder is not None
-    record = _with_mix(recorder, Mixer(dict(live.gains)))
+    blocks = read_song(song, sample_rate_hz=rate_hz)
     engine, position = live.start(rate_hz), 0
     rest = np.zeros((engine.latency, 2), np.float32)
-    for block in itertools.chain(read_song(song, sample_rate_hz=rate_hz), [rest]):
-        record(position - engine.latency, engine.push(block))
-        position += len(block)
-    recorder.close()
+    with _recorder(_paths(live, mix), live, rate_hz, keep=False) as recorder:
+        record = _with_mix(recorder, Mixer(live.gains))
+        for block in itertools.chain(blocks, [rest]):
+            record(position - engine.latency, engine.push(block))
+            position += len(block)

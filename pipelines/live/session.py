@@ -58,8 +58,10 @@ class Engine:
 
     def _separate(self) -> None:
         song, end = self._start(), 0
-        while not self._ending.is_set():
-            if not self._exchange.wait(WAIT_S):
+        ending = False
+        while not ending:
+            ending = self._ending.is_set()  # then it takes once more what has come
+            if not ending and not self._exchange.wait(WAIT_S):
                 continue
             start, block = self._exchange.take()
             if start != end:

@@ -1,6 +1,7 @@
 """Songs that are played into a live separation as if a device heard them."""
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -14,11 +15,19 @@ from stemforge.features.signal.stft import Waveform
 
 BLOCK_SAMPLES = 4096
 AHEAD = 64  # blocks that are decoded before they are played: 6 s
-WAIT_S = 0.1
+WAIT_S, POLL_S = 0.1, 0.005
 
 
 def read_song(path: Path, *, sample_rate_hz: int) -> Iterator[Waveform]:
-    """A song in stereo at another rate, in blocks of any size.
+    """A song in stereo at another rate.
+
+    Args:
+        path: of the file.
+        sample_rate_hz: the wanted rate.
+
+    Returns:
+        An iterator of float32 [samples, 2], blocks of any size. It raises UserError where the file
+        is damaged, or holds samples that are not finite.
 
     Raises:
         UserError: it cannot be read, or has more than two channels.
@@ -27,9 +36,15 @@ def read_song(path: Path, *, sample_rate_hz: int) -> Iterator[Waveform]:
     if info.channels > 2:
         raise UserError(f"{path}: {info.channels} channels: not supported: mix them to two first")
     resampler = Resampler(from_hz=info.sample_rate_hz, to_hz=sample_rate_hz, channels=2)
-    for block in blocks:
-        yield resampler.push(as_stereo(block))
-    yield resampler.finish()
+
+    def resampled() -> Iterator[Waveform]:
+        for block in blocks:
+            if bad := np.count_nonzero(~np.isfinite(block)):
+                raise UserError(f"{path}: {bad} samples are not finite")
+            yield resampler.push(as_stereo(block))
+        yield resampler.finish()
+
+    return resampled()
 
 
 class Player:
@@ -40,10 +55,12 @@ class Player:
 
     Attributes:
         error: what ended the decoding early; None: nothing has.
+        missing: samples that were not decoded in time, and so were silence.
     """
 
     def __init__(self, blocks: Iterable[Waveform]) -> None:
         self.error: BaseException | None = None
+        self.missing = 0
         self._blocks = blocks
         self._queue: Queue[Waveform | None] = Queue(AHEAD)
         self._held = np.zeros((0, 2), np.float32)
@@ -52,7 +69,10 @@ class Player:
         self._thread = threading.Thread(target=self._decode, name="stemforge song")
 
     def __enter__(self) -> "Player":
+        """Starts to decode, and waits for the first block."""
         self._thread.start()
+        while self._queue.empty() and self._thread.is_alive():
+            time.sleep(POLL_S)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,6 +90,7 @@ class Player:
             try:
                 block = self._queue.get_nowait()
             except Empty:
+                self.missing += samples - len(self._held)
                 break
             if block is None:
                 self._all_read = True

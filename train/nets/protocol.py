@@ -133,7 +133,11 @@ class Net:
                     f"{name}={show(size)}: net.{self.fixed[name]} has a fixed number of {name}: "
                     f"{own}"
                 )
-        return dataclasses.replace(self, frames=frames or self.frames, bins=bins or self.bins)
+        return dataclasses.replace(
+            self,
+            frames=self.frames if frames is None else frames,
+            bins=self.bins if bins is None else bins,
+        )
 
     def build(
         self, stems: Sequence[str], *, seed: int = 0, precision: Precision = "float32"
