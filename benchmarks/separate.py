@@ -38,6 +38,7 @@ from benchmarks.full_size import (
 from stemforge.eval.config import Precision, Runtime
 from stemforge.features.corpus.sources import STEMS
 from stemforge.train.model import save_model
+from stemforge.train.model_files import tflite_name
 from stemforge.train.nets.unet import UNet
 
 THIS = (sys.executable, "-m", "benchmarks.separate")
@@ -195,7 +196,7 @@ def make_models(root: Path, net: UNet) -> None:
         keras_model = net.build([stem], seed=number)
         made = Model((stem,), net, 4096, 1024, RATE_HZ, {}, keras_model)
         save_model(root / "models" / stem, made)
-        name = export.tflite_name(stem, "float32")
+        name = tflite_name(stem, "float32")
         (root / "exports" / stem / name).write_bytes(export.to_tflite(made))
 
 

@@ -90,11 +90,11 @@ def export_models(models: Path, folder: Path) -> None:
     tensorflow.start()
     from stemforge.eval.exports import files as export
     from stemforge.train.model import load_model
-    from stemforge.train.model_files import find_model_folders
+    from stemforge.train.model_files import find_model_folders, tflite_name
 
     for place in find_model_folders(models):
         model = load_model(place)
-        path = folder / export.tflite_name(model.name, "float32")
+        path = folder / tflite_name(model.name, "float32")
         path.write_bytes(export.to_tflite(model))
 
 

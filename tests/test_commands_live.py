@@ -63,6 +63,7 @@ def test_of_one_stem_the_rest_is_there_too(models: Path, tmp_path: Path) -> None
         (["--lookahead", "13"], "lookahead=13: must be 0 to 12: each window of 16 frames has 4"),
         (["--frames", "20"], "frames=20: must be a positive multiple of 8"),
         (["--frames", "0"], "--frames 0: must be 1 or more"),
+        (["--latency-ms", "300"], "--latency-ms: chooses a window: leave it or --frames out"),
         (["--reserve-ms", "-1"], "--reserve-ms -1: must be 0 or more"),
         (["--stems", "bass"], "stem 'bass': no model has it"),
         (["--input", "no.wav"], "no.wav: no such file"),
@@ -91,6 +92,30 @@ def test_bad_input_is_one_line(
     assert message in line
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert Path("there.wav").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--hop", "8"], "--hop: name --frames and --lookahead too, or none of the three"),
+        (["--latency-ms", "nan"], "--latency-ms nan: must be 0 or more"),
+        (["--latency-ms", "100"], "--latency-ms 100: 163 ms is the least: raise it"),
+        (
+            ["--runtime", "litert", "--tflite", "int8_mixed"],
+            "no *-int8-mixed.tflite in it or in its subfolders",
+        ),
+    ],
+)
+def test_a_window_that_is_not_chosen(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    soundfile.write(tmp_path / "song.wav", noise(5000), RATE_HZ)
+    places = ["--model", models, "--runtime", "tensorflow", "--input", tmp_path / "song.wav"]
+    places += ["--output", tmp_path / "mix.wav"]
+    assert main(["live", *map(str, places), *flags]) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if "stemforge: error: " in x]
+    assert message in line
+    assert not (tmp_path / "mix.wav").exists()
 
 
 def test_a_model_is_needed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,9 @@ from stemforge.eval.exports.parity import Clip, KerasNets
 from stemforge.eval.runtimes.litert import SIGNATURE, LiteRTNets, read_interface
 from stemforge.eval.separation.separator import Separator, common_interface
 from stemforge.pipelines.params import read_params
+from stemforge.train.config import TFLITE_FORMATS, TFLiteFormat
 from stemforge.train.model import Model
+from stemforge.train.model_files import tflite_name
 from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ, ROOT
 
@@ -107,15 +109,15 @@ def test_saved_model_separates_songs_of_any_length_in_a_bare_tensorflow(
             np.testing.assert_allclose(found[f"{name}/{stem}"], expected[stem], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", export.TFLITE_FORMATS)
+@pytest.mark.parametrize("kind", TFLITE_FORMATS)
 def test_tflite_estimates_as_keras_does(
     models: list[Model],
     converted: bytes,
     tmp_path: Path,
     random: np.random.Generator,
-    kind: export.TFLiteFormat,
+    kind: TFLiteFormat,
 ) -> None:
-    path = tmp_path / export.tflite_name("vocals", kind)
+    path = tmp_path / tflite_name("vocals", kind)
     path.write_bytes(export.shrink(converted, kind, int8_layers=NET.int8_layers()))
     mixture = random.exponential(20.0, (16, 64, 2)).astype(np.float32)
     nets = LiteRTNets(path, threads=1)
@@ -132,8 +134,7 @@ def test_small_files_are_small() -> None:
     converted = export.to_tflite(model)
     layers = model.net.int8_layers()
     sizes = {
-        kind: len(export.shrink(converted, kind, int8_layers=layers))
-        for kind in export.TFLITE_FORMATS
+        kind: len(export.shrink(converted, kind, int8_layers=layers)) for kind in TFLITE_FORMATS
     }
     weights = 4 * model.keras_model.count_params()
     assert sizes["float32"] - sizes["float16"] == pytest.approx(weights / 2, rel=0.1)
@@ -216,8 +217,8 @@ def test_a_softmax_model_is_one_file_for_all_stems(
     mixture = random.exponential(20.0, (16, 64, 2)).astype(np.float32)
     truth = joint.keras_model(mixture[None])
     converted = export.to_tflite(joint)
-    for kind in export.TFLITE_FORMATS:
-        path = tmp_path / export.tflite_name(joint.name, kind)
+    for kind in TFLITE_FORMATS:
+        path = tmp_path / tflite_name(joint.name, kind)
         path.write_bytes(export.shrink(converted, kind, int8_layers=NET.int8_layers()))
         found = LiteRTNets(path, threads=1)(mixture)
         assert set(found) == set(stems)

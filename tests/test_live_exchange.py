@@ -1,11 +1,15 @@
 """Between callback and engine: what is late fades, and nothing else changes a sample."""
 
+from itertools import repeat
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.live_costs import simulate as simulate_clock
 from stemforge.pipelines.live.exchange import FADE_SAMPLES, Exchange
+from tests.conftest import RATE_HZ
 
 
 def tone(samples: int, start: int = 0) -> np.ndarray:
@@ -126,6 +130,48 @@ def test_what_is_not_finite_is_silence() -> None:
     exchange = exchange_of()
     exchange.heard(np.array([[np.nan, 1.0], [np.inf, -1.0]], np.float32))
     np.testing.assert_array_equal(exchange.take()[1], [[0.0, 1.0], [0.0, -1.0]])
+
+
+def test_an_hour_with_nets_that_are_slow_at_times() -> None:
+    """A simulated clock: what is late is counted, and an hour later sound is still in its place.
+
+    A hop lasts 4 blocks and takes 1.2 of them to compute. Every 300th takes 20, as on a machine
+    that does something else, and uses up the reserve of 9.8 blocks: if it begins after block k,
+    blocks from k + 9 on are late. At k + 20 it gives block k, and the four hops that came meanwhile
+    take 4.8 more: up to k + 24 all are late, and the next is not.
+    """
+    size, period, delay, reserve = 2048, 128, 10_000, 20_000
+    hour = 3600 * RATE_HZ // size
+    sine = np.sin(2 * np.pi / period * np.arange(-period, size))[:, None].astype(np.float32)
+    sound = sine[period:]  # every block is the same
+    exchange = Exchange(["a"], channels=1, reserve=reserve, capacity=4 * RATE_HZ)
+    line = np.zeros((delay, 1), np.float32)  # the engine delays, and does nothing else
+    blocks = 0
+
+    def push(taken: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
+        nonlocal line, blocks
+        line = np.concatenate([line, taken])
+        found, line = line[: len(taken)], line[len(taken) :]
+        before, blocks = blocks, blocks + len(taken) // size
+        hops = range(before // 4 + 1, blocks // 4 + 1)
+        seconds = sum(20.0 if hop % 300 == 0 else 1.2 for hop in hops) * size / RATE_HZ
+        return {"a": found}, seconds
+
+    late = -(reserve + delay) % period
+    expected = sine[late : late + size]
+    last, wrong = 0.0, 0
+    for number, out in enumerate(simulate_clock(exchange, repeat(sound), push, blocks=hour)):
+        assert (
+            abs(out[0, 0] - last) < 0.1
+        )  # the sine's own steps are 0.05
+        assert np.abs(np.diff(out[:, 0])).max() < 0.1
+        last = out[-1, 0]
+        if number * size >= reserve + delay + FADE_SAMPLES:
+            wrong += np.abs(out - expected).max() > 1e-5
+    slow = hour // 4 // 300
+    assert slow == 64
+    assert (exchange.late, exchange.lost, exchange.broken) == (16 * slow, 0, 0)
+    assert wrong == 17 * slow  # and one that fades in
 
 
 def test_waiting_ends_with_sound_or_with_time() -> None:

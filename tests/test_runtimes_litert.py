@@ -13,7 +13,7 @@ from stemforge.eval.runtimes.litert import LiteRTNets, read_interface
 from stemforge.eval.runtimes.tensorflow import TensorFlowNets
 from stemforge.eval.separation.separator import Separator
 from stemforge.train.model import Model, weights_of
-from stemforge.train.model_files import find_tflite
+from stemforge.train.model_files import find_tflite, tflite_name
 from tests.conftest import RATE_HZ, ROOT
 from tests.test_runtimes_tensorflow import NETS, trained
 from tests.test_separation_separator import separator_of
@@ -21,7 +21,7 @@ from tests.test_separation_separator import separator_of
 
 def write(folder: Path, model: Model) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / export.tflite_name(model.name, "float32")
+    path = folder / tflite_name(model.name, "float32")
     path.write_bytes(export.to_tflite(model))
     return path
 

@@ -11,6 +11,8 @@ from stemforge.train.sampler import Sampling
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]  # in training
 InferencePrecision = Literal["float32", "bfloat16"]
+TFLiteFormat = Literal["float32", "float16", "int8_weights", "int8_mixed"]
+TFLITE_FORMATS: tuple[TFLiteFormat, ...] = get_args(TFLiteFormat)
 LossName = Literal[
     "l1",
     "weighted_l1",

@@ -18,6 +18,7 @@ from stemforge.errors import UserError
 from stemforge.features.corpus.sources import JOINT, check_stem_names
 from stemforge.features.signal.framing import Framing
 from stemforge.text import brief, parse_json, show
+from stemforge.train.config import TFLiteFormat
 from stemforge.train.nets import FIRST_KIND, read_net
 from stemforge.train.nets.protocol import MOST
 
@@ -27,7 +28,6 @@ FIELDS = ("stems", "net", "provenance", *CARD_NUMBERS)  # of model.json, beside 
 # In version 2 a net had no kind: all were train.nets.FIRST_KIND. Up to 3 that had no input_scale.
 READABLE = (2, 3, 4)
 CARD, WEIGHTS = "model.json", "weights.npz"  # the files of a model directory
-TFLITE_SUFFIX = "-float32.tflite"
 
 
 def model_name(stems: Sequence[str]) -> str:
@@ -232,17 +232,25 @@ def find_model_folders(folder: Path) -> list[Path]:
     return found
 
 
-def find_tflite(folder: Path) -> list[Path]:
-    """The float32 TFLite files of a folder and its subfolders, sorted; or the file itself.
+def tflite_name(model: str, kind: TFLiteFormat) -> str:
+    """Name of a TFLite file of one model's nets."""
+    return f"{model}-{kind.replace('_', '-')}.tflite"
+
+
+def find_tflite(folder: Path, kind: TFLiteFormat = "float32") -> list[Path]:
+    """The TFLite files of a folder and its subfolders, sorted; or the file itself.
+
+    Args:
+        folder: or a file of any format.
+        kind: the files' format.
 
     Raises:
         UserError: there is none.
     """
     if folder.is_file():
         return [folder]
-    found = storage.visible(
-        [*folder.glob(f"*{TFLITE_SUFFIX}"), *folder.glob(f"*/*{TFLITE_SUFFIX}")], folder
-    )
+    name = tflite_name("*", kind)
+    found = storage.visible([*folder.glob(name), *folder.glob(f"*/{name}")], folder)
     if not found:
-        raise UserError(f"{folder}: no *{TFLITE_SUFFIX} in it or in its subfolders")
+        raise UserError(f"{folder}: no {name} in it or in its subfolders")
     return found

@@ -8,7 +8,7 @@ import itertools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,19 +19,13 @@ from stemforge.errors import UserError
 from stemforge.eval.runtimes.litert import SIGNATURE, with_interface
 from stemforge.eval.separation.graph import GraphNets, separate_segment, separate_song
 from stemforge.eval.separation.separator import common_interface
+from stemforge.train.config import TFLITE_FORMATS, TFLiteFormat
 from stemforge.train.model import Model, weights_of
 from stemforge.train.nets.protocol import Library, Lowered, Net
 
-TFLiteFormat = Literal["float32", "float16", "int8_weights", "int8_mixed"]
-TFLITE_FORMATS: tuple[TFLiteFormat, ...] = ("float32", "float16", "int8_weights", "int8_mixed")
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE", "FULLY_CONNECTED")
 SAVED_MODEL = "saved_model"
 SEPARATE = "separate"  # signature from waveform to waveforms
-
-
-def tflite_name(model: str, kind: TFLiteFormat) -> str:
-    """Name of a TFLite file of one model's nets."""
-    return f"{model}-{kind.replace('_', '-')}.tflite"
 
 
 def formats_of(model: Model) -> list[TFLiteFormat]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +22,13 @@ from stemforge.features.audio.files import as_stereo
 from stemforge.features.corpus.sources import INSTRUMENTAL, VOCALS
 from stemforge.features.signal.framing import Framing
 from stemforge.features.signal.stft import Waveform
-from stemforge.train.model_files import Interface, find_model_folders, find_tflite, read_card
+from stemforge.train.config import TFLiteFormat
+from stemforge.train.model_files import (
+    Interface,
+    find_model_folders,
+    find_tflite,
+    read_card,
+)
 
 BLOCK_SAMPLES = 2**18  # 6 s: `separate` reports its progress this often
 RESIDUAL = "residual"
@@ -124,6 +131,11 @@ class Separator:
         """Of the models' STFT."""
         return self._interface.framing
 
+    @property
+    def nets(self) -> int:
+        """How many models are computed for the wanted stems."""
+        return len(self._models)
+
     @classmethod
     def load(
         cls,
@@ -133,6 +145,7 @@ class Separator:
         precision: Precision = "float32",
         max_frequency_hz: float | None = None,
         frames: int | None = None,
+        threads: int | None = None,
         **options: Any,
     ) -> "Separator":
         """Loads models.
@@ -147,6 +160,8 @@ class Separator:
                 they support; None: as trained. Only for TensorFlow: a .tflite file's bins are
                 fixed.
             frames: number of frames that the nets process at once; None: as trained or exported.
+            threads: of each model in LiteRT; None: models share the processor's cores. TensorFlow
+                has its own.
             options: the constructor's.
 
         Raises:
@@ -164,9 +179,11 @@ class Separator:
                 )
             from stemforge.eval.runtimes.litert import LiteRTNets
 
-            threads = max(1, (os.cpu_count() or 1) // max(1, len(models)))
+            threads = threads or max(1, (os.cpu_count() or 1) // max(1, len(models)))
             nets = [LiteRTNets(path, threads=threads, frames=frames) for path in models]
             return cls(nets, **options)
+        if threads is not None:
+            raise UserError("runtime=tensorflow: it has its own threads: leave threads out")
         for path in models:
             read_card(path)  # before TensorFlow loads, which takes seconds
         with needs("train", what=f"{models[0]}: a model directory" if models else "TensorFlow"):
@@ -334,7 +351,9 @@ class Separator:
         return out
 
 
-def find_models(place: str | Path, *, runtime: Runtime | None = None) -> list[Path]:
+def find_models(
+    place: str | Path, *, runtime: Runtime | None = None, tflite: TFLiteFormat = "float32"
+) -> list[Path]:
     """Finds the models for `Separator.load`.
 
     Args:
@@ -342,9 +361,10 @@ def find_models(place: str | Path, *, runtime: Runtime | None = None) -> list[Pa
             folder of them (such as exports/).
         runtime: which one will run them. None: model directories if TensorFlow is installed, else
             .tflite files; where there are none, the other kind.
+        tflite: format of the .tflite files; it does not matter where `place` is one.
 
     Returns:
-        Model directories or float32 .tflite files, sorted by name.
+        Model directories or .tflite files, sorted by name.
 
     Raises:
         UserError: there is neither.
@@ -353,11 +373,13 @@ def find_models(place: str | Path, *, runtime: Runtime | None = None) -> list[Pa
     if runtime == "tensorflow":
         return find_model_folders(place)
     if runtime == "litert":
-        return find_tflite(place)
-    first, second = find_model_folders, find_tflite
+        return find_tflite(place, tflite)
+
+    finds: list[Callable[[Path], list[Path]]]
+    finds = [find_model_folders, functools.partial(find_tflite, kind=tflite)]
     if importlib.util.find_spec("tensorflow") is None or place.suffix == ".tflite":
-        first, second = second, first
-    for find in (first, second):
+        finds.reverse()
+    for find in finds:
         with contextlib.suppress(UserError):
             return find(place)
     return find_model_folders(place)  # raises the error

@@ -2,16 +2,18 @@
 
 import argparse
 import math
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from stemforge.errors import UserError
 from stemforge.eval.config import Mask, Runtime
 from stemforge.features.audio.formats import SUBTYPES
 from stemforge.pipelines.options import local_path, split_names
+from stemforge.train.config import TFLITE_FORMATS
 
-# 348 ms; what longer windows would give in sound is not measured yet (docs/live.md).
-FRAMES, HOP, LOOKAHEAD = 128, 8, 4
-RESERVE_MS = 150.0
+if TYPE_CHECKING:
+    from stemforge.pipelines.live.planning import Wishes
+
+LATENCY_MS = 500.0
 
 
 def add_to(commands: Any) -> None:
@@ -20,7 +22,7 @@ def add_to(commands: Any) -> None:
         "live",
         help="split music into stems while it plays",
         description="Separates what an input device hears or a file holds while it plays, and "
-        "plays a mix of the stems half a second later. While it runs: keys 1, 2, ... choose a "
+        "plays a mix of the stems, half a second later. While it runs: keys 1, 2, ... choose a "
         "stem, + and - change its gain, m mutes it, q ends.",
     )
     option = parser.add_argument
@@ -52,27 +54,28 @@ def add_to(commands: Any) -> None:
     option("--record", type=local_path, metavar="DIR", help="also write each stem to DIR/STEM.wav")
     option("--subtype", choices=SUBTYPES, default="PCM_16", help="of the files (%(default)s)")
     option("--runtime", choices=get_args(Runtime), help="what runs the nets (default: LiteRT)")
+    option(
+        "--tflite",
+        choices=TFLITE_FORMATS,
+        default="float32",
+        help="which files of a folder (%(default)s); int8_mixed is the fastest",
+    )
     option("--stems", metavar="A,B,...", help="separate only these stems (default: all)")
     option(
         "--mask",
         choices=get_args(Mask),
         help="as of `stemforge separate` (default: ratio, or direct for a single stem)",
     )
-    group = parser.add_argument_group("how long it waits; less is worse to hear").add_argument
-    group("--frames", type=int, default=FRAMES, help="of the nets' window (%(default)s)")
-    group("--hop", type=int, default=HOP, help="new frames in each window (%(default)s)")
-    group(
-        "--lookahead",
-        type=int,
-        default=LOOKAHEAD,
-        help="frames that are newer than those that are separated (%(default)s)",
-    )
-    group(
-        "--reserve-ms",
-        type=float,
-        default=RESERVE_MS,
-        help="time for the computing itself (%(default)g)",
-    )
+    group = parser.add_argument_group(
+        "how long it waits",
+        "The less, the worse it sounds. By default the machine is measured, and of what it can "
+        "hold the best is taken. Windows can also be chosen, with all three of their options.",
+    ).add_argument
+    group("--latency-ms", type=float, help=f"the longest delay, all in all ({LATENCY_MS:g})")
+    group("--frames", type=int, help="of the nets' window")
+    group("--hop", type=int, help="new frames in each window")
+    group("--lookahead", type=int, help="frames that are newer than those that are separated")
+    group("--reserve-ms", type=float, help="time for the computing itself (default: as measured)")
     parser.set_defaults(run=run_live, extra="live")
 
 
@@ -90,11 +93,9 @@ def run_live(arguments: argparse.Namespace) -> None:
         return
     if arguments.model is None:
         raise UserError("--model: missing: name a .tflite file or a folder of them")
-    if arguments.frames < 1:
-        raise UserError(f"--frames {arguments.frames}: must be 1 or more")
-    if not 0.0 <= arguments.reserve_ms < math.inf:
-        raise UserError(f"--reserve-ms {arguments.reserve_ms:g}: must be 0 or more")
+    wishes = _wishes(arguments)
     from stemforge.eval.separation.separator import (
+        RESIDUAL,
         Separator,
         common_interface,
         find_models,
@@ -102,31 +103,67 @@ def run_live(arguments: argparse.Namespace) -> None:
     )
     from stemforge.pipelines.live.running import Live, run
 
-    models = find_models(arguments.model, runtime=arguments.runtime or "litert")
-    interface = common_interface([read_interface(model) for model in models])
-    stems = None if arguments.stems is None else split_names(arguments.stems, option="--stems")
-    separator = Separator.load(
-        models,
-        runtime=arguments.runtime,
-        frames=arguments.frames,
-        stems=stems,
-        mask=arguments.mask,
-        # Of one stem the rest can be heard too.
-        residual=len(stems or interface.stems) == 1,
+    models = find_models(
+        arguments.model, runtime=arguments.runtime or "litert", tflite=arguments.tflite
     )
+    interface = common_interface([read_interface(model) for model in models])
+    stems = interface.stems
+    if arguments.stems is not None:
+        stems = tuple(split_names(arguments.stems, option="--stems"))
+    one = len(stems) == 1  # then the rest can be heard too
+
+    def load(frames: int, threads: int) -> Separator:
+        return Separator.load(
+            models,
+            runtime=arguments.runtime,
+            frames=frames,
+            threads=threads if models[0].suffix == ".tflite" else None,
+            stems=stems,
+            mask=arguments.mask,
+            residual=one,
+        )
+
     run(
         Live(
-            separator,
-            hop=arguments.hop,
-            lookahead=arguments.lookahead,
-            reserve_s=arguments.reserve_ms / 1000.0,
-            gains=_gains(arguments.mix, separator.stems),
+            load,
+            interface,
+            wishes,
+            gains=_gains(arguments.mix, (*stems, RESIDUAL) if one else stems),
             source=arguments.input,
             sink=arguments.output,
             record=arguments.record,
             subtype=arguments.subtype,
         )
     )
+
+
+def _wishes(arguments: argparse.Namespace) -> "Wishes":
+    """What the options say about the delay.
+
+    Raises:
+        UserError: they are no numbers that can be, or exclude each other.
+    """
+    for option in ("latency_ms", "reserve_ms"):
+        value = getattr(arguments, option)
+        if value is not None and not 0.0 <= value < math.inf:
+            raise UserError(f"--{option.replace('_', '-')} {value:g}: must be 0 or more")
+    sizes = {name: getattr(arguments, name) for name in ("frames", "hop", "lookahead")}
+    window = None
+    if given := [name for name, value in sizes.items() if value is not None]:
+        if missing := [f"--{name}" for name in sizes if name not in given]:
+            raise UserError(f"--{given[0]}: name {' and '.join(missing)} too, or none of the three")
+        if arguments.latency_ms is not None:
+            raise UserError(f"--latency-ms: chooses a window: leave it or --{given[0]} out")
+        if arguments.frames < 1:
+            raise UserError(f"--frames {arguments.frames}: must be 1 or more")
+        from stemforge.eval.separation.live import Window
+
+        window = Window(**sizes)
+    from stemforge.pipelines.live.planning import Wishes
+
+    latency_ms = LATENCY_MS if arguments.latency_ms is None else arguments.latency_ms
+    reserve_ms = arguments.reserve_ms
+    return Wishes(latency_ms / 1000.0, window, None if reserve_ms is None else reserve_ms / 1000.0)
 
 
 def _gains(text: str | None, stems: tuple[str, ...]) -> dict[str, float]:

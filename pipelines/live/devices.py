@@ -28,6 +28,8 @@ class Device:
         inputs: channels that it hears.
         outputs: channels that it plays.
         sample_rate_hz: its own.
+        input_s: the least delay of what it hears, by its own account; at least a block.
+        output_s: of what it plays, likewise.
     """
 
     number: int
@@ -35,6 +37,8 @@ class Device:
     inputs: int
     outputs: int
     sample_rate_hz: int
+    input_s: float
+    output_s: float
 
     def channels(self, way: Way) -> int:
         """How many it has in this direction."""
@@ -85,6 +89,8 @@ def devices() -> list[Device]:
             found["max_input_channels"],
             found["max_output_channels"],
             round(found["default_samplerate"]),
+            found["default_low_input_latency"],
+            found["default_low_output_latency"],
         )
         for number, found in enumerate(all_found)
     ]

@@ -112,6 +112,18 @@ class Exchange:
         out[ready : ready + now] = tail[:now]
         self._tail, self._level = tail[now:], 0.0
 
+    # For a person who looks on.
+
+    def peaks(self, samples: int) -> dict[str, float]:
+        """The greatest absolute sample of each stem, with its gain, among the last ones due.
+
+        Args:
+            samples: how many; at most the capacity.
+        """
+        stems = _read(self._out, self.came - self._reserve - samples, samples)
+        peaks = self._gains * np.abs(stems).max(axis=(1, 2))
+        return dict(zip(self._stems, peaks.tolist(), strict=True))
+
     # The engine's side.
 
     def set_gains(self, gains: Mapping[str, float]) -> None:
@@ -156,11 +168,17 @@ class Exchange:
 
 
 def _write(ring: Waveform, start: int, values: Waveform) -> None:
-    places = np.arange(start, start + len(values)) % len(ring)
-    ring[places] = values
+    """Puts values at positions from `start`: at most as many as the ring is long."""
+    first = start % len(ring)
+    fitting = min(len(values), len(ring) - first)
+    ring[first : first + fitting] = values[:fitting]
+    ring[: len(values) - fitting] = values[fitting:]
 
 
 def _read(ring: NDArray[np.float32], start: int, samples: int) -> NDArray[np.float32]:
-    """Samples of a ring, on its last axis but one."""
-    places = np.arange(start, start + samples) % ring.shape[-2]
-    return ring[..., places, :]
+    """A copy of a ring's samples, on its last axis but one."""
+    length = ring.shape[-2]
+    first = start % length
+    fitting = min(samples, length - first)
+    parts = ring[..., first : first + fitting, :], ring[..., : samples - fitting, :]
+    return np.concatenate(parts, axis=-2)

@@ -1,6 +1,8 @@
 """Runs a live separation between devices and files."""
 
+import functools
 import itertools
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +14,6 @@ import numpy as np
 
 from stemforge.errors import UserError
 from stemforge.eval.separation.live import LiveSong
-from stemforge.eval.separation.separator import Separator
 from stemforge.features.audio.files import stream_song
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.signal.stft import Waveform
@@ -20,17 +21,17 @@ from stemforge.pipelines.console import say
 from stemforge.pipelines.live.devices import common_rate, find_device, stream
 from stemforge.pipelines.live.exchange import Exchange
 from stemforge.pipelines.live.keys import HELP, QUIT, Mixer, are_there, pressed_keys
+from stemforge.pipelines.live.planning import Delays, Load, Plan, Wishes, plan, plan_files
 from stemforge.pipelines.live.recording import Recorder
 from stemforge.pipelines.live.session import Engine
 from stemforge.pipelines.live.sources import Player, read_song
 from stemforge.pipelines.options import local_path
 from stemforge.pipelines.running.songs import ENDINGS
+from stemforge.train.model_files import Interface
 
 CAPACITY_S = 4.0  # of sound that waits to be separated; beyond it some is lost
 LOOK_S = 0.1
 STALLED_S = 2.0  # without a block, a device is taken to be gone
-TRIES = 5
-MOST_LOAD = 0.9
 MIX = "/mix"  # no stem has such a name
 
 
@@ -39,10 +40,9 @@ class Live:
     """What is separated, and how.
 
     Attributes:
-        separator: of the models.
-        hop: see eval.separation.live.Window.
-        lookahead: see eval.separation.live.Window.
-        reserve_s: time for the computing itself.
+        load: loads the models.
+        interface: of the models.
+        wishes: how long it may take.
         gains: factors of all outputs in the mix, in order.
         source: a device or a file; None: the system's input.
         sink: a device or a file; None: the system's output.
@@ -50,21 +50,14 @@ class Live:
         subtype: of the files that are written.
     """
 
-    separator: Separator
-    hop: int
-    lookahead: int
-    reserve_s: float
+    load: Load
+    interface: Interface
+    wishes: Wishes
     gains: dict[str, float]
     source: str | None
     sink: str | None
     record: Path | None
     subtype: Subtype
-
-    def start(self, sample_rate_hz: int) -> LiveSong:
-        """The engine, for stereo sound of this rate."""
-        return self.separator.start_live(
-            hop=self.hop, lookahead=self.lookahead, channels=2, sample_rate_hz=sample_rate_hz
-        )
 
 
 def file_of(place: str | None) -> Path | None:
@@ -84,36 +77,38 @@ def run(live: Live) -> None:
     song, mix = file_of(live.source), file_of(live.sink)
     if mix is not None and mix.suffix.lower() != ".wav":
         raise UserError(f"--output {mix}: only .wav files are written: choose such a name")
+    paths = _paths(live, mix)
     if song and mix:
-        _run_files(live, song, mix)
-        return
-    heard = None if song else find_device(live.source, "input")
-    plays = None if mix else find_device(live.sink, "output")
-    rate_hz = common_rate(heard, plays)
-    latency = live.start(rate_hz).latency
-    seconds, whole = _measure(live, rate_hz)
-    reserve = round(live.reserve_s * rate_hz)
-    if plays and seconds > live.reserve_s:
-        raise UserError(
-            f"--reserve-ms {1000 * live.reserve_s:g}: less than the {1000 * seconds:.0f} ms that "
-            f"{len(live.gains)} stems take on this machine: raise it"
-        )
+        _run_files(live, song, paths)
+    else:
+        _run_devices(live, song, paths, plays=mix is None)
+
+
+def _run_devices(live: Live, song: Path | None, paths: Mapping[str, Path], *, plays: bool) -> None:
+    """Between devices, or a device and a file."""
+    source = None if song else find_device(live.source, "input")
+    sink = find_device(live.sink, "output") if plays else None
+    rate_hz = common_rate(source, sink)
+    blocks = read_song(song, sample_rate_hz=rate_hz) if song else None
+    device_s = (source.input_s if source else 0.0) + (sink.output_s if sink else 0.0)
+    chosen = plan(live.load, live.wishes, Delays(live.interface, rate_hz), device_s=device_s)
     mixer = Mixer(live.gains)
     exchange = Exchange(
-        live.separator.stems,
+        chosen.separator.stems,
         channels=2,
-        reserve=reserve,
+        reserve=round(chosen.reserve_s * rate_hz),
         capacity=round(CAPACITY_S * rate_hz),
     )
     exchange.set_gains(mixer.gains)
-    blocks = read_song(song, sample_rate_hz=rate_hz) if song else None
     with ExitStack() as stack:
         record = None
-        if paths := _paths(live, mix):
+        if paths:
             recorder = stack.enter_context(_recorder(paths, live, rate_hz, keep=True))
             record = _with_mix(recorder, mixer)
         player = stack.enter_context(Player(blocks)) if blocks else None
-        engine = stack.enter_context(Engine(lambda: live.start(rate_hz), exchange, record))
+        engine = stack.enter_context(
+            Engine(functools.partial(_start, chosen, rate_hz), exchange, record)
+        )
 
         def callback(block: Waveform | None, samples: int, broken: bool) -> Waveform | None:
             exchange.broken += broken
@@ -123,15 +118,12 @@ def run(live: Live) -> None:
             exchange.heard(block)
             return exchange.played(samples) if plays else None
 
-        stack.enter_context(stream(heard, plays, sample_rate_hz=rate_hz, callback=callback))
-        delay = latency + reserve if plays else latency
-        say(
-            f"live: {' and '.join(str(d) for d in (heard, plays) if d)}: latency "
-            f"{1000 * delay / rate_hz:.0f} ms and the devices' own, {100 * seconds / whole:.0f} % "
-            "of the time computing"
-        )
+        stack.enter_context(stream(source, sink, sample_rate_hz=rate_hz, callback=callback))
+        say(f"live: {' and '.join(str(device) for device in (source, sink) if device)}")
+        waits = _waits(chosen, device_s, plays=plays)
+        say(_summary(chosen, waits))
         with suppress(KeyboardInterrupt):
-            _watch(exchange, engine, player, mixer, delay=delay, rate_hz=rate_hz)
+            _watch(_Session(exchange, engine, player, mixer, sum(waits.values()), rate_hz))
     if engine.error is not None:
         raise engine.error
     lost = exchange.lost + (player.missing if player else 0)
@@ -141,21 +133,35 @@ def run(live: Live) -> None:
     )
 
 
-def _watch(
-    exchange: Exchange,
-    engine: Engine,
-    player: Player | None,
-    mixer: Mixer,
-    *,
-    delay: int,
-    rate_hz: int,
-) -> None:
+def _start(chosen: Plan, rate_hz: int) -> LiveSong:
+    """The engine, for stereo sound of this rate."""
+    hop, lookahead = chosen.window.hop, chosen.window.lookahead
+    return chosen.separator.start_live(
+        hop=hop, lookahead=lookahead, channels=2, sample_rate_hz=rate_hz
+    )
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What a person watches."""
+
+    exchange: Exchange
+    engine: Engine
+    player: Player | None
+    mixer: Mixer
+    latency_s: float
+    rate_hz: int
+
+
+def _watch(session: _Session) -> None:
     """Until the end: keys, the meter, and what goes wrong."""
+    exchange, player, mixer = session.exchange, session.player, session.mixer
     came, moved, ended = -1, time.monotonic(), None
+    delay = session.latency_s * session.rate_hz
     if are_there():
         say(HELP)
     with pressed_keys() as keys, _meter_line():
-        while engine.error is None:
+        while session.engine.error is None:
             time.sleep(LOOK_S)
             if exchange.came != came:
                 came, moved = exchange.came, time.monotonic()
@@ -174,9 +180,12 @@ def _watch(
                     raise player.error
                 if ended is None and player.ended:
                     ended = exchange.came
-                if ended is not None and exchange.came >= ended + delay:
+                if (
+                    ended is not None
+                    and exchange.came >= ended + session.latency_s * session.rate_hz
+                ):
                     return
-            _show(exchange, engine, mixer, rate_hz)
+            _show(session)
 
 
 @contextmanager
@@ -189,45 +198,47 @@ def _meter_line() -> Iterator[None]:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _show(exchange: Exchange, engine: Engine, mixer: Mixer, rate_hz: int) -> None:
-    """The meter's line, at a terminal."""
+def _show(session: _Session) -> None:
+    """The meter's line, at a terminal: stems with their gains, and their peaks below full scale."""
     if not sys.stderr.isatty():
         return
-    seconds = exchange.came / rate_hz
-    gains = "  ".join(
-        f"{'>' if stem == mixer.chosen else ' '}{stem} {gain:.2f}"
+    exchange, mixer = session.exchange, session.mixer
+    seconds = exchange.came / session.rate_hz
+    peaks = exchange.peaks(round(LOOK_S * session.rate_hz))
+    stems = "  ".join(
+        f"{'>' if stem == mixer.chosen else ' '}{stem} x{gain:.2f} {_decibels(peaks[stem])} dB"
         for stem, gain in mixer.gains.items()
     )
-    load = 100 * engine.busy_s / max(seconds, 1e-9)
+    load = 100 * session.engine.busy_s / max(seconds, 1e-9)
     print(
-        f"\r{seconds:7.1f} s  load {load:3.0f} %  late {exchange.late}  {gains}\x1b[K",
+        f"\r{seconds:7.1f} s  {1000 * session.latency_s:.0f} ms late  load {load:3.0f} %  "
+        f"late blocks {exchange.late}  {stems}\x1b[K",
         end="", file=sys.stderr, flush=True,
     )  # fmt: skip
 
 
-def _measure(live: Live, rate_hz: int) -> tuple[float, float]:
-    """Seconds that a hop takes to compute, and that it lasts.
+def _decibels(peak: float) -> str:
+    return f"{max(20.0 * math.log10(peak), -99.0) if peak > 0.0 else -99.0:3.0f}"
 
-    Raises:
-        UserError: it takes nearly all of the time, or more.
-    """
-    song = live.start(rate_hz)
-    framing, inside_hz = live.separator.framing, live.separator.sample_rate_hz
-    whole = live.hop * framing.step_samples / inside_hz
-    block = np.zeros((round(whole * rate_hz), 2), np.float32)
-    taken = []
-    for _ in range(TRIES + 1):
-        began = time.perf_counter()
-        song.push(block)
-        taken.append(time.perf_counter() - began)
-    seconds = sorted(taken[1:])[TRIES // 2]
-    if seconds > MOST_LOAD * whole:
-        raise UserError(
-            f"--hop {live.hop}: {len(live.gains)} stems take {1000 * seconds:.0f} ms of the "
-            f"{1000 * whole:.0f} ms that a hop lasts: raise --hop, lower --frames, or name fewer "
-            "--stems with --mask direct"
-        )
-    return seconds, whole
+
+def _waits(chosen: Plan, device_s: float, *, plays: bool) -> dict[str, float]:
+    """Seconds by what they are spent on."""
+    window = chosen.window
+    sizes = f"frames {window.frames}, hop {window.hop}, lookahead {window.lookahead}"
+    waits = {f"windows ({sizes})": chosen.times.delays.engine_s(window)}
+    if plays:
+        waits["reserve"] = chosen.reserve_s
+    return waits | {"devices": device_s}
+
+
+def _summary(chosen: Plan, waits: Mapping[str, float]) -> str:
+    """One line: what was chosen, and what it costs."""
+    ways = ", ".join(f"{1000 * seconds:.0f} {name}" for name, seconds in waits.items())
+    threads = f", {chosen.threads} threads a net" if chosen.threads > 1 else ""
+    return (
+        f"live: latency {1000 * sum(waits.values()):.0f} ms: {ways}; computing "
+        f"{100 * chosen.times.load(chosen.window):.0f} % of the time{threads}"
+    )
 
 
 def _paths(live: Live, mix: Path | None) -> dict[str, Path]:
@@ -238,7 +249,7 @@ def _paths(live: Live, mix: Path | None) -> dict[str, Path]:
     """
     paths: dict[str, Path] = {}
     if live.record is not None:
-        paths = {stem: live.record / f"{stem}.wav" for stem in live.separator.stems}
+        paths = {stem: live.record / f"{stem}.wav" for stem in live.gains}
     if mix is not None:
         paths[MIX] = mix
     if len({path.resolve() for path in paths.values()}) < len(paths):
@@ -266,14 +277,18 @@ def _with_mix(recorder: Recorder, mixer: Mixer) -> Callable[[int, Mapping[str, W
     return record
 
 
-def _run_files(live: Live, song: Path, mix: Path) -> None:
+def _run_files(live: Live, song: Path, paths: Mapping[str, Path]) -> None:
     """A song into files, as fast as it goes."""
     info, _ = stream_song(song)
     rate_hz = info.sample_rate_hz
     blocks = read_song(song, sample_rate_hz=rate_hz)
-    engine, position = live.start(rate_hz), 0
+    separator, window = plan_files(live.load, live.wishes, Delays(live.interface, rate_hz))
+    engine = separator.start_live(
+        hop=window.hop, lookahead=window.lookahead, channels=2, sample_rate_hz=rate_hz
+    )
+    position = 0
     rest = np.zeros((engine.latency, 2), np.float32)
-    with _recorder(_paths(live, mix), live, rate_hz, keep=False) as recorder:
+    with _recorder(paths, live, rate_hz, keep=False) as recorder:
         record = _with_mix(recorder, Mixer(live.gains))
         for block in itertools.chain(blocks, [rest]):
             record(position - engine.latency, engine.push(block))

@@ -24,6 +24,8 @@ from stemforge.eval.separation.separator import Nets
 from stemforge.pipelines.console import progress
 from stemforge.pipelines.releases.files import PROVENANCE, listed, models, wrong_sums
 from stemforge.pipelines.releases.provenance import other_origins
+from stemforge.train.config import TFLITE_FORMATS
+from stemforge.train.model_files import tflite_name
 
 MODEL_BOUND = 1e-4  # of golden vectors, relative to their rms: CPUs add in different orders
 CLOSE_DB = 60.0  # SDR of one release's sound against another's that makes them close
@@ -124,7 +126,7 @@ def _wrong_outputs(folder: Path, record: dict[str, Any]) -> Iterator[str]:
     frames, bounds = values["frames"], Bounds(**{k: v for k, v in values.items() if k != "frames"})
     exports = folder / "exports"
     yield from _missing_exports(exports)
-    kinds = files.TFLITE_FORMATS
+    kinds = TFLITE_FORMATS
     with progress(2 + len(kinds) + len(frames), label="verify", unit="check") as bar:
         yield from _wrong_models(release, min(frames))
         bar.update()
@@ -134,7 +136,7 @@ def _wrong_outputs(folder: Path, record: dict[str, Any]) -> Iterator[str]:
         yield from _differences(path.name, measured, bounds)
         bar.update()
         for kind in kinds:
-            paths = [exports / m.name / files.tflite_name(m.name, kind) for m in release.models]
+            paths = [exports / m.name / tflite_name(m.name, kind) for m in release.models]
             there = [(path, net) for path, net in zip(paths, nets, strict=True) if path.exists()]
             if there:
                 paths, own = ([*part] for part in zip(*there, strict=True))

@@ -30,10 +30,11 @@ from stemforge.pipelines.options import split_names
 from stemforge.pipelines.running.corpora import find_test_tracks
 from stemforge.pipelines.running.timings import write_timings
 from stemforge.quiet import quiet_stderr
+from stemforge.train.config import TFLiteFormat
 from stemforge.train.model import Model, load_model
-from stemforge.train.model_files import read_card
+from stemforge.train.model_files import read_card, tflite_name
 
-OPTIONAL: files.TFLiteFormat = "int8_mixed"  # a file that exceeds its bound is left out
+OPTIONAL: TFLiteFormat = "int8_mixed"  # a file that exceeds its bound is left out
 CLIP_S = 24.0  # length of each clip that exports are measured on
 VECTORS_S = 2.0  # length of the clip of the golden vectors
 
@@ -104,11 +105,11 @@ class _Work:
         self.prove(path.name, proof.measure_saved_model(path, keras, self.clips))
         self.bar.update()
 
-    def tflite(self, kind: files.TFLiteFormat, converted: Mapping[str, bytes]) -> None:
+    def tflite(self, kind: TFLiteFormat, converted: Mapping[str, bytes]) -> None:
         models = [model for model in self.models if kind in files.formats_of(model)]
         paths = []
         for model in models:
-            path = self.out / model.name / files.tflite_name(model.name, kind)
+            path = self.out / model.name / tflite_name(model.name, kind)
             path.parent.mkdir(exist_ok=True)
             layers = model.net.int8_layers()
             path.write_bytes(files.shrink(converted[model.name], kind, int8_layers=layers))

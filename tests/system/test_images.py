@@ -21,6 +21,7 @@ import soundfile
 from locks import index
 from locks.install import normalised
 from stemforge.eval.exports import files as export
+from stemforge.train.model_files import tflite_name
 from tests import locked
 from tests.conftest import RATE_HZ, ROOT
 from tests.factories import untrained
@@ -186,7 +187,7 @@ def test_separate_separates_with_tflite_files(image: Image, tmp_path: Path) -> N
     noise = np.random.default_rng(20261126).normal(0, 0.1, (2 * RATE_HZ, 2))
     soundfile.write(tmp_path / "song.wav", noise, RATE_HZ)
     net = trained(NETS["4stems"], ("vocals",), seed=0)
-    (tmp_path / export.tflite_name("vocals", "float32")).write_bytes(export.to_tflite(net))
+    (tmp_path / tflite_name("vocals", "float32")).write_bytes(export.to_tflite(net))
     own(tmp_path)
     flags = ("--model", ".", "--mask", "direct", "--subtype", "FLOAT", "--output")
     image.run("stemforge", "separate", "song.wav", *flags, "there", work=tmp_path)

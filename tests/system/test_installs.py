@@ -16,6 +16,7 @@ import soundfile
 from benchmarks import installs
 from stemforge.eval.exports import files as export
 from stemforge.train.model import save_model
+from stemforge.train.model_files import tflite_name
 from tests import locked
 from tests.conftest import RATE_HZ
 from tests.factories import untrained
@@ -85,7 +86,7 @@ def tflite_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tflite")
     for seed, stem in enumerate(STEMS[:2]):
         model = trained(NETS["4stems"], (stem,), seed=seed)
-        (root / export.tflite_name(stem, "float32")).write_bytes(export.to_tflite(model))
+        (root / tflite_name(stem, "float32")).write_bytes(export.to_tflite(model))
     return root
 
 

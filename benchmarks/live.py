@@ -1,0 +1,239 @@
+"""What a shorter delay costs in sound: SDR of `stemforge live` against its latency.
+
+    python -m benchmarks.live EXPORTS FOLDER...
+
+EXPORTS holds TFLite files of vocals and accompaniment, such as `stemforge convert-spleeter` makes
+of Deezer's 2stems; each FOLDER holds MUSDB's stem files. Every song is separated as a whole, and by
+the live engine with windows of several lengths, hops and lookaheads; excerpts are played twice, and
+scored the second time, when the windows are full. SDR is museval's: the median over frames of 1 s,
+and here the mean of the two stems. The results are in DOCS/live/sound.json: a
+song that is there is not separated again. Then come the table and the plot of docs/live.md: mean
+differences to the whole song's separation.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import common
+from stemforge.eval.runtimes.litert import LiteRTNets
+from stemforge.eval.scoring.scores import Scoring, score_track
+from stemforge.eval.separation.filters import Estimates
+from stemforge.eval.separation.live import LiveSong, Window, latency_of
+from stemforge.eval.separation.separator import Separator
+from stemforge.eval.separation.streaming import Resampler
+from stemforge.features.audio.ffmpeg import put_ffmpeg_on_path
+from stemforge.features.signal.framing import Framing
+from stemforge.features.signal.stft import Waveform
+from stemforge.unfinished import finishing
+
+STEMS = ("vocals", "accompaniment")
+SCORING = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
+WHOLE = "whole song"
+EXCERPT_S = 30.0  # what is shorter is played twice, and scored the second time
+FLOAT32, INT8 = "float32", "int8-mixed"
+# Frames of a window, and its hops, each a multiple of the first: there the nets run once for all.
+HOPS = {64: (4, 8, 16), 128: (4, 8, 16), 256: (8, 16)}
+GRID = [(FLOAT32, frames, hops) for frames, hops in HOPS.items()] + [(INT8, 128, (8,))]
+LOOKAHEADS = (0, 2, 4, 8, 16)
+FRAMING = Framing(4096, 1024)
+Stems = Mapping[str, Waveform]
+Results = dict[str, dict[str, dict[str, float]]]
+"""SDR in dB by setting, song (FOLDER's parent / name) and stem."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = common.parser_of(__doc__)
+    parser.add_argument("exports", type=Path, help="TFLite files of vocals and accompaniment")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="folder", help="of stem files")
+    parser.add_argument("--docs", type=Path, default=common.ROOT / "docs", help="(%(default)s)")
+    parser.add_argument("--frames", type=int, nargs="+", help="these windows alone (all)")
+    arguments = parser.parse_args(argv)
+    place = arguments.docs / "live"
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / "sound.json"
+    results: Results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for folder in arguments.folders:
+        for file in sorted(folder.glob("*.stem.mp4")):
+            song = f"{folder.resolve().parent.name}/{file.name.removesuffix('.stem.mp4')}"
+            if song in results.get(WHOLE, {}):
+                continue
+            print(song, file=sys.stderr)
+            references = read(file)
+            length = len(references[STEMS[0]])
+            mixture = np.sum([*references.values()], axis=0)
+            played = np.concatenate([mixture] * (1 + (length < EXCERPT_S * common.RATE_HZ)))
+            for setting, estimates in separations(arguments.exports, played, arguments.frames):
+                last = {stem: wave[-length:] for stem, wave in estimates.items()}
+                results.setdefault(setting, {})[song] = score(song, references, last)
+            with finishing(path) as fresh:
+                text = json.dumps(results, indent=1, sort_keys=True)
+                fresh.write_text(text + "\n", encoding="utf-8")
+    for group in dict.fromkeys(song.partition("/")[0] for song in results[WHOLE]):
+        print(f"\n{group}\n")
+        common.print_table(*table(results, group))
+    plot(place / "sound.png", results)
+
+
+def read(song: Path) -> dict[str, Waveform]:
+    put_ffmpeg_on_path()
+    import stempeg  # which looks for ffmpeg as it loads
+
+    stems, _ = stempeg.read_stems(str(song), dtype=np.float32)
+    _, drums, bass, other, vocals = stems
+    return {"vocals": vocals, "accompaniment": drums + bass + other}
+
+
+def score(song: str, references: Stems, estimates: Stems) -> dict[str, float]:
+    found = score_track(song, references, estimates, sample_rate_hz=common.RATE_HZ, scoring=SCORING)
+    return {stem: float(np.nanmedian(frames["SDR"])) for stem, frames in found.frames.items()}
+
+
+class Once:
+    """Nets that compute a window once, however many engines in a row ask for it."""
+
+    def __init__(self, path: Path, *, frames: int | None) -> None:
+        self._nets = LiteRTNets(path, threads=1, frames=frames)
+        self.interface = self._nets.interface
+        self._window = np.zeros(0, np.float32)
+        self._found: dict[str, Estimates] = {}
+
+    def __call__(self, mixture: Estimates) -> dict[str, Estimates]:
+        """As LiteRTNets."""
+        if not np.array_equal(mixture, self._window):
+            self._window, self._found = mixture.copy(), self._nets(mixture)
+        return self._found
+
+
+def load(exports: Path, precision: str, frames: int | None) -> Separator:
+    paths = [exports / stem / f"{stem}-{precision}.tflite" for stem in STEMS]
+    return Separator([Once(path, frames=frames) for path in paths])
+
+
+def separations(
+    exports: Path, mixture: Waveform, frames: Sequence[int] | None
+) -> Iterator[tuple[str, Stems]]:
+    """Estimates of a song by each setting."""
+    whole = load(exports, FLOAT32, None)
+    yield WHOLE, whole.separate(mixture, sample_rate_hz=common.RATE_HZ)
+    for precision, size, hops in GRID:
+        if frames is not None and size not in frames:
+            continue
+        separator = load(exports, precision, size)
+        engines = {
+            setting_of(precision, size, hop, lookahead): separator.start_live(
+                hop=hop, lookahead=lookahead, channels=2, sample_rate_hz=common.RATE_HZ
+            )
+            for hop in hops
+            for lookahead in LOOKAHEADS
+            if hop + lookahead <= size
+        }
+        yield from play(engines, mixture, block=hops[0] * separator.framing.step_samples).items()
+
+
+def play(engines: dict[str, LiveSong], mixture: Waveform, *, block: int) -> dict[str, Stems]:
+    """What each engine makes of a song, in time with it; all get each block in turn."""
+    longest = max(engine.latency for engine in engines.values())
+    wave = np.concatenate([mixture, np.zeros((longest, 2), np.float32)])
+    heard: dict[str, dict[str, list[Waveform]]]
+    heard = {setting: {stem: [] for stem in STEMS} for setting in engines}
+    for start in range(0, len(wave), block):
+        for setting, engine in engines.items():
+            for stem, part in engine.push(wave[start : start + block]).items():
+                heard[setting][stem].append(part)
+    return {
+        setting: {
+            stem: np.concatenate(parts)[engines[setting].latency :][: len(mixture)]
+            for stem, parts in found.items()
+        }
+        for setting, found in heard.items()
+    }
+
+
+def setting_of(precision: str, frames: int, hop: int, lookahead: int) -> str:
+    return f"{precision} {frames} {hop} {lookahead}"
+
+
+# What docs/live.md and pipelines/live/planning.py have of it.
+
+
+def losses(results: Results, group: str = "") -> dict[str, float]:
+    """How much lower SDR is than the whole song's, dB: means of songs and stems, by setting."""
+    whole = results[WHOLE]
+    return {
+        setting: float(
+            np.mean(
+                [
+                    whole[song][stem] - sdr[stem]
+                    for song, sdr in songs.items()
+                    if song.startswith(group)
+                    for stem in STEMS
+                ]
+            )
+        )
+        for setting, songs in results.items()
+        if setting != WHOLE
+    }
+
+
+def latency_ms(hop: int, lookahead: int) -> float:
+    """Of the engine, at the nets' rate; the window's length does not matter."""
+    rate = {"from_hz": common.RATE_HZ, "to_hz": common.RATE_HZ, "channels": 2}
+    late = latency_of(
+        Window(hop + lookahead, hop, lookahead), FRAMING, Resampler(**rate), Resampler(**rate)
+    )
+    return 1000.0 * late / common.RATE_HZ
+
+
+def table(results: Results, group: str) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: a row for each hop and lookahead, a column for each window."""
+    found = losses(results, group)
+    windows = [(precision, frames) for precision, frames, _ in GRID]
+    pairs = {tuple(map(int, setting.split()[2:])) for setting in found}
+    columns = ["delay, ms", "hop", "lookahead"]
+    columns += [f"{frames} frames" + ("" if p == FLOAT32 else f", {p}") for p, frames in windows]
+    rows = []
+    for hop, lookahead in sorted(pairs, key=lambda pair: (latency_ms(*pair), pair)):
+        settings = [setting_of(p, frames, hop, lookahead) for p, frames in windows]
+        cells = [f"{found[setting]:.2f}" if setting in found else "" for setting in settings]
+        rows.append([f"{latency_ms(hop, lookahead):.0f}", f"{hop}", f"{lookahead}", *cells])
+    return columns, rows
+
+
+def plot(path: Path, results: Results) -> None:
+    """Loss against delay; a panel a folder, a line a window and hop."""
+    from matplotlib.figure import Figure
+
+    groups = list(dict.fromkeys(song.partition("/")[0] for song in results[WHOLE]))
+    figure = Figure(figsize=(5.5 * len(groups), 4.5), layout="constrained")
+    panels = figure.subplots(1, len(groups), squeeze=False)[0]
+    for panel, group in zip(panels, groups, strict=True):
+        found = losses(results, group)
+        for color, (precision, frames, hops) in enumerate(GRID):
+            for hop, line in zip(hops, ("-", "--", ":"), strict=False):
+                points = [
+                    (latency_ms(hop, lookahead), -found[setting])
+                    for lookahead in LOOKAHEADS
+                    if (setting := setting_of(precision, frames, hop, lookahead)) in found
+                ]
+                if points:
+                    label = f"{frames} frames, hop {hop}" + (
+                        "" if precision == FLOAT32 else f", {precision}"
+                    )
+                    panel.plot(
+                        *zip(*points, strict=True), line, marker=".", color=f"C{color}", label=label
+                    )
+        panel.set_title(group, fontsize="medium")
+        panel.set_xlabel("delay of the windows, ms")
+        panel.grid(color="0.9")
+    panels[0].set_ylabel("SDR against the whole song's, dB")
+    panels[-1].legend(fontsize="x-small")
+    with finishing(path) as fresh:
+        figure.savefig(fresh, format="png", metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
