@@ -161,9 +161,7 @@ def test_an_hour_with_nets_that_are_slow_at_times() -> None:
     expected = sine[late : late + size]
     last, wrong = 0.0, 0
     for number, out in enumerate(simulate_clock(exchange, repeat(sound), push, blocks=hour)):
-        assert (
-            abs(out[0, 0] - last) < 0.1
-        )  # the sine's own steps are 0.05
+        assert abs(out[0, 0] - last) < 0.1  # the sine's own steps are 0.05
         assert np.abs(np.diff(out[:, 0])).max() < 0.1
         last = out[-1, 0]
         if number * size >= reserve + delay + FADE_SAMPLES:

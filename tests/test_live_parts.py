@@ -105,7 +105,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(("keep", "written"), [(True, 500), (True, 0), (False, 500)])
 def test_what_an_error_leaves(tmp_path: Path, keep: bool, written: int) -> None:
     def fail() -> None:
-        with recorder_of({"a": tmp_path / "a.wav"}, keep=keep) as recorder:
+        with recorder_of({"a": tmp_path / "new" / "stems" / "a.wav"}, keep=keep) as recorder:
             if written:
                 recorder.write(0, {"a": noise(written)})
             raise UserError("no sound")
@@ -113,15 +113,16 @@ def test_what_an_error_leaves(tmp_path: Path, keep: bool, written: int) -> None:
     with pytest.raises(UserError, match="no sound"):
         fail()
     if keep and written:
-        assert soundfile.info(tmp_path / "a.wav").frames == written
+        assert soundfile.info(tmp_path / "new" / "stems" / "a.wav").frames == written
     else:
         assert not [*tmp_path.iterdir()]
 
 
 def test_a_file_that_cannot_be_opened_leaves_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
     with pytest.raises(UserError, match="cannot be written"):
-        recorder_of({"a": tmp_path / "a.wav", "b": tmp_path / "no" / "b.wav"})
-    assert not [*tmp_path.iterdir()]
+        recorder_of({"a": tmp_path / "new" / "a.wav", "b": tmp_path / "file" / "b.wav"})
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
 
 
 def test_an_error_of_the_thread_is_the_callers() -> None:

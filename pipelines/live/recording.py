@@ -19,7 +19,8 @@ class Recorder:
     """WAV files that grow while the music plays.
 
     Args:
-        paths: of the files, by the names of what is in them; their folders must exist.
+        paths: of the files, by the names of what is in them. Missing folders are made, and
+            removed if they stay empty.
         channels: of the sound.
         sample_rate_hz: of the sound.
         subtype: of the files.
@@ -43,6 +44,11 @@ class Recorder:
         self._paths = dict(paths)
         self._keep = keep
         with ExitStack() as files:  # closes those that are open if one cannot be opened
+            for path in paths.values():
+                for folder in [*path.parents][::-1]:
+                    if not folder.exists():
+                        folder.mkdir()
+                        files.callback(_remove_empty, folder)
             self._writers = {
                 name: files.enter_context(
                     open_wav(
@@ -89,3 +95,8 @@ class Recorder:
                 path = self._paths[name]
                 raise UserError(f"{path}: cannot be written: {error.error_string}") from None
             self._written = start + skipped + len(wave)
+
+
+def _remove_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()

@@ -180,10 +180,7 @@ def _watch(session: _Session) -> None:
                     raise player.error
                 if ended is None and player.ended:
                     ended = exchange.came
-                if (
-                    ended is not None
-                    and exchange.came >= ended + session.latency_s * session.rate_hz
-                ):
+                if ended is not None and exchange.came >= ended + delay:
                     return
             _show(session)
 
@@ -261,8 +258,6 @@ def _paths(live: Live, mix: Path | None) -> dict[str, Path]:
 
 
 def _recorder(paths: Mapping[str, Path], live: Live, rate_hz: int, *, keep: bool) -> Recorder:
-    for path in paths.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
     return Recorder(paths, channels=2, sample_rate_hz=rate_hz, subtype=live.subtype, keep=keep)
 
 

@@ -169,6 +169,32 @@ def test_the_loop_is_sample_exact_and_as_late_as_stated(
     assert [more for _, more in found] == [1]
 
 
+def test_the_machine_is_measured_and_the_choice_told(
+    jack: object, exports: Path, tmp_path: Path
+) -> None:
+    flags = ["--model", exports, "--latency-ms", "3000", "--record", "stems"]
+    with running(tmp_path, *flags) as process:
+        text = begun(process)
+        wait_until(lambda: is_growing(tmp_path / "stems"))
+        process.send_signal(signal.SIGINT)
+        code, _ = ended(process)
+    assert code == 0
+    found = re.search(
+        r"latency (\d+) ms: (\d+) windows \(frames (64|128|256), hop (\d+), lookahead (\d+)\), "
+        r"(\d+) reserve, (\d+) devices; computing \d+ % of the time",
+        text,
+    )
+    assert found is not None, text
+    latency, windows, _, hop, lookahead, reserve, devices = map(int, found.groups())
+    assert windows == round(1000 * (4096 - 1 + (hop - 1 + lookahead) * 1024) / RATE_HZ)
+    assert latency == pytest.approx(windows + reserve + devices, abs=2)
+    assert latency <= 3000
+    with running(tmp_path, "--model", exports, "--latency-ms", "100") as process:
+        code, text = ended(process)
+    assert code == 2
+    assert re.search(r"error: --latency-ms 100: \d+ ms is the least here, where the nets", text)
+
+
 def connect(ours: str, theirs: str) -> None:
     """Our output to their input and back, and nothing else."""
     for name in (ours, theirs):
