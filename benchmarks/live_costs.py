@@ -1,4 +1,4 @@
-"""What `stemforge live` costs: time of a window, late blocks, memory.
+"""What `stemforge live` costs: time of a window, late blocks, memory, and the delay that one gets.
 
     python -m benchmarks.live_costs EXPORTS SONG [--minutes 60]
 
@@ -7,32 +7,42 @@ For two stems and four (the same nets twice), and a wanted latency: the command'
 windows on this machine, and then as many minutes of the song, again and again, as it comes from a
 sound server of 44.1 kHz in blocks of 256 samples. The clock is simulated, so that nothing waits,
 but the time that each block takes to compute is measured: a block counts as late where a server
-would have had nothing to play. Memory is the greatest that the process has had.
+would have had nothing to play.
+
+Where jackd is installed, the command itself then runs with a JACK server's dummy device, and
+another client sends the song through both: the delay is where it comes back, and memory is that of
+the command.
 """
 
 import dataclasses
-import multiprocessing
-import resource
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
-from benchmarks import common
-from stemforge.eval.runtimes.litert import LiteRTNets
-from stemforge.eval.separation.filters import Estimates
-from stemforge.eval.separation.separator import Separator, read_interface
+from benchmarks import common, jack
+from stemforge.eval.runtimes.litert import METADATA, read_interface, with_interface
+from stemforge.eval.separation.separator import Separator, common_interface
 from stemforge.features.signal.stft import Waveform
 from stemforge.pipelines.live.exchange import Exchange
 from stemforge.pipelines.live.planning import Delays, Wishes, plan
 from stemforge.pipelines.live.sources import read_song
-from stemforge.train.model_files import find_tflite
+from stemforge.train.model_files import find_tflite, tflite_name
 
 BLOCK = 256
 DEVICE_S = 2 * BLOCK / common.RATE_HZ  # in and out
 CASES = ((2, 350.0), (2, 500.0), (4, 500.0))  # stems, latency in ms
+SERVER = "stemforge-benchmark"
 Push = Callable[[Waveform], tuple[Mapping[str, Waveform], float]]
 """From a block to the outputs and the seconds that they took."""
 
@@ -42,55 +52,66 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("exports", type=Path, help="TFLite files of two stems")
     parser.add_argument("song", type=Path)
     parser.add_argument("--minutes", type=float, default=60.0, help="of each case (%(default)g)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="through JACK (%(default)g)")
     arguments = parser.parse_args(argv)
+    rows, served = [], []
+    with tempfile.TemporaryDirectory() as name:
+        for stems, latency_ms in CASES:
+            models = write_models(arguments.exports, Path(name) / f"{stems}", stems)
+            case = [f"{stems}", f"{latency_ms:.0f} ms"]
+            rows.append(case + measure(models, arguments.song, latency_ms, arguments.minutes))
+            if shutil.which("jackd"):
+                wave = np.concatenate([*read_song(arguments.song, sample_rate_hz=common.RATE_HZ)])
+                wave = wave[: round(arguments.seconds * common.RATE_HZ)]
+                served.append(case + serve(models, wave, latency_ms, Path(name)))
     columns = ["stems", "wanted", "frames", "hop", "lookahead", "latency", "a window takes"]
-    columns += ["at most", "load", "late blocks", "memory"]
-    rows = []
-    for stems, latency_ms in CASES:
-        # A process of its own, so that memory is its alone.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            rows.append(
-                pool.submit(
-                    measure, arguments.exports, arguments.song, stems, latency_ms, arguments.minutes
-                ).result()
-            )
-    common.print_table(columns, rows)
+    common.print_table([*columns, "at most", "load", "late blocks"], rows)
+    if served:
+        print()
+        columns = ["stems", "wanted", "stated", "measured", "late blocks", "broken by jackd"]
+        common.print_table([*columns, "memory", "at most"], served)
 
 
-class Named:
-    """Nets whose stem has another name: more of the same size."""
-
-    def __init__(self, path: Path, stem: str, *, frames: int, threads: int) -> None:
-        self._nets = LiteRTNets(path, threads=threads, frames=frames)
-        self.interface = dataclasses.replace(self._nets.interface, stems=(stem,))
-
-    def __call__(self, mixture: Estimates) -> dict[str, Estimates]:
-        """As LiteRTNets."""
-        (found,) = self._nets(mixture).values()
-        return {self.interface.stems[0]: found}
-
-
-def measure(exports: Path, song: Path, stems: int, latency_ms: float, minutes: float) -> list[str]:
-    """A case's row."""
+def write_models(exports: Path, folder: Path, stems: int) -> Path:
+    """TFLite files of as many stems: those of EXPORTS, one after the other, with other names."""
+    folder.mkdir(exist_ok=True)
     paths = find_tflite(exports)
-    names = {f"stem {number}": paths[number % len(paths)] for number in range(stems)}
+    for number in range(stems):
+        file = renamed(paths[number % len(paths)], f"stem_{number}")
+        (folder / tflite_name(f"stem_{number}", "float32")).write_bytes(file)
+    return folder
+
+
+def renamed(path: Path, stem: str) -> bytes:
+    """A TFLite file of one stem under another name."""
+    file = path.read_bytes()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
+    model.metadata = [entry for entry in model.metadata if entry.name != METADATA.encode()]
+    (output,) = model.signatureDefs[0].outputs
+    output.name = stem
+    builder = flatbuffers.Builder(len(file))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    interface = dataclasses.replace(read_interface(path), stems=(stem,))
+    return with_interface(bytes(builder.Output()), interface)
+
+
+def measure(models: Path, song: Path, latency_ms: float, minutes: float) -> list[str]:
+    """A case's row, by a simulated clock."""
+    paths = find_tflite(models)
+    interface = common_interface([read_interface(path) for path in paths])
 
     def load(frames: int, threads: int) -> Separator:
-        return Separator(
-            [Named(path, name, frames=frames, threads=threads) for name, path in names.items()]
-        )
+        return Separator.load(paths, frames=frames, threads=threads)
 
-    delays = Delays(read_interface(paths[0]), common.RATE_HZ)
     wishes = Wishes(latency_ms / 1000.0)
-    chosen = plan(load, wishes, delays, device_s=DEVICE_S)
+    chosen = plan(load, wishes, Delays(interface, common.RATE_HZ), device_s=DEVICE_S)
     window = chosen.window
     engine = chosen.separator.start_live(
         hop=window.hop, lookahead=window.lookahead, channels=2, sample_rate_hz=common.RATE_HZ
     )
     reserve = round(chosen.reserve_s * common.RATE_HZ)
-    exchange = Exchange([*names], channels=2, reserve=reserve, capacity=4 * common.RATE_HZ)
-    exchange.set_gains(dict.fromkeys(names, 1.0))
+    exchange = Exchange(interface.stems, channels=2, reserve=reserve, capacity=4 * common.RATE_HZ)
+    exchange.set_gains(dict.fromkeys(interface.stems, 1.0))
     taken = []
 
     def push(block: Waveform) -> tuple[Mapping[str, Waveform], float]:
@@ -102,19 +123,61 @@ def measure(exports: Path, song: Path, stems: int, latency_ms: float, minutes: f
     blocks = round(minutes * 60.0 * common.RATE_HZ / BLOCK)
     for _ in simulate(exchange, again_and_again(song), push, blocks=blocks):
         pass
-    hops = sorted(taken)[-blocks * BLOCK // (window.hop * 1024) :]  # the others compute no net
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    hops = blocks * BLOCK // (window.hop * interface.frame_step_samples)
+    computed = sorted(taken)[-hops:]  # the other blocks only wait for a hop's end
     return [
-        f"{stems}",
-        f"{latency_ms:.0f} ms",
         *map(str, (window.frames, window.hop, window.lookahead)),
         f"{1000 * chosen.times.latency_s(window, wishes):.0f} ms",
-        f"{1000 * float(np.median(hops)):.0f} ms",
-        f"{1000 * max(hops):.0f} ms",
+        f"{1000 * float(np.median(computed)):.0f} ms",
+        f"{1000 * max(computed):.0f} ms",
         f"{100 * sum(taken) / (minutes * 60.0):.0f} %",
         f"{exchange.late}",
-        f"{memory:.0f} MB",
     ]
+
+
+def serve(models: Path, wave: Waveform, latency_ms: float, folder: Path) -> list[str]:
+    """A case's row, by a sound server."""
+    os.environ["JACK_DEFAULT_SERVER"] = SERVER
+    command = [sys.executable, "-m", "stemforge.pipelines.commands.main", "live"]
+    command += ["--model", str(models), "--latency-ms", f"{latency_ms:g}"]
+    with (
+        jack.server(SERVER, period=BLOCK),
+        subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=common.environment()
+        ) as process,
+    ):
+        assert process.stderr is not None
+        text = process.stderr.readline() + process.stderr.readline()
+        heard = jack.send_around(wave, folder)
+        memory = memory_mb(process.pid)
+        process.send_signal(signal.SIGINT)
+        last = process.stderr.read()
+    counts = re.search(r"late (\d+) blocks, .* (\d+) times", last)
+    stated = re.search(r"latency (\d+) ms", text)
+    assert stated is not None
+    assert counts is not None
+    delay = delay_of(wave.mean(axis=1), heard.mean(axis=1))
+    return [
+        f"{stated[1]} ms",
+        f"{1000 * delay / common.RATE_HZ:.1f} ms",
+        counts[1],
+        counts[2],
+        *(f"{size:.0f} MB" for size in memory),
+    ]
+
+
+def memory_mb(process: int) -> tuple[float, float]:
+    """What a process has in memory now, and the most that it has had."""
+    text = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    values = dict(re.findall(r"^(\w+):\s*(\d+) kB$", text, re.M))
+    return int(values["VmRSS"]) * 1024 / 1e6, int(values["VmHWM"]) * 1024 / 1e6
+
+
+def delay_of(sent: np.ndarray, heard: np.ndarray) -> int:
+    """How many samples the second is late: where the cross-correlation is greatest."""
+    size = 2 * max(len(sent), len(heard))
+    spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(sent, size))
+    return int(np.argmax(np.fft.irfft(spectrum, size)[: size // 2]))
 
 
 def again_and_again(song: Path) -> Iterator[Waveform]:

@@ -1,6 +1,7 @@
 """Separation while the music plays: `stemforge live`.
 
 - running: devices and files, from the start to the end
+- planning: which window this machine can hold
 - session: the thread that separates
 - exchange: sound between the sound server's callback and that thread
 - devices: sound devices, by PortAudio

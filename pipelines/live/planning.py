@@ -164,6 +164,8 @@ def plan(load: Load, wishes: Wishes, delays: Delays, *, device_s: float) -> Plan
     threads = 1
     refused: UserError | None = None
     for window in [wishes.window] if wishes.window else MEASURED:
+        if seconds and not _may_fit(window.frames, Times(delays, seconds, device_s), wishes):
+            continue
         try:
             separator = load(window.frames, threads)
         except UserError as error:
@@ -188,6 +190,17 @@ def plan(load: Load, wishes: Wishes, delays: Delays, *, device_s: float) -> Plan
         check(window, times, wishes)
     separator = load(window.frames, threads)
     return Plan(separator, window, times, times.reserve_s(window, wishes), threads)
+
+
+def _may_fit(frames: int, shorter: Times, wishes: Wishes) -> bool:
+    """Whether a window of so many frames would fit if it took no longer than the shorter ones."""
+    least = Times(shorter.delays, {frames: max(shorter.seconds.values())}, shorter.device_s)
+    return any(
+        least.load(setting.window) <= MOST_LOAD
+        and least.latency_s(setting.window, wishes) <= wishes.latency_s
+        for setting in SETTINGS
+        if setting.window.frames == frames
+    )
 
 
 def _seconds(separator: Separator, window: Window, delays: Delays) -> float:

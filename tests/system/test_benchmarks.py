@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import common
+from stemforge.eval.exports import files as export
 from stemforge.train.model import Model, save_model
+from stemforge.train.model_files import tflite_name
 from stemforge.train.nets.unet import UNet
 
 pytestmark = pytest.mark.system
@@ -30,6 +32,11 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["(c) reading as int16, FFTs, writing alone", "1x"],
     ),
     "int8_layers": (["{models}", "{song}", "--turns", "1"], ["plain", "encoder_0", "mask"]),
+    "live": (["{exports}", "{song}/test", "--docs", "{output}", "--frames", "64"], ["163", "813"]),
+    "live_costs": (
+        ["{exports}", "{song}/test/Song 9.stem.mp4", "--minutes", "0.01", "--seconds", "1"],
+        ["2", "4"],
+    ),
     "monitors": (
         ["{corpus}", "--work", "{work}", *SMALL, "--runs", "1"],
         ["tensorboard", "tensorboard, audio", "dvclive"],
@@ -100,8 +107,11 @@ def places(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         (root / "models" / stem).mkdir(parents=True)
         model = Model((stem,), NET, 4096, 1024, common.RATE_HZ, {}, built)
         save_model(root / "models" / stem, model)
+        (root / "exports" / stem).mkdir(parents=True)
+        exported = root / "exports" / stem / tflite_name(stem, "float32")
+        exported.write_bytes(export.to_tflite(model))
     (root / "rows").write_text(ROWS, encoding="utf-8")
-    names = ("song", "models", "work", "rows", "output")
+    names = ("song", "models", "exports", "work", "rows", "output")
     return {"corpus": tiny_corpus, **{name: root / name for name in names}}
 
 

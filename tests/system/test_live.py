@@ -1,25 +1,24 @@
 """`stemforge live` through a real sound server: JACK's dummy device, and clients around it."""
 
+import functools
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.jack import send_around, server, wait_until
 from stemforge.eval.exports import files as export
 from stemforge.eval.separation.separator import Separator
 from stemforge.train.model_files import find_tflite, tflite_name
-from tests.conftest import RATE_HZ, ROOT
+from tests.conftest import RATE_HZ
 from tests.processes import CLI, environment, stemforge
 from tests.test_runtimes_tensorflow import NETS, trained
 from tests.test_separation_live import noise
@@ -42,28 +41,8 @@ def jack(monkeypatch: pytest.MonkeyPatch) -> Iterator["subprocess.Popen[bytes]"]
     except OSError as error:
         pytest.skip(f"no PortAudio here: {error}")
     monkeypatch.setenv("JACK_DEFAULT_SERVER", SERVER)
-    # Synchronous: on a busy machine it waits for its clients, and leaves out no block.
-    command = ["jackd", "--no-realtime", "--sync", "--timeout", "10000"]
-    command += ["-d", "dummy", "-r", str(RATE_HZ), "-p", str(PERIOD)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: "system:capture_1" in ports())
+    with server(SERVER, period=PERIOD) as process:
         yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        process.wait(timeout=60)
-
-
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 60.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def ports() -> str:
-    return subprocess.run(["jack_lsp", "-c"], capture_output=True, text=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -112,13 +91,6 @@ def is_growing(folder: Path) -> bool:
     return len(sizes) == 2 and min(sizes) > RATE_HZ
 
 
-def client_of(text: str, other: str = "") -> str:
-    """The JACK client that PortAudio made for another process."""
-    found = {line.partition(":")[0] for line in text.splitlines() if re.match(r"\S.*:", line)}
-    (name,) = found - {"system", other}
-    return name
-
-
 def test_devices_are_listed(jack: object, tmp_path: Path) -> None:
     found = stemforge(tmp_path, "live", "--list-devices").stdout
     assert "system, JACK Audio Connection Kit (2 in, 2 out, 44100 Hz)" in found
@@ -130,24 +102,13 @@ def test_the_loop_is_sample_exact_and_as_late_as_stated(
     """Sound goes through the server into the command, and back as the engine alone makes it."""
     wave = np.zeros((5 * RATE_HZ, 2), np.float32)
     wave[: 2 * RATE_HZ] = 0.3 * noise(2 * RATE_HZ)
-    np.save(tmp_path / "wave.npy", wave)
     flags = ["--model", exports, *SIZES, "--mix", "rest=0.5"]
     with running(tmp_path, *flags) as process:
         text = begun(process)
-        theirs = client_of(ports())
-        places = [str(tmp_path / name) for name in ("wave.npy", "heard.npy")]
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.system.jack_client", *places],
-            cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        ) as client:  # fmt: skip
-            assert client.stdout is not None
-            assert client.stdout.readline() == "ready\n"
-            connect(client_of(ports(), theirs), theirs)
-            client.communicate("go\n", timeout=60)
+        heard = send_around(wave, tmp_path)
         process.send_signal(signal.SIGINT)
         code, rest = ended(process)
     text += rest
-    heard = np.load(tmp_path / "heard.npy")
     assert code == 0, text
     ways = "(frames 32, hop 8, lookahead 2), 1500 reserve, "
     assert f"ms: {1000 * LATENCY / RATE_HZ:.0f} windows {ways}" in text
@@ -195,20 +156,6 @@ def test_the_machine_is_measured_and_the_choice_told(
     assert re.search(r"error: --latency-ms 100: \d+ ms is the least here, where the nets", text)
 
 
-def connect(ours: str, theirs: str) -> None:
-    """Our output to their input and back, and nothing else."""
-    for name in (ours, theirs):
-        for way in range(2):
-            for own, system in ((f"{name}:out_{way}", "playback"), (f"{name}:in_{way}", "capture")):
-                other = f"system:{system}_{way + 1}"
-                pair = (own, other) if system == "playback" else (other, own)
-                subprocess.run(["jack_disconnect", *pair], capture_output=True)
-    for one, other in ((ours, theirs), (theirs, ours)):
-        for way in range(2):
-            command = ["jack_connect", f"{one}:out_{way}", f"{other}:in_{way}"]
-            subprocess.run(command, check=True, capture_output=True)
-
-
 def test_recorded_files_are_whole_after_a_signal(
     jack: object, exports: Path, tmp_path: Path
 ) -> None:
@@ -216,7 +163,7 @@ def test_recorded_files_are_whole_after_a_signal(
         flags = ["--model", exports, *SIZES, "--record", f"stems-{number}"]
         with running(tmp_path, *flags) as process:
             begun(process)
-            wait_until(lambda folder=tmp_path / f"stems-{number}": is_growing(folder))
+            wait_until(functools.partial(is_growing, tmp_path / f"stems-{number}"))
             process.send_signal(number)
             code, text = ended(process)
         assert code == (0 if number == signal.SIGINT else 128 + number), text
