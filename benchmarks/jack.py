@@ -3,6 +3,7 @@
 Needs Debian's packages jackd2 and libportaudio2, and the extra `live`.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -18,11 +19,12 @@ import numpy as np
 from benchmarks.common import RATE_HZ, ROOT, environment
 
 ANSWER_S = 60.0
+VARIABLE = "JACK_DEFAULT_SERVER"
 
 
 @contextmanager
 def server(name: str, *, period: int) -> Iterator["subprocess.Popen[bytes]"]:
-    """A server with a dummy device: JACK_DEFAULT_SERVER must be its name for all that use it.
+    """A server with a dummy device; while it runs, JACK_DEFAULT_SERVER leads to it.
 
     Args:
         name: of the server.
@@ -31,6 +33,8 @@ def server(name: str, *, period: int) -> Iterator["subprocess.Popen[bytes]"]:
     # Synchronous: on a busy machine it waits for its clients, and leaves out no block.
     command = ["jackd", "--name", name, "--no-realtime", "--sync", "--timeout", "10000"]
     command += ["-d", "dummy", "-r", str(RATE_HZ), "-p", str(period)]
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = name
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: "system:capture_1" in ports())
@@ -39,6 +43,10 @@ def server(name: str, *, period: int) -> Iterator["subprocess.Popen[bytes]"]:
         with suppress(ProcessLookupError):
             process.kill()
         process.wait(timeout=ANSWER_S)
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -70,8 +78,9 @@ def send_around(wave: np.ndarray, folder: Path) -> np.ndarray:
     # In a process of its own: PortAudio knows only servers that run when it is loaded.
     code = f"from benchmarks.jack import client; client(*{places!r})"
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment() | {"PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", code],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment() | os.environ | {"PYTHONPATH": str(ROOT)},
     ) as process:  # fmt: skip
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":

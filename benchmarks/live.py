@@ -28,6 +28,7 @@ from stemforge.eval.separation.streaming import Resampler
 from stemforge.features.audio.ffmpeg import put_ffmpeg_on_path
 from stemforge.features.signal.framing import Framing
 from stemforge.features.signal.stft import Waveform
+from stemforge.pipelines.live import planning
 from stemforge.unfinished import finishing
 
 STEMS = ("vocals", "accompaniment")
@@ -35,11 +36,9 @@ SCORING = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=F
 WHOLE = "whole song"
 EXCERPT_S = 30.0  # what is shorter is played twice, and scored the second time
 FLOAT32, INT8 = "float32", "int8-mixed"
-# Frames of a window, and its hops, each a multiple of the first: there the nets run once for all.
-HOPS = {64: (4, 8, 16), 128: (4, 8, 16), 256: (8, 16)}
-GRID = [(FLOAT32, frames, hops) for frames, hops in HOPS.items()] + [(INT8, 128, (8,))]
-LOOKAHEADS = (0, 2, 4, 8, 16)
+INT8_SIZES = (128, 8)  # frames and hop
 FRAMING = Framing(4096, 1024)
+DASHES = {4: "-", 8: "--", 16: ":"}  # by hop
 Stems = Mapping[str, Waveform]
 Results = dict[str, dict[str, dict[str, float]]]
 """SDR in dB by setting, song (FOLDER's parent / name) and stem."""
@@ -59,7 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     for folder in arguments.folders:
         for file in sorted(folder.glob("*.stem.mp4")):
             song = f"{folder.resolve().parent.name}/{file.name.removesuffix('.stem.mp4')}"
-            if song in results.get(WHOLE, {}):
+            names = [WHOLE, *(name for named in grid(arguments.frames).values() for name in named)]
+            if all(song in results.get(name, {}) for name in names):
                 continue
             print(song, file=sys.stderr)
             references = read(file)
@@ -108,6 +108,23 @@ class Once:
         return self._found
 
 
+def grid(frames: Sequence[int] | None) -> dict[tuple[str, int], dict[str, Window]]:
+    """Windows by their names, and those by the files' format and the frames."""
+    found: dict[tuple[str, int], dict[str, Window]] = {}
+    for window in (setting.window for setting in planning.SETTINGS):
+        for precision in (FLOAT32, INT8):
+            if precision == INT8 and (window.frames, window.hop) != INT8_SIZES:
+                continue
+            if frames is None or window.frames in frames:
+                named = found.setdefault((precision, window.frames), {})
+                named[name_of(precision, window)] = window
+    return found
+
+
+def name_of(precision: str, window: Window) -> str:
+    return f"{precision} {window.frames} {window.hop} {window.lookahead}"
+
+
 def load(exports: Path, precision: str, frames: int | None) -> Separator:
     paths = [exports / stem / f"{stem}-{precision}.tflite" for stem in STEMS]
     return Separator([Once(path, frames=frames) for path in paths])
@@ -119,19 +136,18 @@ def separations(
     """Estimates of a song by each setting."""
     whole = load(exports, FLOAT32, None)
     yield WHOLE, whole.separate(mixture, sample_rate_hz=common.RATE_HZ)
-    for precision, size, hops in GRID:
-        if frames is not None and size not in frames:
-            continue
+    for (precision, size), windows in grid(frames).items():
         separator = load(exports, precision, size)
         engines = {
-            setting_of(precision, size, hop, lookahead): separator.start_live(
-                hop=hop, lookahead=lookahead, channels=2, sample_rate_hz=common.RATE_HZ
+            name: separator.start_live(
+                hop=window.hop, lookahead=window.lookahead, channels=2,
+                sample_rate_hz=common.RATE_HZ,
             )
-            for hop in hops
-            for lookahead in LOOKAHEADS
-            if hop + lookahead <= size
-        }
-        yield from play(engines, mixture, block=hops[0] * separator.framing.step_samples).items()
+            for name, window in windows.items()
+        }  # fmt: skip
+        # Hops are multiples of the shortest: there the nets run once for all.
+        hop = min(window.hop for window in windows.values())
+        yield from play(engines, mixture, block=hop * separator.framing.step_samples).items()
 
 
 def play(engines: dict[str, LiveSong], mixture: Waveform, *, block: int) -> dict[str, Stems]:
@@ -153,54 +169,53 @@ def play(engines: dict[str, LiveSong], mixture: Waveform, *, block: int) -> dict
     }
 
 
-def setting_of(precision: str, frames: int, hop: int, lookahead: int) -> str:
-    return f"{precision} {frames} {hop} {lookahead}"
-
-
 # What docs/live.md and pipelines/live/planning.py have of it.
 
 
 def losses(results: Results, group: str = "") -> dict[str, float]:
-    """How much lower SDR is than the whole song's, dB: means of songs and stems, by setting."""
-    whole = results[WHOLE]
-    return {
-        setting: float(
-            np.mean(
-                [
-                    whole[song][stem] - sdr[stem]
-                    for song, sdr in songs.items()
-                    if song.startswith(group)
-                    for stem in STEMS
-                ]
-            )
+    """How much lower SDR is than the whole song's, dB: means of songs and stems, by setting.
+
+    Raises:
+        ValueError: a setting was measured with other songs.
+    """
+    whole = {song: sdr for song, sdr in results[WHOLE].items() if song.startswith(group)}
+    found = {}
+    for name, songs in results.items():
+        sdrs = {song: sdr for song, sdr in songs.items() if song.startswith(group)}
+        if sdrs.keys() != whole.keys():
+            raise ValueError(f"{name}: not the songs of {WHOLE}: measure again")
+        found[name] = float(
+            np.mean([whole[song][stem] - sdr[stem] for song, sdr in sdrs.items() for stem in STEMS])
         )
-        for setting, songs in results.items()
-        if setting != WHOLE
-    }
+    del found[WHOLE]
+    return found
 
 
-def latency_ms(hop: int, lookahead: int) -> float:
-    """Of the engine, at the nets' rate; the window's length does not matter."""
-    rate = {"from_hz": common.RATE_HZ, "to_hz": common.RATE_HZ, "channels": 2}
-    late = latency_of(
-        Window(hop + lookahead, hop, lookahead), FRAMING, Resampler(**rate), Resampler(**rate)
-    )
-    return 1000.0 * late / common.RATE_HZ
+def latency_ms(window: Window) -> float:
+    """Of the engine, at the nets' rate."""
+    one = Resampler(from_hz=common.RATE_HZ, to_hz=common.RATE_HZ, channels=2)
+    return 1000.0 * latency_of(window, FRAMING, one, one) / common.RATE_HZ
+
+
+def label(precision: str, frames: int) -> str:
+    return f"{frames} frames" + ("" if precision == FLOAT32 else f", {precision}")
 
 
 def table(results: Results, group: str) -> tuple[list[str], list[list[str]]]:
     """Columns and rows: a row for each hop and lookahead, a column for each window."""
-    found = losses(results, group)
-    windows = [(precision, frames) for precision, frames, _ in GRID]
-    pairs = {tuple(map(int, setting.split()[2:])) for setting in found}
-    columns = ["delay, ms", "hop", "lookahead"]
-    columns += [f"{frames} frames" + ("" if p == FLOAT32 else f", {p}") for p, frames in windows]
-    rows = []
-    for hop, lookahead in sorted(pairs, key=lambda pair: (latency_ms(*pair), pair)):
-        settings = [setting_of(p, frames, hop, lookahead) for p, frames in windows]
-        cells = [f"{found[setting]:.2f}" if setting in found else "" for setting in settings]
-        rows.append([f"{latency_ms(hop, lookahead):.0f}", f"{hop}", f"{lookahead}", *cells])
-    return columns, rows
+    found, windows = losses(results, group), grid(None)
+    cells: dict[tuple[float, int, int], dict[tuple[str, int], str]] = {}
+    for column, named in windows.items():
+        for name, window in named.items():
+            row = cells.setdefault((latency_ms(window), window.hop, window.lookahead), {})
+            row[column] = f"{found[name]:.2f}" if name in found else ""
+    return (
+        ["delay, ms", "hop", "lookahead", *(label(*column) for column in windows)],
+        [
+            [f"{late:.0f}", f"{hop}", f"{lookahead}", *(row.get(column, "") for column in windows)]
+            for (late, hop, lookahead), row in sorted(cells.items())
+        ],
+    )
 
 
 def plot(path: Path, results: Results) -> None:
@@ -212,20 +227,18 @@ def plot(path: Path, results: Results) -> None:
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for panel, group in zip(panels, groups, strict=True):
         found = losses(results, group)
-        for color, (precision, frames, hops) in enumerate(GRID):
-            for hop, line in zip(hops, ("-", "--", ":"), strict=False):
-                points = [
-                    (latency_ms(hop, lookahead), -found[setting])
-                    for lookahead in LOOKAHEADS
-                    if (setting := setting_of(precision, frames, hop, lookahead)) in found
-                ]
+        for number, (column, named) in enumerate(grid(None).items()):
+            for hop, dashes in DASHES.items():
+                points = sorted(
+                    (latency_ms(window), -found[name])
+                    for name, window in named.items()
+                    if window.hop == hop and name in found
+                )
                 if points:
-                    label = f"{frames} frames, hop {hop}" + (
-                        "" if precision == FLOAT32 else f", {precision}"
-                    )
                     panel.plot(
-                        *zip(*points, strict=True), line, marker=".", color=f"C{color}", label=label
-                    )
+                        *zip(*points, strict=True), dashes, marker=".", color=f"C{number}",
+                        label=f"{label(*column)}, hop {hop}",
+                    )  # fmt: skip
         panel.set_title(group, fontsize="medium")
         panel.set_xlabel("delay of the windows, ms")
         panel.grid(color="0.9")

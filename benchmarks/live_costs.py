@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import flatbuffers
@@ -31,20 +31,19 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from benchmarks import common, jack
+from benchmarks.live_clock import again_and_again, simulate
 from stemforge.eval.runtimes.litert import METADATA, read_interface, with_interface
 from stemforge.eval.separation.separator import Separator, common_interface
 from stemforge.features.signal.stft import Waveform
 from stemforge.pipelines.live.exchange import Exchange
-from stemforge.pipelines.live.planning import Delays, Wishes, plan
+from stemforge.pipelines.live.planning import Delays, Server, Wishes, plan
 from stemforge.pipelines.live.sources import read_song
 from stemforge.train.model_files import find_tflite, tflite_name
 
 BLOCK = 256
-DEVICE_S = 2 * BLOCK / common.RATE_HZ  # in and out
+SOUND_SERVER = Server(2 * BLOCK / common.RATE_HZ, BLOCK / common.RATE_HZ, plays=True)
 CASES = ((2, 350.0), (2, 500.0), (4, 500.0))  # stems, latency in ms
 SERVER = "stemforge-benchmark"
-Push = Callable[[Waveform], tuple[Mapping[str, Waveform], float]]
-"""From a block to the outputs and the seconds that they took."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -68,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     common.print_table([*columns, "at most", "load", "late blocks"], rows)
     if served:
         print()
-        columns = ["stems", "wanted", "stated", "measured", "late blocks", "broken by jackd"]
+        columns = ["stems", "wanted", "stated", "measured", "late blocks", "dropouts of jackd"]
         common.print_table([*columns, "memory", "at most"], served)
 
 
@@ -100,11 +99,12 @@ def measure(models: Path, song: Path, latency_ms: float, minutes: float) -> list
     paths = find_tflite(models)
     interface = common_interface([read_interface(path) for path in paths])
 
-    def load(frames: int, threads: int) -> Separator:
+    def load(frames: int, threads: int | None) -> Separator:
         return Separator.load(paths, frames=frames, threads=threads)
 
     wishes = Wishes(latency_ms / 1000.0)
-    chosen = plan(load, wishes, Delays(interface, common.RATE_HZ), device_s=DEVICE_S)
+    delays = Delays(interface, common.RATE_HZ)
+    chosen = plan(load, wishes, delays, SOUND_SERVER, cores=os.cpu_count() or 1)
     window = chosen.window
     engine = chosen.separator.start_live(
         hop=window.hop, lookahead=window.lookahead, channels=2, sample_rate_hz=common.RATE_HZ
@@ -121,7 +121,7 @@ def measure(models: Path, song: Path, latency_ms: float, minutes: float) -> list
         return outputs, taken[-1]
 
     blocks = round(minutes * 60.0 * common.RATE_HZ / BLOCK)
-    for _ in simulate(exchange, again_and_again(song), push, blocks=blocks):
+    for _ in simulate(exchange, again_and_again(song, BLOCK), push, blocks=blocks):
         pass
     hops = blocks * BLOCK // (window.hop * interface.frame_step_samples)
     computed = sorted(taken)[-hops:]  # the other blocks only wait for a hop's end
@@ -137,31 +137,31 @@ def measure(models: Path, song: Path, latency_ms: float, minutes: float) -> list
 
 def serve(models: Path, wave: Waveform, latency_ms: float, folder: Path) -> list[str]:
     """A case's row, by a sound server."""
-    os.environ["JACK_DEFAULT_SERVER"] = SERVER
     command = [sys.executable, "-m", "stemforge.pipelines.commands.main", "live"]
     command += ["--model", str(models), "--latency-ms", f"{latency_ms:g}"]
-    with (
-        jack.server(SERVER, period=BLOCK),
-        subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env=common.environment()
-        ) as process,
-    ):
+    with jack.server(SERVER, period=BLOCK):
+        environment = common.environment() | os.environ
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         assert process.stderr is not None
-        text = process.stderr.readline() + process.stderr.readline()
-        heard = jack.send_around(wave, folder)
-        memory = memory_mb(process.pid)
-        process.send_signal(signal.SIGINT)
-        last = process.stderr.read()
-    counts = re.search(r"late (\d+) blocks, .* (\d+) times", last)
-    stated = re.search(r"latency (\d+) ms", text)
-    assert stated is not None
-    assert counts is not None
+        try:
+            text = process.stderr.readline() + process.stderr.readline()
+            stated = re.search(r"latency (\d+) ms", text)
+            if stated is None:
+                raise RuntimeError(text)
+            heard = jack.send_around(wave, folder)
+            memory = memory_mb(process.pid)
+            process.send_signal(signal.SIGINT)
+            _, last = process.communicate(timeout=jack.ANSWER_S)
+        finally:
+            process.kill()
+    counts = re.search(r"(\d+) blocks were late.* dropped out (\d+) times", last)
+    if counts is None:
+        raise RuntimeError(last)
     delay = delay_of(wave.mean(axis=1), heard.mean(axis=1))
     return [
         f"{stated[1]} ms",
         f"{1000 * delay / common.RATE_HZ:.1f} ms",
-        counts[1],
-        counts[2],
+        *counts.groups(),
         *(f"{size:.0f} MB" for size in memory),
     ]
 
@@ -178,55 +178,6 @@ def delay_of(sent: np.ndarray, heard: np.ndarray) -> int:
     size = 2 * max(len(sent), len(heard))
     spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(sent, size))
     return int(np.argmax(np.fft.irfft(spectrum, size)[: size // 2]))
-
-
-def again_and_again(song: Path) -> Iterator[Waveform]:
-    """Blocks of a song that never ends."""
-    rest = np.zeros((0, 2), np.float32)
-    while True:
-        for part in read_song(song, sample_rate_hz=common.RATE_HZ):
-            wave = np.concatenate([rest, part])
-            for start in range(0, len(wave) - BLOCK + 1, BLOCK):
-                yield wave[start : start + BLOCK]
-            rest = wave[len(wave) // BLOCK * BLOCK :]
-
-
-def simulate(
-    exchange: Exchange, sound: Iterator[Waveform], push: Push, *, blocks: int
-) -> Iterator[Waveform]:
-    """What a sound server would play, by a clock that stands still while anything is computed.
-
-    Like pipelines.live.session.Engine, a thread takes all that was heard, computes, and gives; the
-    callback comes at every block's end. The clock counts samples.
-
-    Args:
-        exchange: between the two.
-        sound: blocks of one size.
-        push: the engine.
-        blocks: how many are played.
-    """
-    job: tuple[float, int, Mapping[str, Waveform]] | None = None  # its end, and what it gives
-
-    def begin(now: float) -> tuple[float, int, Mapping[str, Waveform]]:
-        start, taken = exchange.take()
-        outputs, seconds = push(taken)
-        return now + seconds * common.RATE_HZ, start, outputs
-
-    heard, waiting = 0, False
-    for _ in range(blocks):
-        block = next(sound)
-        now = heard + len(block)
-        while job is not None and job[0] <= now:
-            exchange.give(*job[1:])
-            job = begin(job[0]) if waiting else None
-            waiting = False
-        exchange.heard(block)
-        heard = now
-        yield exchange.played(len(block))
-        if job is None:
-            job = begin(now)
-        else:
-            waiting = True
 
 
 if __name__ == "__main__":

@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class FramesError(UserError):
+    """Nets do not run on the wanted number of frames."""
+
+
 class JobGoesOn(UserError):
     """A command ends before its job, which a service may still run."""
 

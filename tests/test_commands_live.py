@@ -45,12 +45,17 @@ def test_of_one_stem_the_rest_is_there_too(models: Path, tmp_path: Path) -> None
     song = tmp_path / "song.wav"
     soundfile.write(song, wave, RATE_HZ, subtype="FLOAT")
     flags = ["--input", song, "--output", tmp_path / "mix.wav", "--record", tmp_path / "stems"]
-    assert live(models / "vocals", *flags) == 0
+    assert live(models / "vocals", *flags, "--mix", "residual=1") == 0
     assert sorted(path.name for path in (tmp_path / "stems").iterdir()) == [
         "residual.wav", "vocals.wav",
     ]  # fmt: skip
     mix, _ = soundfile.read(tmp_path / "mix.wav")
     np.testing.assert_allclose(mix, wave, atol=1e-5)  # both together
+    flags[3] = tmp_path / "alone.wav"
+    assert live(models / "vocals", *flags[:4]) == 0  # by default the rest is not heard
+    alone, _ = soundfile.read(tmp_path / "alone.wav")
+    vocals, _ = soundfile.read(tmp_path / "stems" / "vocals.wav")
+    np.testing.assert_array_equal(alone, vocals)
 
 
 @pytest.mark.parametrize(
@@ -62,9 +67,12 @@ def test_of_one_stem_the_rest_is_there_too(models: Path, tmp_path: Path) -> None
         (["--hop", "17"], "hop=17: must be 1 to 16"),
         (["--lookahead", "13"], "lookahead=13: must be 0 to 12: each window of 16 frames has 4"),
         (["--frames", "20"], "frames=20: must be a positive multiple of 8"),
+        (["--reserve-ms", "9"], "--reserve-ms: nothing is played that could be late: leave it out"),
+        (["--input", "none.wav"], "none.wav: no samples to separate"),
+        (["--tflite", "float16"], "--tflite float16: "),
         (["--frames", "0"], "--frames 0: must be 1 or more"),
         (["--latency-ms", "300"], "--latency-ms: chooses a window: leave it or --frames out"),
-        (["--reserve-ms", "-1"], "--reserve-ms -1: must be 0 or more"),
+        (["--reserve-ms", "-1"], "--reserve-ms -1: must be 0 to 10000"),
         (["--stems", "bass"], "stem 'bass': no model has it"),
         (["--input", "no.wav"], "no.wav: no such file"),
         (["--input", "six.wav"], "six.wav: 6 channels: not supported"),
@@ -85,6 +93,7 @@ def test_bad_input_is_one_line(
     soundfile.write("song.wav", noise(5000), RATE_HZ)
     soundfile.write("six.wav", noise(5000, 6), RATE_HZ)
     soundfile.write("nan.wav", np.full(5000, np.nan), RATE_HZ, subtype="FLOAT")
+    soundfile.write("none.wav", np.zeros((0, 2)), RATE_HZ)
     Path("there.wav").write_bytes(b"mine")
     before = sorted(path.name for path in tmp_path.iterdir())
     assert live(models, "--input", "song.wav", "--output", "new.wav", *flags) == 2
@@ -98,7 +107,7 @@ def test_bad_input_is_one_line(
     ("flags", "message"),
     [
         (["--hop", "8"], "--hop: name --frames and --lookahead too, or none of the three"),
-        (["--latency-ms", "nan"], "--latency-ms nan: must be 0 or more"),
+        (["--latency-ms", "nan"], "--latency-ms nan: must be 0 to 10000"),
         (["--latency-ms", "100"], "--latency-ms 100: 163 ms is the least: raise it"),
         (
             ["--runtime", "litert", "--tflite", "int8_mixed"],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.live_costs import simulate as simulate_clock
+from benchmarks.live_clock import simulate as simulate_clock
 from stemforge.pipelines.live.exchange import FADE_SAMPLES, Exchange
 from tests.conftest import RATE_HZ
 

@@ -83,8 +83,8 @@ def test_what_is_lost_is_silence_in_the_recording(tmp_path: Path) -> None:
     assert exchange.lost == 2500
     recorded, _ = soundfile.read(tmp_path / "a.wav")
     assert recorded.shape == sound.shape
-    np.testing.assert_allclose(recorded[: 500 - LATENCY], sound[: 500 - LATENCY], atol=1e-5)
-    np.testing.assert_array_equal(recorded[500 - LATENCY : 3000 - LATENCY], 0.0)
+    np.testing.assert_allclose(recorded[:500], sound[:500], atol=1e-5)
+    np.testing.assert_array_equal(recorded[500 : 3000 - LATENCY], 0.0)
     np.testing.assert_allclose(recorded[3256:], sound[3256:], atol=1e-5)  # it has faded in
 
 
@@ -93,13 +93,14 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise soundfile.LibsndfileError(2)  # System error
 
     exchange = Exchange(["a"], channels=2, reserve=0, capacity=100)
-    with recorder_of({"a": tmp_path / "a.wav"}) as recorder:
+    with recorder_of({"a": tmp_path / "new" / "a.wav"}) as recorder:
         monkeypatch.setattr("stemforge.features.audio.files.WavWriter.write", full)
         with Engine(lambda: shares_live([1.0], WINDOW), exchange, recorder.write) as engine:
             exchange.heard(noise(10))
             wait_for(lambda: engine.error is not None)
     assert isinstance(engine.error, UserError)
-    assert str(engine.error).startswith(f"{tmp_path / 'a.wav'}: cannot be written: ")
+    assert str(engine.error).startswith(f"{tmp_path / 'new' / 'a.wav'}: cannot be written: ")
+    assert not [*tmp_path.iterdir()]  # nothing was written
 
 
 @pytest.mark.parametrize(("keep", "written"), [(True, 500), (True, 0), (False, 500)])

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from benchmarks import live as benchmark
-from stemforge.errors import UserError
+from stemforge.errors import FramesError, UserError
 from stemforge.eval.separation.live import Window
 from stemforge.pipelines.live import planning
-from stemforge.pipelines.live.planning import Delays, Setting, Times, Wishes, choose
+from stemforge.pipelines.live.planning import Delays, Server, Setting, Times, Wishes, choose
 from stemforge.train.model_files import Interface
 from tests.conftest import RATE_HZ, ROOT
 
@@ -25,22 +27,25 @@ SETTINGS = [
 ]
 
 
-def times(seconds: Mapping[int, float], device_s: float = 0.0) -> Times:
-    return Times(DELAYS, seconds, device_s)
+def times(seconds: Mapping[int, float], *, block_s: float = 0.0, plays: bool = True) -> Times:
+    return Times(DELAYS, seconds, Server(latency_s=0.0, block_s=block_s, plays=plays))
 
 
 def test_how_long_windows_wait() -> None:
     window = Window(128, 8, 4)
     assert DELAYS.engine_s(window) == pytest.approx((4095 + 11 * 1024) / RATE_HZ)
     assert DELAYS.hop_s(window) == pytest.approx(8 * STEP_S)
-    found = times({128: 0.04}, device_s=0.02)
+    found = Times(DELAYS, {128: 0.04}, Server(latency_s=0.1, block_s=0.02, plays=True))
     assert found.load(window) == pytest.approx(0.04 / (8 * STEP_S))
     # One block to hear, half as much again as usual to compute, and the devices' own.
-    expected = DELAYS.engine_s(window) + 1.5 * 0.04 + 0.02 + 0.02
-    assert found.latency_s(window, Wishes(1.0)) == pytest.approx(expected)
-    assert found.latency_s(window, Wishes(1.0, reserve_s=0.3)) == pytest.approx(
-        DELAYS.engine_s(window) + 0.3 + 0.02
+    engine_s = DELAYS.engine_s(window)
+    usual, own = Wishes(1.0), Wishes(1.0, reserve_s=0.3)
+    assert found.waits(window, usual) == pytest.approx(
+        {"windows": engine_s, "reserve": 1.5 * 0.04 + 0.02, "devices": 0.1}
     )
+    assert found.latency_s(window, own) == pytest.approx(engine_s + 0.3 + 0.1)
+    silent = Times(DELAYS, {128: 0.04}, Server(latency_s=0.1, block_s=0.02, plays=False))
+    assert silent.waits(window, usual) == pytest.approx({"windows": engine_s, "devices": 0.1})
 
 
 @pytest.mark.parametrize(
@@ -71,7 +76,7 @@ def test_what_a_machine_cannot_hold_is_one_line() -> None:
         match=r"^this machine is too slow: the nets take 230 ms for 128 frames, every 372 ms: name "
         r"fewer --stems with --mask direct$",
     ):
-        choose(SETTINGS, times({64: 0.15, 128: 0.23}, device_s=0.02), Wishes(0.5))
+        choose(SETTINGS, times({64: 0.15, 128: 0.23}), Wishes(0.5))
 
 
 def test_a_chosen_window_has_its_limits() -> None:
@@ -82,11 +87,76 @@ def test_a_chosen_window_has_its_limits() -> None:
         match=r"^--hop 8: the nets take 170 ms for 128 frames, every 186 ms: raise --hop, lower",
     ):
         planning.check(window, times({128: 0.17}), Wishes(0.1, window))
-    with pytest.raises(
-        UserError,
-        match=r"^--reserve-ms 50: less than the 60 ms that the nets and a block of the devices",
+    found = times({128: 0.04}, block_s=0.02)
+    message = (
+        r"^--reserve-ms 50: less than the 60 ms that the nets and a block of the sound server "
+        r"take: raise it$"
+    )
+    with pytest.raises(UserError, match=message):
+        planning.check(window, found, Wishes(0.1, window, reserve_s=0.05))
+    planning.check(window, found, Wishes(0.1, window, reserve_s=0.061))
+    nothing = times({128: 0.04}, block_s=0.02, plays=False)
+    planning.check(window, nothing, Wishes(0.1, window))
+
+
+def test_a_reserve_of_ones_own_leaves_out_what_takes_longer() -> None:
+    found = times({64: 0.02, 128: 0.04}, block_s=0.005)
+    assert choose(SETTINGS, found, Wishes(0.5, reserve_s=0.05)) is SETTINGS[2]
+    assert choose(SETTINGS, found, Wishes(0.5, reserve_s=0.03)) is SETTINGS[1]
+    with pytest.raises(UserError, match=r"^--reserve-ms 20: less than the 25 ms that the nets"):
+        choose(SETTINGS, found, Wishes(0.5, reserve_s=0.02))
+
+
+class Nets:
+    """What a machine takes for windows, instead of models: seconds by frames and threads."""
+
+    def __init__(self, seconds: Mapping[tuple[int, int | None], float]) -> None:
+        self.seconds = seconds
+        self.loaded: list[tuple[int, int | None]] = []
+
+    def load(self, frames: int, threads: int | None) -> Any:
+        self.loaded.append((frames, threads))
+        if (frames, threads) not in self.seconds:
+            raise FramesError(f"frames={frames}: not those")
+        return SimpleNamespace(nets=2, seconds=self.seconds[frames, threads])
+
+
+@pytest.fixture
+def known_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_seconds", lambda separator, window, delays: separator.seconds)
+    monkeypatch.setattr(planning, "SETTINGS", SETTINGS)
+    monkeypatch.setattr(planning, "MEASURED", [Window(64, 8, 0), Window(128, 8, 0)])
+
+
+SERVER = Server(latency_s=0.01, block_s=0.005, plays=True)
+
+
+@pytest.mark.usefixtures("known_times")
+def test_the_fastest_threads_and_what_may_fit_are_measured() -> None:
+    nets = Nets({(64, 1): 0.03, (64, 2): 0.02, (64, 4): 0.025, (128, 2): 0.04})
+    plan = planning.plan(nets.load, Wishes(0.5), DELAYS, SERVER, cores=8)
+    assert (plan.window, plan.threads) == (SETTINGS[2].window, 2)
+    assert plan.reserve_s == pytest.approx(1.5 * 0.04 + 0.005)
+    assert nets.loaded == [(64, 1), (64, 2), (64, 4), (128, 2), (128, 2)]
+    # For 390 ms even 128 frames as quick as 64 would be too late, so they are not loaded.
+    nets.loaded.clear()
+    plan = planning.plan(nets.load, Wishes(0.39), DELAYS, SERVER, cores=8)
+    assert plan.window == SETTINGS[0].window
+    assert nets.loaded == [(64, 1), (64, 2), (64, 4), (64, 2)]
+
+
+@pytest.mark.usefixtures("known_times")
+def test_lengths_that_the_nets_do_not_run_on_are_left_out() -> None:
+    nets = Nets({(128, None): 0.04})
+    plan = planning.plan(nets.load, Wishes(0.5), DELAYS, SERVER, cores=None)
+    assert (plan.window, plan.threads) == (SETTINGS[2].window, None)
+    assert planning.plan_files(nets.load, Wishes(0.6), DELAYS)[1] == SETTINGS[3].window
+    for none in (
+        lambda: planning.plan(Nets({}).load, Wishes(0.5), DELAYS, SERVER, cores=None),
+        lambda: planning.plan_files(Nets({}).load, Wishes(0.5), DELAYS),
     ):
-        planning.check(window, times({128: 0.04}, 0.02), Wishes(0.1, window, reserve_s=0.05))
+        with pytest.raises(FramesError, match=r"^frames=(64|128): not those"):
+            none()
 
 
 @pytest.mark.parametrize(
@@ -100,9 +170,8 @@ def test_losses_are_the_measured_ones() -> None:
     path = ROOT / "docs" / "live" / "sound.json"
     measured = benchmark.losses(json.loads(path.read_text(encoding="utf-8")))
     chosen = {
-        benchmark.setting_of(benchmark.FLOAT32, w.frames, w.hop, w.lookahead): setting.loss_db
+        benchmark.name_of(benchmark.FLOAT32, setting.window): setting.loss_db
         for setting in planning.SETTINGS
-        for w in [setting.window]
     }
     float32 = {name: loss for name, loss in measured.items() if name.startswith(benchmark.FLOAT32)}
     assert chosen == {name: round(loss, 2) for name, loss in float32.items()}

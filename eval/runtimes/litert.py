@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from stemforge.errors import UserError
+from stemforge.errors import FramesError, UserError
 from stemforge.quiet import quiet_stderr
 from stemforge.text import parse_json
 from stemforge.train.model_files import Interface
@@ -87,7 +87,8 @@ class LiteRTNets:
         frames: number of frames that the nets process at once; None: as exported.
 
     Raises:
-        UserError: see `read_interface`, or LiteRT cannot read the file, or not with so many frames.
+        FramesError: the nets do not run on so many frames.
+        UserError: see `read_interface`, or LiteRT cannot read the file.
     """
 
     def __init__(self, path: Path, *, threads: int, frames: int | None = None) -> None:
@@ -98,7 +99,7 @@ class LiteRTNets:
             with quiet_stderr():  # LiteRT prints which device it uses
                 interpreter = Interpreter(str(path), num_threads=threads)
                 if wanted != exported.frames and not _resize(interpreter, self.interface):
-                    raise UserError(
+                    raise FramesError(
                         f"{path}: its nets do not run on frames={wanted}: use "
                         f"{exported.frames}, as exported, or a model directory"
                     )

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from stemforge.errors import UserError
+from stemforge.errors import FramesError, UserError
 from stemforge.eval.config import Precision
 from stemforge.train.model_files import Interface, read_card, read_weights
 from stemforge.train.nets.protocol import Net
@@ -85,8 +85,9 @@ def load_nets(
         frames: number of frames that the nets process at once; None: as trained.
 
     Raises:
-        UserError: it is not a model directory, its weights do not fit, the nets do not support
-            that size, or the frequency is not above 0 and at most half the sampling rate.
+        FramesError: the nets do not run on so many frames.
+        UserError: it is not a model directory, its weights do not fit, or the frequency is not
+            above 0 and at most half the sampling rate, or not one that the nets support.
     """
     card = read_card(folder)
     net: Net = card["net"]
@@ -107,6 +108,10 @@ def load_nets(
                 f"{folder}: net.{net.fixed['bins']} has a fixed number of bins ({net.bins} = "
                 f"{top_hz:.0f} Hz): leave out --max-frequency-hz"
             )
-    net = net.resized(frames=frames, bins=bins)
+    net = net.resized(bins=bins)
+    try:
+        net = net.resized(frames=frames)
+    except UserError as error:
+        raise FramesError(str(error)) from None
     interface = replace(interface, frames=net.frames, bins=net.bins)
     return TensorFlowNets(interface, net, read_weights(folder), precision=precision)

@@ -285,6 +285,9 @@ def _to_integers(waveform: Waveform, subtype: Subtype) -> tuple[NDArray[np.float
 
 # libsndfile keeps what it is given for Vorbis on the stack: 2^21 samples end the process.
 MAX_WRITE_SAMPLES = 2**16
+# A WAV file's sizes are of 32 bits, headers included; libsndfile goes on beyond without a word.
+MOST_WAV_BYTES = 2**32 - 2**16
+VALUE_BYTES: dict[Subtype, int] = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
 
 
 class WavWriter:
@@ -293,14 +296,29 @@ class WavWriter:
     Args:
         file: soundfile's, open.
         subtype: of the file.
+        wav: the file's final name, if it is a WAV file, whose size has a limit.
     """
 
-    def __init__(self, file: soundfile.SoundFile, subtype: Subtype) -> None:
+    def __init__(
+        self, file: soundfile.SoundFile, subtype: Subtype, *, wav: Path | None = None
+    ) -> None:
         self._file = file
         self._subtype = subtype
+        self._wav = wav
+        self._bytes = 0
 
     def write(self, waveform: Waveform) -> int:
-        """Appends float32 [samples, channels]; returns how many values were clipped."""
+        """Appends float32 [samples, channels]; returns how many values were clipped.
+
+        Raises:
+            UserError: a WAV file would be longer than it can be; nothing is appended.
+        """
+        self._bytes += waveform.size * VALUE_BYTES[self._subtype]
+        if self._wav is not None and self._bytes > MOST_WAV_BYTES:
+            raise UserError(
+                f"{self._wav}: a WAV file cannot be longer than 4 GiB: choose a subtype of fewer "
+                "bits, or another format"
+            )
         if self._subtype == "FLOAT":
             for start in range(0, len(waveform), MAX_WRITE_SAMPLES):
                 self._file.write(waveform[start : start + MAX_WRITE_SAMPLES])
@@ -347,7 +365,7 @@ def open_wav(
             with soundfile.SoundFile(
                 temporary, "w", sample_rate_hz, channels, subtype=subtype, format="WAV"
             ) as file:
-                yield WavWriter(file, subtype)
+                yield WavWriter(file, subtype, wav=path)
             clear_peak_time(temporary)
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path}: cannot be written: {error.error_string}") from None

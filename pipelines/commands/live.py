@@ -1,19 +1,23 @@
 """`stemforge live`: stems while the music plays."""
 
 import argparse
+import contextlib
 import math
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from stemforge.errors import UserError
 from stemforge.eval.config import Mask, Runtime
 from stemforge.features.audio.formats import SUBTYPES
 from stemforge.pipelines.options import local_path, split_names
-from stemforge.train.config import TFLITE_FORMATS
+from stemforge.train.config import TFLITE_FORMATS, TFLiteFormat
 
 if TYPE_CHECKING:
     from stemforge.pipelines.live.planning import Wishes
 
 LATENCY_MS = 500.0
+MOST_MS = 10_000
 
 
 def add_to(commands: Any) -> None:
@@ -49,7 +53,8 @@ def add_to(commands: Any) -> None:
     option(
         "--mix",
         metavar="STEM=GAIN,...",
-        help="factors of the stems in the mix, such as vocals=0,drums=1.2 (default: 1 each)",
+        help="factors of the stems in the mix, such as vocals=0,drums=1.2 (default: 1 each, and 0 "
+        "for residual, what a single stem leaves)",
     )
     option("--record", type=local_path, metavar="DIR", help="also write each stem to DIR/STEM.wav")
     option("--subtype", choices=SUBTYPES, default="PCM_16", help="of the files (%(default)s)")
@@ -57,8 +62,7 @@ def add_to(commands: Any) -> None:
     option(
         "--tflite",
         choices=TFLITE_FORMATS,
-        default="float32",
-        help="which files of a folder (%(default)s); int8_mixed is the fastest",
+        help="which files of a folder (float32); int8_mixed is the fastest",
     )
     option("--stems", metavar="A,B,...", help="separate only these stems (default: all)")
     option(
@@ -98,43 +102,62 @@ def run_live(arguments: argparse.Namespace) -> None:
         RESIDUAL,
         Separator,
         common_interface,
-        find_models,
         read_interface,
     )
     from stemforge.pipelines.live.running import Live, run
 
-    models = find_models(
-        arguments.model, runtime=arguments.runtime or "litert", tflite=arguments.tflite
-    )
+    models = _find(arguments)
+    of_litert = models[0].is_file()
+    if arguments.tflite is not None and not of_litert:
+        raise UserError(f"--tflite {arguments.tflite}: {models[0]} is a model directory: export it")
     interface = common_interface([read_interface(model) for model in models])
     stems = interface.stems
     if arguments.stems is not None:
         stems = tuple(split_names(arguments.stems, option="--stems"))
     one = len(stems) == 1  # then the rest can be heard too
 
-    def load(frames: int, threads: int) -> Separator:
+    def load(frames: int, threads: int | None) -> Separator:
         return Separator.load(
             models,
-            runtime=arguments.runtime,
+            runtime="litert" if of_litert else "tensorflow",
             frames=frames,
-            threads=threads if models[0].suffix == ".tflite" else None,
+            threads=threads,
             stems=stems,
             mask=arguments.mask,
             residual=one,
         )
 
+    usual = dict.fromkeys(stems, 1.0) | ({RESIDUAL: 0.0} if one else {})
     run(
         Live(
             load,
+            (os.cpu_count() or 1) if of_litert else None,
             interface,
             wishes,
-            gains=_gains(arguments.mix, (*stems, RESIDUAL) if one else stems),
+            gains=_gains(arguments.mix, usual),
             source=arguments.input,
             sink=arguments.output,
             record=arguments.record,
             subtype=arguments.subtype,
         )
     )
+
+
+def _find(arguments: argparse.Namespace) -> list[Path]:
+    """The models: TFLite files, or where there are none, model directories.
+
+    Raises:
+        UserError: there are neither, or not those of the wanted runtime.
+    """
+    from stemforge.eval.separation.separator import find_models
+
+    place: Path = arguments.model
+    tflite: TFLiteFormat = arguments.tflite or "float32"
+    if arguments.runtime is None and arguments.tflite is None:
+        with contextlib.suppress(UserError):
+            return find_models(place, runtime="litert")
+        return find_models(place)
+    return find_models(place, runtime=arguments.runtime or "litert", tflite=tflite)
 
 
 def _wishes(arguments: argparse.Namespace) -> "Wishes":
@@ -145,8 +168,8 @@ def _wishes(arguments: argparse.Namespace) -> "Wishes":
     """
     for option in ("latency_ms", "reserve_ms"):
         value = getattr(arguments, option)
-        if value is not None and not 0.0 <= value < math.inf:
-            raise UserError(f"--{option.replace('_', '-')} {value:g}: must be 0 or more")
+        if value is not None and not 0.0 <= value <= MOST_MS:
+            raise UserError(f"--{option.replace('_', '-')} {value:g}: must be 0 to {MOST_MS}")
     sizes = {name: getattr(arguments, name) for name in ("frames", "hop", "lookahead")}
     window = None
     if given := [name for name, value in sizes.items() if value is not None]:
@@ -166,17 +189,21 @@ def _wishes(arguments: argparse.Namespace) -> "Wishes":
     return Wishes(latency_ms / 1000.0, window, None if reserve_ms is None else reserve_ms / 1000.0)
 
 
-def _gains(text: str | None, stems: tuple[str, ...]) -> dict[str, float]:
+def _gains(text: str | None, usual: dict[str, float]) -> dict[str, float]:
     """Factors of all stems, in their order.
+
+    Args:
+        text: what the option says.
+        usual: what it does not.
 
     Raises:
         UserError: a stem is unknown, or a factor is not a number from 0 on.
     """
-    gains = dict.fromkeys(stems, 1.0)
+    gains = dict(usual)
     for part in filter(None, (text or "").split(",")):
         name, _, value = part.partition("=")
         if name not in gains:
-            raise UserError(f"--mix {part}: no such stem: name some of {', '.join(stems)}")
+            raise UserError(f"--mix {part}: no such stem: name some of {', '.join(usual)}")
         try:
             gains[name] = float(value)
         except ValueError:

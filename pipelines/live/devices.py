@@ -28,8 +28,6 @@ class Device:
         inputs: channels that it hears.
         outputs: channels that it plays.
         sample_rate_hz: its own.
-        input_s: the least delay of what it hears, by its own account; at least a block.
-        output_s: of what it plays, likewise.
     """
 
     number: int
@@ -37,8 +35,6 @@ class Device:
     inputs: int
     outputs: int
     sample_rate_hz: int
-    input_s: float
-    output_s: float
 
     def channels(self, way: Way) -> int:
         """How many it has in this direction."""
@@ -89,8 +85,6 @@ def devices() -> list[Device]:
             found["max_input_channels"],
             found["max_output_channels"],
             round(found["default_samplerate"]),
-            found["default_low_input_latency"],
-            found["default_low_output_latency"],
         )
         for number, found in enumerate(all_found)
     ]
@@ -164,7 +158,7 @@ The third argument says whether sound before this block was lost between server 
 @contextmanager
 def stream(
     heard: Device | None, plays: Device | None, *, sample_rate_hz: int, callback: Callback
-) -> Iterator[None]:
+) -> Iterator[float]:
     """Sound through a callback, in stereo; mono devices get the mean, or give both channels.
 
     Args:
@@ -172,6 +166,9 @@ def stream(
         plays: the output device; None: there is none.
         sample_rate_hz: of both.
         callback: is called in a thread of PortAudio's, for each block.
+
+    Yields:
+        The devices' own latency, in and out, in seconds, as PortAudio states it.
 
     Raises:
         UserError: a device cannot be opened.
@@ -209,7 +206,7 @@ def stream(
         try:
             if not _in_time(found.start, portaudio):
                 raise UserError("the sound server does not answer: start it again")
-            yield
+            yield float(np.sum(found.latency))
         finally:
             _in_time(found.close, portaudio)
     except portaudio.PortAudioError as error:

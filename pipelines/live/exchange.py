@@ -18,6 +18,30 @@ FADE_SAMPLES = 256  # 6 ms: long enough that no click is heard, and short
 Outputs = Mapping[str, Waveform]
 
 
+class Ramp:
+    """Gains of several stems, which change without a click.
+
+    Args:
+        gains: factors by stem, in order.
+    """
+
+    def __init__(self, gains: Mapping[str, float]) -> None:
+        self._stems = tuple(gains)
+        self.wanted = np.array([*gains.values()], np.float32)
+        self._last = self.wanted  # of the last sample
+
+    def set(self, gains: Mapping[str, float]) -> None:
+        """What is wanted from now on; stems without a gain are left out."""
+        self.wanted = np.array([gains.get(stem, 0.0) for stem in self._stems], np.float32)
+
+    def next(self, samples: int) -> NDArray[np.float32]:
+        """Gains of the next samples, float32 [stems, samples]."""
+        wanted, before = self.wanted, self._last
+        self._last = wanted
+        way = np.arange(1, samples + 1, dtype=np.float32) / max(1, min(samples, FADE_SAMPLES))
+        return before[:, None] + (wanted - before)[:, None] * np.minimum(np.float32(1.0), way)
+
+
 class Exchange:
     """The two sides of a stream.
 
@@ -53,8 +77,7 @@ class Exchange:
         self._given = 0  # what the engine has made
         self._rising = FADE_SAMPLES  # where what is taken is in its fade-in
         self._signals: SimpleQueue[None] = SimpleQueue()
-        self._gains = np.ones(len(stems), np.float32)
-        self._heard_gains = self._gains  # of the last sample
+        self._gains = Ramp(dict.fromkeys(stems, 1.0))
         self._level = 0.0  # of what is played: it rises after each gap
         self._last = np.zeros((FADE_SAMPLES, channels), np.float32)  # played
         self._tail = self._last[:0]  # what fades out over a gap
@@ -77,7 +100,7 @@ class Exchange:
         start = self.came - samples - self._reserve
         ready = int(np.clip(self._given - start, 0, samples))  # before the start it is silent
         out = np.zeros((samples, self._last.shape[1]), np.float32)
-        gains = self._ramp(samples)
+        gains = self._gains.next(samples)
         if ready:
             mixed = np.einsum("st,stc->tc", gains[:, :ready], _read(self._out, start, ready))
             rising = np.arange(1, ready + 1, dtype=np.float32) / FADE_SAMPLES
@@ -92,13 +115,6 @@ class Exchange:
             self._fade_out(out, ready)
         self._last = np.concatenate([self._last, out])[-FADE_SAMPLES:]
         return out
-
-    def _ramp(self, samples: int) -> NDArray[np.float32]:
-        """Gains [stems, samples], from those of the last block to the wanted ones."""
-        wanted, before = self._gains, self._heard_gains
-        self._heard_gains = wanted
-        way = np.arange(1, samples + 1, dtype=np.float32) / min(samples, FADE_SAMPLES)
-        return before[:, None] + (wanted - before)[:, None] * np.minimum(np.float32(1.0), way)
 
     def _fade_out(self, out: Waveform, ready: int) -> None:
         """Goes on after the last sample that is there."""
@@ -121,14 +137,14 @@ class Exchange:
             samples: how many; at most the capacity.
         """
         stems = _read(self._out, self.came - self._reserve - samples, samples)
-        peaks = self._gains * np.abs(stems).max(axis=(1, 2))
+        peaks = self._gains.wanted * np.abs(stems).max(axis=(1, 2))
         return dict(zip(self._stems, peaks.tolist(), strict=True))
 
     # The engine's side.
 
     def set_gains(self, gains: Mapping[str, float]) -> None:
         """What is heard of each stem from now on; those without a gain are left out."""
-        self._gains = np.array([gains.get(stem, 0.0) for stem in self._stems], np.float32)
+        self._gains.set(gains)
 
     def wait(self, timeout_s: float) -> bool:
         """Waits for more sound; returns whether some came."""

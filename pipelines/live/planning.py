@@ -1,6 +1,5 @@
 """Chooses how a live separation runs: what sounds best of what this machine can hold."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemforge.errors import UserError
+from stemforge.errors import FramesError, UserError
 from stemforge.eval.separation.live import Window, latency_of
 from stemforge.eval.separation.separator import Separator
 from stemforge.eval.separation.streaming import Resampler
@@ -38,14 +37,14 @@ class Setting:
 LOOKAHEADS = (0, 2, 4, 8, 16)
 # By frames and hop, a value for each lookahead; benchmarks.live measures them.
 LOSSES_DB: dict[tuple[int, int], tuple[float, ...]] = {
-    (64, 4): (0.67, 0.64, 0.55, 0.38, 0.26),
-    (64, 8): (0.60, 0.64, 0.64, 0.27, 0.37),
-    (64, 16): (0.34, 0.31, 0.23, 0.44, 0.45),
-    (128, 4): (0.31, 0.13, 0.02, 0.02, 0.21),
-    (128, 8): (0.17, 0.09, 0.03, 0.01, 0.09),
-    (128, 16): (0.08, -0.01, 0.01, 0.07, 0.05),
-    (256, 8): (0.10, -0.04, -0.12, -0.19, -0.03),
-    (256, 16): (-0.05, -0.16, -0.20, -0.11, -0.12),
+    (64, 4): (1.14, 0.91, 0.71, 0.65, 0.40),
+    (64, 8): (0.77, 0.64, 0.53, 0.58, 0.43),
+    (64, 16): (0.74, 0.68, 0.61, 0.55, 0.38),
+    (128, 4): (0.78, 0.48, 0.25, 0.30, 0.02),
+    (128, 8): (0.36, 0.17, 0.14, 0.08, 0.08),
+    (128, 16): (0.26, 0.17, 0.11, 0.04, -0.03),
+    (256, 8): (0.35, 0.16, 0.10, 0.05, 0.08),
+    (256, 16): (0.30, 0.20, 0.13, 0.06, -0.01),
 }
 SETTINGS = [
     Setting(Window(frames, hop, lookahead), loss_db)
@@ -69,6 +68,21 @@ class Wishes:
     latency_s: float
     window: Window | None = None
     reserve_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the sound server takes of the time.
+
+    Attributes:
+        latency_s: of the devices, in and out, by its own account.
+        block_s: of the sound that comes at once.
+        plays: whether anything is played; else nothing can be late.
+    """
+
+    latency_s: float
+    block_s: float
+    plays: bool
 
 
 @dataclass(frozen=True)
@@ -103,26 +117,39 @@ class Times:
     Attributes:
         delays: of the windows.
         seconds: that a window takes to compute, by its frames; those that the nets run on.
-        device_s: the devices' own delay, which is at least one of their blocks.
+        server: what it takes.
     """
 
     delays: Delays
     seconds: Mapping[int, float]
-    device_s: float
+    server: Server
 
     def load(self, window: Window) -> float:
         """Share of the time that is spent computing."""
         return self.seconds[window.frames] / self.delays.hop_s(window)
 
+    def needed_s(self, window: Window) -> float:
+        """The least reserve: a block is heard as a whole before it is computed."""
+        return self.seconds[window.frames] + self.server.block_s
+
     def reserve_s(self, window: Window, wishes: Wishes) -> float:
-        """How late the engine may be: a block is heard as a whole before it is computed."""
+        """How late the engine may be beyond its own delay."""
+        if not self.server.plays:
+            return 0.0
         if wishes.reserve_s is not None:
             return wishes.reserve_s
-        return MARGIN * self.seconds[window.frames] + self.device_s
+        return MARGIN * self.seconds[window.frames] + self.server.block_s
+
+    def waits(self, window: Window, wishes: Wishes) -> dict[str, float]:
+        """The parts of the delay, in seconds."""
+        waits = {"windows": self.delays.engine_s(window)}
+        if self.server.plays:
+            waits["reserve"] = self.reserve_s(window, wishes)
+        return waits | {"devices": self.server.latency_s}
 
     def latency_s(self, window: Window, wishes: Wishes) -> float:
         """The delay of all together."""
-        return self.delays.engine_s(window) + self.reserve_s(window, wishes) + self.device_s
+        return sum(self.waits(window, wishes).values())
 
 
 @dataclass(frozen=True)
@@ -134,46 +161,50 @@ class Plan:
         window: what the nets see.
         times: as measured.
         reserve_s: how late the engine may be beyond its own delay.
-        threads: of each net.
+        threads: of each net; None: TensorFlow's own.
     """
 
     separator: Separator
     window: Window
     times: Times
     reserve_s: float
-    threads: int
+    threads: int | None
 
 
-Load = Callable[[int, int], Separator]
-"""From the frames of a window and the threads of a net to loaded models."""
+Load = Callable[[int, int | None], Separator]
+"""From the frames of a window and the threads of a net (None: not ours to say) to loaded models.
+
+Raises FramesError where the nets do not run on so many frames.
+"""
 
 
-def plan(load: Load, wishes: Wishes, delays: Delays, *, device_s: float) -> Plan:
+def plan(load: Load, wishes: Wishes, delays: Delays, server: Server, *, cores: int | None) -> Plan:
     """What runs best on this machine, which is measured now.
 
     Args:
         load: loads the models; it is called several times.
         wishes: of the user.
         delays: of the windows.
-        device_s: see Times.
+        server: what it takes.
+        cores: that the nets' threads may use; None: the threads are not ours to say.
 
     Raises:
         UserError: the machine is too slow for the wishes, or the models run on none of the windows.
     """
     seconds: dict[int, float] = {}
-    threads = 1
-    refused: UserError | None = None
+    threads = None if cores is None else 1
+    refused: FramesError | None = None
     for window in [wishes.window] if wishes.window else MEASURED:
-        if seconds and not _may_fit(window.frames, Times(delays, seconds, device_s), wishes):
+        if seconds and not _may_fit(window.frames, Times(delays, seconds, server), wishes):
             continue
         try:
             separator = load(window.frames, threads)
-        except UserError as error:
+        except FramesError as error:
             refused = refused or error
             continue
         tries = {threads: _seconds(separator, window, delays)}
-        if not seconds:  # what is fastest for one length is so for the others
-            for more in thread_counts(separator.nets, os.cpu_count() or 1):
+        if not seconds and cores is not None:  # what is fastest for one length is so for others
+            for more in thread_counts(separator.nets, cores):
                 del separator  # before the next needs as much memory
                 separator = load(window.frames, more)
                 tries[more] = _seconds(separator, window, delays)
@@ -182,7 +213,7 @@ def plan(load: Load, wishes: Wishes, delays: Delays, *, device_s: float) -> Plan
         del separator
     if refused is not None and not seconds:
         raise refused
-    times = Times(delays, seconds, device_s)
+    times = Times(delays, seconds, server)
     if wishes.window is None:
         window = choose([s for s in SETTINGS if s.window.frames in seconds], times, wishes).window
     else:
@@ -194,7 +225,7 @@ def plan(load: Load, wishes: Wishes, delays: Delays, *, device_s: float) -> Plan
 
 def _may_fit(frames: int, shorter: Times, wishes: Wishes) -> bool:
     """Whether a window of so many frames would fit if it took no longer than the shorter ones."""
-    least = Times(shorter.delays, {frames: max(shorter.seconds.values())}, shorter.device_s)
+    least = Times(shorter.delays, {frames: max(shorter.seconds.values())}, shorter.server)
     return any(
         least.load(setting.window) <= MOST_LOAD
         and least.latency_s(setting.window, wishes) <= wishes.latency_s
@@ -226,7 +257,7 @@ def plan_files(load: Load, wishes: Wishes, delays: Delays) -> tuple[Separator, W
         UserError: none has so short a delay, or the models run on none of the windows.
     """
     if wishes.window is not None:
-        return load(wishes.window.frames, 1), wishes.window
+        return load(wishes.window.frames, None), wishes.window
     late = {setting: delays.engine_s(setting.window) for setting in SETTINGS}
     fitting = [setting for setting in SETTINGS if late[setting] <= wishes.latency_s]
     if not fitting:
@@ -234,14 +265,15 @@ def plan_files(load: Load, wishes: Wishes, delays: Delays) -> tuple[Separator, W
             f"--latency-ms {1000 * wishes.latency_s:g}: {1000 * min(late.values()):.0f} ms is the "
             "least: raise it"
         )
-    refused: UserError | None = None
-    for setting in sorted(fitting, key=lambda setting: setting.loss_db):
+    refused: dict[int, FramesError] = {}
+    for window in (s.window for s in sorted(fitting, key=lambda setting: setting.loss_db)):
+        if window.frames in refused:
+            continue
         try:
-            return load(setting.window.frames, 1), setting.window
-        except UserError as error:
-            refused = refused or error
-    assert refused is not None
-    raise refused
+            return load(window.frames, None), window
+        except FramesError as error:
+            refused[window.frames] = error
+    raise next(iter(refused.values()))
 
 
 def choose(settings: Sequence[Setting], times: Times, wishes: Wishes) -> Setting:
@@ -254,10 +286,13 @@ def choose(settings: Sequence[Setting], times: Times, wishes: Wishes) -> Setting
     if not able:
         least = min(settings, key=lambda s: times.load(s.window)).window
         raise UserError(f"this machine is too slow: {_work(least, times)}: {FEWER}")
-    late = {s: times.latency_s(s.window, wishes) for s in able}
-    fitting = [s for s in able if late[s] <= wishes.latency_s]
+    quick = [s for s in able if times.reserve_s(s.window, wishes) >= times.needed_s(s.window)]
+    if times.server.plays and not quick:
+        _refuse_reserve(min(times.needed_s(s.window) for s in able), wishes)
+    late = {s: times.latency_s(s.window, wishes) for s in quick or able}
+    fitting = [s for s in late if late[s] <= wishes.latency_s]
     if not fitting:
-        best = min(able, key=late.__getitem__)
+        best = min(late, key=late.__getitem__)
         raise UserError(
             f"--latency-ms {1000 * wishes.latency_s:g}: {1000 * late[best]:.0f} ms is the least "
             f"here, where {_work(best.window, times)}: raise it, or {FEWER}"
@@ -277,12 +312,16 @@ def check(window: Window, times: Times, wishes: Wishes) -> None:
         raise UserError(
             f"--hop {window.hop}: {_work(window, times)}: raise --hop, lower --frames, or {FEWER}"
         )
-    need = times.seconds[window.frames] + times.device_s
-    if wishes.reserve_s is not None and wishes.reserve_s < need:
-        raise UserError(
-            f"--reserve-ms {1000 * wishes.reserve_s:g}: less than the {1000 * need:.0f} ms that "
-            "the nets and a block of the devices take: raise it"
-        )
+    if times.server.plays and times.reserve_s(window, wishes) < times.needed_s(window):
+        _refuse_reserve(times.needed_s(window), wishes)
+
+
+def _refuse_reserve(needed_s: float, wishes: Wishes) -> None:
+    assert wishes.reserve_s is not None
+    raise UserError(
+        f"--reserve-ms {1000 * wishes.reserve_s:g}: less than the {1000 * needed_s:.0f} ms that "
+        "the nets and a block of the sound server take: raise it"
+    )
 
 
 def _work(window: Window, times: Times) -> str:

@@ -24,8 +24,11 @@ class Recorder:
         channels: of the sound.
         sample_rate_hz: of the sound.
         subtype: of the files.
-        keep: whether an error leaves the files as they are then. None is left of which nothing was
-            written.
+        keep: whether an error leaves the files as they are then. Files to which nothing was
+            written are not left.
+
+    Attributes:
+        clipped: values above full scale that were clipped, by the files' names; those that have.
 
     Raises:
         UserError: a file cannot be written.
@@ -40,6 +43,7 @@ class Recorder:
         subtype: Subtype,
         keep: bool,
     ) -> None:
+        self.clipped: dict[str, int] = {}
         self._written = 0
         self._paths = dict(paths)
         self._keep = keep
@@ -69,10 +73,11 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         """Gives the files their names, or removes them."""
-        if self._keep and self._written:
+        if self._written and (self._keep or kind is None):
             self._files.close()
         else:
-            self._files.__exit__(kind, error, trace)
+            error = error or UserError("nothing was written")
+            self._files.__exit__(type(error), error, trace)
 
     def write(self, start: int, waves: Mapping[str, Waveform]) -> None:
         """Appends sound that belongs at a position; what is missing before it is silence.
@@ -90,11 +95,13 @@ class Recorder:
             wave = waves[name][skipped:]
             try:
                 writer.write(np.zeros((missing, wave.shape[1]), np.float32))
-                writer.write(wave)
+                clipped = writer.write(wave)
             except soundfile.LibsndfileError as error:
                 path = self._paths[name]
                 raise UserError(f"{path}: cannot be written: {error.error_string}") from None
-            self._written = start + skipped + len(wave)
+            if clipped:
+                self.clipped[name] = self.clipped.get(name, 0) + clipped
+        self._written = max(self._written, start + skipped + len(wave))
 
 
 def _remove_empty(folder: Path) -> None:

@@ -1,27 +1,26 @@
 """Runs a live separation between devices and files."""
 
 import functools
-import itertools
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from stemforge.errors import UserError
-from stemforge.eval.separation.live import LiveSong
+from stemforge.eval.separation.live import LiveSong, Window
 from stemforge.features.audio.files import stream_song
 from stemforge.features.audio.formats import Subtype
 from stemforge.features.signal.stft import Waveform
 from stemforge.pipelines.console import say
 from stemforge.pipelines.live.devices import common_rate, find_device, stream
-from stemforge.pipelines.live.exchange import Exchange
+from stemforge.pipelines.live.exchange import Exchange, Ramp
 from stemforge.pipelines.live.keys import HELP, QUIT, Mixer, are_there, pressed_keys
-from stemforge.pipelines.live.planning import Delays, Load, Plan, Wishes, plan, plan_files
+from stemforge.pipelines.live.planning import Delays, Load, Plan, Server, Wishes, plan, plan_files
 from stemforge.pipelines.live.recording import Recorder
 from stemforge.pipelines.live.session import Engine
 from stemforge.pipelines.live.sources import Player, read_song
@@ -32,6 +31,11 @@ from stemforge.train.model_files import Interface
 CAPACITY_S = 4.0  # of sound that waits to be separated; beyond it some is lost
 LOOK_S = 0.1
 STALLED_S = 2.0  # without a block, a device is taken to be gone
+LISTENED_BLOCKS = 8  # before it is known how many samples come at once
+NO_SOUND = (
+    f"no sound for {STALLED_S:g} s: a device was disconnected, or its server has stopped: start it "
+    "again"
+)
 MIX = "/mix"  # no stem has such a name
 
 
@@ -41,6 +45,7 @@ class Live:
 
     Attributes:
         load: loads the models.
+        cores: that the nets' threads may use; None: the threads are not ours to say.
         interface: of the models.
         wishes: how long it may take.
         gains: factors of all outputs in the mix, in order.
@@ -51,6 +56,7 @@ class Live:
     """
 
     load: Load
+    cores: int | None
     interface: Interface
     wishes: Wishes
     gains: dict[str, float]
@@ -78,6 +84,8 @@ def run(live: Live) -> None:
     if mix is not None and mix.suffix.lower() != ".wav":
         raise UserError(f"--output {mix}: only .wav files are written: choose such a name")
     paths = _paths(live, mix)
+    if mix and live.wishes.reserve_s is not None:
+        raise UserError("--reserve-ms: nothing is played that could be late: leave it out")
     if song and mix:
         _run_files(live, song, paths)
     else:
@@ -90,47 +98,77 @@ def _run_devices(live: Live, song: Path | None, paths: Mapping[str, Path], *, pl
     sink = find_device(live.sink, "output") if plays else None
     rate_hz = common_rate(source, sink)
     blocks = read_song(song, sample_rate_hz=rate_hz) if song else None
-    device_s = (source.input_s if source else 0.0) + (sink.output_s if sink else 0.0)
-    chosen = plan(live.load, live.wishes, Delays(live.interface, rate_hz), device_s=device_s)
-    mixer = Mixer(live.gains)
-    exchange = Exchange(
-        chosen.separator.stems,
-        channels=2,
-        reserve=round(chosen.reserve_s * rate_hz),
-        capacity=round(CAPACITY_S * rate_hz),
-    )
-    exchange.set_gains(mixer.gains)
+    callback = _Callback()
     with ExitStack() as stack:
-        record = None
-        if paths:
-            recorder = stack.enter_context(_recorder(paths, live, rate_hz, keep=True))
-            record = _with_mix(recorder, mixer)
-        player = stack.enter_context(Player(blocks)) if blocks else None
-        engine = stack.enter_context(
-            Engine(functools.partial(_start, chosen, rate_hz), exchange, record)
+        latency_s = stack.enter_context(
+            stream(source, sink, sample_rate_hz=rate_hz, callback=callback)
         )
-
-        def callback(block: Waveform | None, samples: int, broken: bool) -> Waveform | None:
-            exchange.broken += broken
-            if player is not None:
-                block = player.read(samples)
-            assert block is not None
-            exchange.heard(block)
-            return exchange.played(samples) if plays else None
-
-        stack.enter_context(stream(source, sink, sample_rate_hz=rate_hz, callback=callback))
+        server = Server(latency_s, callback.listen() / rate_hz, plays)
+        delays = Delays(live.interface, rate_hz)
+        chosen = plan(live.load, live.wishes, delays, server, cores=live.cores)
+        mixer = Mixer(live.gains)
+        exchange = Exchange(
+            chosen.separator.stems,
+            channels=2,
+            reserve=round(chosen.reserve_s * rate_hz),
+            capacity=round(CAPACITY_S * rate_hz),
+        )
+        exchange.set_gains(mixer.gains)
+        recorder = _recorder(paths, live, rate_hz, keep=True) if paths else None
+        record = _with_mix(stack.enter_context(recorder), mixer) if recorder else None
+        player = stack.enter_context(Player(blocks)) if blocks else None
         say(f"live: {' and '.join(str(device) for device in (source, sink) if device)}")
-        waits = _waits(chosen, device_s, plays=plays)
-        say(_summary(chosen, waits))
-        with suppress(KeyboardInterrupt):
-            _watch(_Session(exchange, engine, player, mixer, sum(waits.values()), rate_hz))
-    if engine.error is not None:
-        raise engine.error
-    lost = exchange.lost + (player.missing if player else 0)
-    say(
-        f"live: {exchange.came / rate_hz:.1f} s, late {exchange.late} blocks, lost "
-        f"{lost / rate_hz:.1f} s, and {exchange.broken} times sound between server and program"
-    )
+        say(_summary(chosen, live.wishes))
+        session = _Session(
+            exchange,
+            Engine(functools.partial(_start, chosen, rate_hz), exchange, record),
+            player,
+            mixer,
+            chosen.times.latency_s(chosen.window, live.wishes),
+            rate_hz,
+        )
+        try:
+            with session.engine:
+                _play(session, callback)
+            if session.engine.error is not None:
+                raise session.engine.error
+        finally:
+            say(session.counts())
+            _say_clipped(recorder, paths)
+
+
+class _Callback:
+    """What the sound server calls: it hears nothing and plays silence until a session begins.
+
+    Attributes:
+        session: where sound goes; None: nowhere.
+    """
+
+    def __init__(self) -> None:
+        self.session: _Session | None = None
+        self._blocks = 0
+        self._longest = 0
+
+    def __call__(self, block: Waveform | None, samples: int, broken: bool) -> Waveform:
+        """See devices.Callback."""
+        self._longest = max(self._longest, samples)
+        self._blocks += 1
+        if self.session is None:
+            return np.zeros((samples, 2), np.float32)
+        return self.session.exchanged(block, samples, broken)
+
+    def listen(self) -> int:
+        """Waits for some blocks; returns the samples of the longest.
+
+        Raises:
+            UserError: none come.
+        """
+        deadline = time.monotonic() + STALLED_S
+        while self._blocks < LISTENED_BLOCKS:
+            if time.monotonic() > deadline:
+                raise UserError(NO_SOUND)
+            time.sleep(LOOK_S / 10)
+        return self._longest
 
 
 def _start(chosen: Plan, rate_hz: int) -> LiveSong:
@@ -143,7 +181,7 @@ def _start(chosen: Plan, rate_hz: int) -> LiveSong:
 
 @dataclass(frozen=True)
 class _Session:
-    """What a person watches."""
+    """What runs between devices, and what a person watches."""
 
     exchange: Exchange
     engine: Engine
@@ -151,6 +189,36 @@ class _Session:
     mixer: Mixer
     latency_s: float
     rate_hz: int
+
+    def exchanged(self, block: Waveform | None, samples: int, broken: bool) -> Waveform:
+        """See devices.Callback."""
+        self.exchange.broken += broken
+        if self.player is not None:
+            block = self.player.read(samples)
+        assert block is not None
+        self.exchange.heard(block)
+        return self.exchange.played(samples)
+
+    def counts(self) -> str:
+        """One line about all of it."""
+        exchange = self.exchange
+        lost = exchange.lost + (self.player.missing if self.player else 0)
+        return (
+            f"live: {exchange.came / self.rate_hz:.1f} s; {exchange.late} blocks were late, "
+            f"{lost / self.rate_hz:.1f} s lost; the sound server dropped out {exchange.broken} "
+            "times"
+        )
+
+
+def _play(session: _Session, callback: _Callback) -> None:
+    """Until the song or a person ends it."""
+    callback.session = session
+    try:
+        _watch(session)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        callback.session = None
 
 
 def _watch(session: _Session) -> None:
@@ -166,10 +234,7 @@ def _watch(session: _Session) -> None:
             if exchange.came != came:
                 came, moved = exchange.came, time.monotonic()
             elif time.monotonic() - moved > STALLED_S:
-                raise UserError(
-                    f"no sound for {STALLED_S:g} s: a device was disconnected, or its server has "
-                    "stopped: start it again"
-                )
+                raise UserError(NO_SOUND)
             for key in keys:
                 if key == QUIT:
                     return
@@ -218,24 +283,26 @@ def _decibels(peak: float) -> str:
     return f"{max(20.0 * math.log10(peak), -99.0) if peak > 0.0 else -99.0:3.0f}"
 
 
-def _waits(chosen: Plan, device_s: float, *, plays: bool) -> dict[str, float]:
-    """Seconds by what they are spent on."""
-    window = chosen.window
-    sizes = f"frames {window.frames}, hop {window.hop}, lookahead {window.lookahead}"
-    waits = {f"windows ({sizes})": chosen.times.delays.engine_s(window)}
-    if plays:
-        waits["reserve"] = chosen.reserve_s
-    return waits | {"devices": device_s}
-
-
-def _summary(chosen: Plan, waits: Mapping[str, float]) -> str:
+def _summary(chosen: Plan, wishes: Wishes) -> str:
     """One line: what was chosen, and what it costs."""
+    times, window = chosen.times, chosen.window
+    waits = times.waits(window, wishes)
     ways = ", ".join(f"{1000 * seconds:.0f} {name}" for name, seconds in waits.items())
-    threads = f", {chosen.threads} threads a net" if chosen.threads > 1 else ""
+    threads = "" if chosen.threads in (None, 1) else f", {chosen.threads} threads a net"
     return (
-        f"live: latency {1000 * sum(waits.values()):.0f} ms: {ways}; computing "
-        f"{100 * chosen.times.load(chosen.window):.0f} % of the time{threads}"
+        f"live: latency {1000 * sum(waits.values()):.0f} ms ({ways}): {_sizes(window)}; computing "
+        f"{100 * times.load(window):.0f} % of the time{threads}"
     )
+
+
+def _sizes(window: Window) -> str:
+    return f"{window.frames} frames, hop {window.hop}, lookahead {window.lookahead}"
+
+
+def _say_clipped(recorder: Recorder | None, paths: Mapping[str, Path]) -> None:
+    if recorder is not None and recorder.clipped:
+        counts = ", ".join(f"{count} of {paths[name]}" for name, count in recorder.clipped.items())
+        say(f"live: values above full scale were clipped ({counts}): --subtype FLOAT keeps them")
 
 
 def _paths(live: Live, mix: Path | None) -> dict[str, Path]:
@@ -263,11 +330,13 @@ def _recorder(paths: Mapping[str, Path], live: Live, rate_hz: int, *, keep: bool
 
 def _with_mix(recorder: Recorder, mixer: Mixer) -> Callable[[int, Mapping[str, Waveform]], None]:
     """Records outputs and their mix."""
+    ramp = Ramp(mixer.gains)
 
     def record(start: int, outputs: Mapping[str, Waveform]) -> None:
-        gains = mixer.gains
-        mix = np.sum([gains[stem] * wave for stem, wave in outputs.items()], axis=0)
-        recorder.write(start, {**outputs, MIX: mix.astype(np.float32)})
+        ramp.set(mixer.gains)
+        gains = ramp.next(len(next(iter(outputs.values()))))
+        mix = np.einsum("st,stc->tc", gains, np.stack([*outputs.values()]))
+        recorder.write(start, {**outputs, MIX: mix})
 
     return record
 
@@ -281,10 +350,15 @@ def _run_files(live: Live, song: Path, paths: Mapping[str, Path]) -> None:
     engine = separator.start_live(
         hop=window.hop, lookahead=window.lookahead, channels=2, sample_rate_hz=rate_hz
     )
+    say(f"live: as if {1000 * engine.latency / rate_hz:.0f} ms late: {_sizes(window)}")
     position = 0
-    rest = np.zeros((engine.latency, 2), np.float32)
     with _recorder(paths, live, rate_hz, keep=False) as recorder:
         record = _with_mix(recorder, Mixer(live.gains))
-        for block in itertools.chain(blocks, [rest]):
+        for block in blocks:
             record(position - engine.latency, engine.push(block))
             position += len(block)
+        if not position:
+            raise UserError(f"{song}: no samples to separate")
+        rest = np.zeros((engine.latency, 2), np.float32)
+        record(position - engine.latency, engine.push(rest))
+    _say_clipped(recorder, paths)

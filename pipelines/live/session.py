@@ -64,14 +64,20 @@ class Engine:
             if not ending and not self._exchange.wait(WAIT_S):
                 continue
             start, block = self._exchange.take()
-            if start != end:
+            if start != end:  # sound was lost between them
+                self._flush(song, end)
                 song = self._start()
             outputs = self._push(song, block)
             self._exchange.give(start, outputs)
             self._record(song, start, outputs)
             end = start + len(block)
-        rest = np.zeros((song.latency, self._exchange.channels), np.float32)
-        self._record(song, end, self._push(song, rest))
+        self._flush(song, end)
+
+    def _flush(self, song: LiveSong, end: int) -> None:
+        """Records what has been heard up to `end`, and waits in the engine."""
+        if self._to is not None:
+            rest = np.zeros((song.latency, self._exchange.channels), np.float32)
+            self._record(song, end, self._push(song, rest))
 
     def _push(self, song: LiveSong, block: Waveform) -> Mapping[str, Waveform]:
         began = time.perf_counter()

@@ -71,8 +71,12 @@ class Player:
     def __enter__(self) -> "Player":
         """Starts to decode, and waits for the first block."""
         self._thread.start()
-        while self._queue.empty() and self._thread.is_alive():
-            time.sleep(POLL_S)
+        try:
+            while self._queue.empty() and self._thread.is_alive():
+                time.sleep(POLL_S)
+        except BaseException:  # Ctrl-C, too: else the thread would go on forever
+            self._closing.set()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
