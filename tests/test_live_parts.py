@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,6 +118,33 @@ def test_what_an_error_leaves(tmp_path: Path, keep: bool, written: int) -> None:
         assert soundfile.info(tmp_path / "new" / "stems" / "a.wav").frames == written
     else:
         assert not [*tmp_path.iterdir()]
+
+
+def test_a_recording_ends_before_a_wav_file_is_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4 GiB, after 3.4 hours of float: libsndfile would go on, with wrong sizes in the header."""
+    monkeypatch.setattr("stemforge.features.audio.files.MOST_WAV_BYTES", 2 * 4 * 1000)
+    sound = noise(1001)
+
+    def too_long() -> None:
+        with recorder_of({"a": tmp_path / "a.wav"}) as recorder:
+            recorder.write(0, {"a": sound[:1000]})
+            recorder.write(1000, {"a": sound[1000:]})
+
+    with pytest.raises(UserError, match=r"a\.wav: a WAV file cannot be longer than 4 GiB: choose"):
+        too_long()
+    recorded, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    np.testing.assert_array_equal(recorded, sound[:1000])
+
+
+def test_what_is_clipped_is_counted(tmp_path: Path) -> None:
+    paths = {name: tmp_path / f"{name}.wav" for name in ("a", "b")}
+    options: dict[str, Any] = {"channels": 2, "sample_rate_hz": RATE_HZ, "keep": True}
+    with Recorder(paths, subtype="PCM_16", **options) as recorder:
+        for start in (0, 100):
+            recorder.write(start, {"a": np.full((100, 2), 1.5), "b": noise(100)})
+    assert recorder.clipped == {"a": 400}
 
 
 def test_a_file_that_cannot_be_opened_leaves_none(tmp_path: Path) -> None:

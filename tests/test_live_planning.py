@@ -39,10 +39,13 @@ def test_how_long_windows_wait() -> None:
     assert found.load(window) == pytest.approx(0.04 / (8 * STEP_S))
     # One block to hear, half as much again as usual to compute, and the devices' own.
     engine_s = DELAYS.engine_s(window)
-    usual, own = Wishes(1.0), Wishes(1.0, reserve_s=0.3)
+    usual, own = Wishes(0.4), Wishes(1.0, reserve_s=0.3)
     assert found.waits(window, usual) == pytest.approx(
         {"windows": engine_s, "reserve": 1.5 * 0.04 + 0.02, "devices": 0.1}
     )
+    # What is left of the wanted time goes to the reserve, up to 2.5 times the computing.
+    assert found.latency_s(window, Wishes(0.54)) == pytest.approx(0.54)
+    assert found.reserve_s(window, Wishes(1.0)) == pytest.approx(2.5 * 0.04 + 0.02)
     assert found.latency_s(window, own) == pytest.approx(engine_s + 0.3 + 0.1)
     silent = Times(DELAYS, {128: 0.04}, Server(latency_s=0.1, block_s=0.02, plays=False))
     assert silent.waits(window, usual) == pytest.approx({"windows": engine_s, "devices": 0.1})
@@ -136,7 +139,7 @@ def test_the_fastest_threads_and_what_may_fit_are_measured() -> None:
     nets = Nets({(64, 1): 0.03, (64, 2): 0.02, (64, 4): 0.025, (128, 2): 0.04})
     plan = planning.plan(nets.load, Wishes(0.5), DELAYS, SERVER, cores=8)
     assert (plan.window, plan.threads) == (SETTINGS[2].window, 2)
-    assert plan.reserve_s == pytest.approx(1.5 * 0.04 + 0.005)
+    assert plan.reserve_s == pytest.approx(2.5 * 0.04 + 0.005)
     assert nets.loaded == [(64, 1), (64, 2), (64, 4), (128, 2), (128, 2)]
     # For 390 ms even 128 frames as quick as 64 would be too late, so they are not loaded.
     nets.loaded.clear()

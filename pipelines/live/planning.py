@@ -14,7 +14,8 @@ from stemforge.eval.separation.streaming import Resampler
 from stemforge.train.model_files import Interface
 
 TRIES = 3
-MARGIN = 1.5  # in the reserve: how much longer than usual a window may take to compute
+# How much longer than usual a window may take to compute: at least, and if there is time left.
+MARGIN, MOST_MARGIN = 1.5, 2.5
 MOST_LOAD, MOST_LOAD_AT_ALL = 0.6, 0.9  # of the time: where the program chooses, and ever
 ALIKE_DB = 0.05  # what nobody hears: of such windows, the one that takes the least computing
 FEWER = "name fewer --stems with --mask direct"
@@ -75,8 +76,8 @@ class Server:
     """What the sound server takes of the time.
 
     Attributes:
-        latency_s: of the devices, in and out, by its own account.
-        block_s: of the sound that comes at once.
+        latency_s: of the devices, in and out, by its own account; at least a block.
+        block_s: how long the sound is that comes at once.
         plays: whether anything is played; else nothing can be late.
     """
 
@@ -138,7 +139,9 @@ class Times:
             return 0.0
         if wishes.reserve_s is not None:
             return wishes.reserve_s
-        return MARGIN * self.seconds[window.frames] + self.server.block_s
+        seconds, block_s = self.seconds[window.frames], self.server.block_s
+        left_s = wishes.latency_s - self.delays.engine_s(window) - self.server.latency_s
+        return max(MARGIN * seconds + block_s, min(left_s, MOST_MARGIN * seconds + block_s))
 
     def waits(self, window: Window, wishes: Wishes) -> dict[str, float]:
         """The parts of the delay, in seconds."""

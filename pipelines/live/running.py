@@ -103,7 +103,8 @@ def _run_devices(live: Live, song: Path | None, paths: Mapping[str, Path], *, pl
         latency_s = stack.enter_context(
             stream(source, sink, sample_rate_hz=rate_hz, callback=callback)
         )
-        server = Server(latency_s, callback.listen() / rate_hz, plays)
+        block_s = callback.listen() / rate_hz
+        server = Server(max(latency_s, block_s), block_s, plays)
         delays = Delays(live.interface, rate_hz)
         chosen = plan(live.load, live.wishes, delays, server, cores=live.cores)
         mixer = Mixer(live.gains)
