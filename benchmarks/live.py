@@ -8,7 +8,7 @@ the live engine with windows of several lengths, hops and lookaheads; excerpts a
 scored the second time, when the windows are full. SDR is museval's: the median over frames of 1 s,
 and here the mean of the two stems. The results are in DOCS/live/sound.json: a
 song that is there is not separated again. Then come the table and the plot of docs/live.md: mean
-differences to the whole song's separation.
+differences to the whole song's separation, in the plot by folders.
 """
 
 import json
@@ -72,9 +72,11 @@ def main(argv: list[str] | None = None) -> None:
             with finishing(path) as fresh:
                 text = json.dumps(results, indent=1, sort_keys=True)
                 fresh.write_text(text + "\n", encoding="utf-8")
-    for group in dict.fromkeys(song.partition("/")[0] for song in results[WHOLE]):
-        print(f"\n{group}\n")
-        common.print_table(*table(results, group))
+    common.print_table(*table(results))
+    for stem in STEMS:
+        median = np.median([sdr[stem] for sdr in results[WHOLE].values()])
+        print(f"\n{stem}: {median:.2f} dB is the median of the whole songs' separation", end="")
+    print()
     plot(place / "sound.png", results)
 
 
@@ -201,9 +203,9 @@ def label(precision: str, frames: int) -> str:
     return f"{frames} frames" + ("" if precision == FLOAT32 else f", {precision}")
 
 
-def table(results: Results, group: str) -> tuple[list[str], list[list[str]]]:
+def table(results: Results) -> tuple[list[str], list[list[str]]]:
     """Columns and rows: a row for each hop and lookahead, a column for each window."""
-    found, windows = losses(results, group), grid(None)
+    found, windows = losses(results), grid(None)
     cells: dict[tuple[float, int, int], dict[tuple[str, int], str]] = {}
     for column, named in windows.items():
         for name, window in named.items():

@@ -170,11 +170,15 @@ def test_threads_of_a_net(nets: int, cores: int, counts: list[int]) -> None:
 
 
 def test_losses_are_the_measured_ones() -> None:
-    path = ROOT / "docs" / "live" / "sound.json"
-    measured = benchmark.losses(json.loads(path.read_text(encoding="utf-8")))
+    results = json.loads((ROOT / "docs" / "live" / "sound.json").read_text(encoding="utf-8"))
+    measured = benchmark.losses(results)
     chosen = {
         benchmark.name_of(benchmark.FLOAT32, setting.window): setting.loss_db
         for setting in planning.SETTINGS
     }
     float32 = {name: loss for name, loss in measured.items() if name.startswith(benchmark.FLOAT32)}
     assert chosen == {name: round(loss, 2) for name, loss in float32.items()}
+    columns, rows = benchmark.table(results)
+    text = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
+    assert "\n".join(f"| {' | '.join(row)} |" for row in [columns]) in text
+    assert "\n".join(f"| {' | '.join(row)} |" for row in rows) in text
