@@ -70,24 +70,39 @@ def client_of(text: str, *others: str) -> str:
     return name
 
 
-def send_around(wave: np.ndarray, folder: Path) -> np.ndarray:
-    """What comes back of float32 [samples, 2] through the one other client, from its start on."""
-    theirs = client_of(ports())
-    np.save(folder / "wave.npy", wave)
-    places = (str(folder / "wave.npy"), str(folder / "heard.npy"))
+@contextmanager
+def client(folder: Path) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """A client that sends sound around through the one other client that there is by then.
+
+    Args:
+        folder: for files.
+
+    Yields:
+        A function from float32 [samples, 2] to what comes back, from its start on.
+    """
     # In a process of its own: PortAudio knows only servers that run when it is loaded.
-    code = f"from benchmarks.jack import client; client(*{places!r})"
-    with subprocess.Popen(
+    code = f"from benchmarks.jack import run_client; run_client({str(folder)!r})"
+    process = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env=environment() | os.environ | {"PYTHONPATH": str(ROOT)},
-    ) as process:  # fmt: skip
+    )  # fmt: skip
+    try:
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
             raise RuntimeError("the JACK client does not start")
-        _connect(client_of(ports(), theirs), theirs)
-        process.communicate("go\n", timeout=ANSWER_S + len(wave) / RATE_HZ)
-    return np.asarray(np.load(places[1]))
+        ours = client_of(ports())
+
+        def send(wave: np.ndarray) -> np.ndarray:
+            np.save(folder / "wave.npy", wave)
+            _connect(ours, client_of(ports(), ours))
+            process.communicate("go\n", timeout=ANSWER_S + len(wave) / RATE_HZ)
+            return np.asarray(np.load(folder / "heard.npy"))
+
+        yield send
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def _connect(ours: str, theirs: str) -> None:
@@ -104,12 +119,11 @@ def _connect(ours: str, theirs: str) -> None:
             subprocess.run(command, check=True, capture_output=True)
 
 
-def client(wave_path: str, heard_path: str) -> None:
-    """Plays an array and keeps what comes back; begins at the first line of standard input."""
+def run_client(folder: str) -> None:
+    """Plays wave.npy and keeps what comes back; begins at the first line of standard input."""
     import sounddevice
 
-    wave = np.load(wave_path)
-    heard = np.zeros_like(wave)
+    wave = heard = np.zeros((0, 2), np.float32)
     begun, done = threading.Event(), threading.Event()
     position = 0
 
@@ -128,7 +142,10 @@ def client(wave_path: str, heard_path: str) -> None:
     options: dict[str, Any] = {"samplerate": RATE_HZ, "channels": 2, "dtype": "float32"}
     with sounddevice.Stream(callback=callback, latency="low", **options):
         print("ready", flush=True)
-        sys.stdin.readline()
+        if not sys.stdin.readline():
+            return
+        wave = np.load(Path(folder) / "wave.npy")
+        heard = np.zeros_like(wave)
         begun.set()
         done.wait()
-    np.save(heard_path, heard)
+    np.save(Path(folder) / "heard.npy", heard)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.jack import send_around, server, wait_until
+from benchmarks.jack import client, server, wait_until
 from stemforge.eval.exports import files as export
 from stemforge.eval.separation.separator import Separator
 from stemforge.train.model_files import find_tflite, tflite_name
@@ -102,9 +102,9 @@ def test_the_loop_is_sample_exact_and_as_late_as_stated(
     wave = np.zeros((5 * RATE_HZ, 2), np.float32)
     wave[: 2 * RATE_HZ] = 0.3 * noise(2 * RATE_HZ)
     flags = ["--model", exports, *SIZES, "--mix", "rest=0.5"]
-    with running(tmp_path, *flags) as process:
+    with client(tmp_path) as send_around, running(tmp_path, *flags) as process:
         text = begun(process)
-        heard = send_around(wave, tmp_path)
+        heard = send_around(wave)
         process.send_signal(signal.SIGINT)
         code, rest = ended(process)
     text += rest
