@@ -228,8 +228,9 @@ def test_a_song_is_played_to_its_end(
 
 @pytest.mark.usefixtures("in_time")
 def test_a_device_is_recorded_until_a_key(
-    portaudio: PortAudio, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    portaudio: PortAudio, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     """The mix of the files is the mix that keys set; the stems are whole."""
     portaudio.heard = 0.4 * noise(200_000)
     mix, record = tmp_path / "mix.wav", tmp_path / "stems"
@@ -250,6 +251,7 @@ def test_a_device_is_recorded_until_a_key(
     monkeypatch.setattr(running, "pressed_keys", pressed)
     flags = ["--output", mix, "--record", record, "--subtype", "FLOAT"]
     assert live(models, *flags) == 0
+    assert "; 0 blocks were late, 0.0 s lost" in capsys.readouterr().err  # nothing is played
     stems = {stem: soundfile.read(record / f"{stem}.wav")[0] for stem in ("vocals", "drums")}
     heard, rate_hz = soundfile.read(mix)
     assert rate_hz == RATE_HZ

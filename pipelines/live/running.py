@@ -127,6 +127,7 @@ def _run_devices(live: Live, song: Path | None, paths: Mapping[str, Path], *, pl
             mixer,
             chosen.times.latency_s(chosen.window, live.wishes),
             rate_hz,
+            plays,
         )
         try:
             with session.engine:
@@ -150,7 +151,7 @@ class _Callback:
         self._blocks = 0
         self._longest = 0
 
-    def __call__(self, block: Waveform | None, samples: int, broken: bool) -> Waveform:
+    def __call__(self, block: Waveform | None, samples: int, broken: bool) -> Waveform | None:
         """See devices.Callback."""
         self._longest = max(self._longest, samples)
         self._blocks += 1
@@ -190,15 +191,16 @@ class _Session:
     mixer: Mixer
     latency_s: float
     rate_hz: int
+    plays: bool
 
-    def exchanged(self, block: Waveform | None, samples: int, broken: bool) -> Waveform:
+    def exchanged(self, block: Waveform | None, samples: int, broken: bool) -> Waveform | None:
         """See devices.Callback."""
         self.exchange.broken += broken
         if self.player is not None:
             block = self.player.read(samples)
         assert block is not None
         self.exchange.heard(block)
-        return self.exchange.played(samples)
+        return self.exchange.played(samples) if self.plays else None
 
     def counts(self) -> str:
         """One line about all of it."""
