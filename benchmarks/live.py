@@ -29,13 +29,16 @@ from stemforge.features.audio.ffmpeg import put_ffmpeg_on_path
 from stemforge.features.signal.framing import Framing
 from stemforge.features.signal.stft import Waveform
 from stemforge.pipelines.live import planning
+from stemforge.train.config import TFLiteFormat
+from stemforge.train.model_files import tflite_name
 from stemforge.unfinished import finishing
 
 STEMS = ("vocals", "accompaniment")
 SCORING = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
 WHOLE = "whole song"
 EXCERPT_S = 30.0  # what is shorter is played twice, and scored the second time
-FLOAT32, INT8 = "float32", "int8-mixed"
+FLOAT32: TFLiteFormat = "float32"
+INT8: TFLiteFormat = "int8_mixed"
 INT8_SIZES = (128, 8)  # frames and hop
 FRAMING = Framing(4096, 1024)
 DASHES = {4: "-", 8: "--", 16: ":"}  # by hop
@@ -110,9 +113,9 @@ class Once:
         return self._found
 
 
-def grid(frames: Sequence[int] | None) -> dict[tuple[str, int], dict[str, Window]]:
+def grid(frames: Sequence[int] | None) -> dict[tuple[TFLiteFormat, int], dict[str, Window]]:
     """Windows by their names, and those by the files' format and the frames."""
-    found: dict[tuple[str, int], dict[str, Window]] = {}
+    found: dict[tuple[TFLiteFormat, int], dict[str, Window]] = {}
     for window in (setting.window for setting in planning.SETTINGS):
         for precision in (FLOAT32, INT8):
             if precision == INT8 and (window.frames, window.hop) != INT8_SIZES:
@@ -123,12 +126,12 @@ def grid(frames: Sequence[int] | None) -> dict[tuple[str, int], dict[str, Window
     return found
 
 
-def name_of(precision: str, window: Window) -> str:
+def name_of(precision: TFLiteFormat, window: Window) -> str:
     return f"{precision} {window.frames} {window.hop} {window.lookahead}"
 
 
-def load(exports: Path, precision: str, frames: int | None) -> Separator:
-    paths = [exports / stem / f"{stem}-{precision}.tflite" for stem in STEMS]
+def load(exports: Path, precision: TFLiteFormat, frames: int | None) -> Separator:
+    paths = [exports / stem / tflite_name(stem, precision) for stem in STEMS]
     return Separator([Once(path, frames=frames) for path in paths])
 
 
@@ -177,6 +180,10 @@ def play(engines: dict[str, LiveSong], mixture: Waveform, *, block: int) -> dict
 def losses(results: Results, group: str = "") -> dict[str, float]:
     """How much lower SDR is than the whole song's, dB: means of songs and stems, by setting.
 
+    Args:
+        results: as measured.
+        group: how the names of the songs that count begin.
+
     Raises:
         ValueError: a setting was measured with other songs.
     """
@@ -199,14 +206,14 @@ def latency_ms(window: Window) -> float:
     return 1000.0 * latency_of(window, FRAMING, one, one) / common.RATE_HZ
 
 
-def label(precision: str, frames: int) -> str:
+def label(precision: TFLiteFormat, frames: int) -> str:
     return f"{frames} frames" + ("" if precision == FLOAT32 else f", {precision}")
 
 
 def table(results: Results) -> tuple[list[str], list[list[str]]]:
     """Columns and rows: a row for each hop and lookahead, a column for each window."""
     found, windows = losses(results), grid(None)
-    cells: dict[tuple[float, int, int], dict[tuple[str, int], str]] = {}
+    cells: dict[tuple[float, int, int], dict[tuple[TFLiteFormat, int], str]] = {}
     for column, named in windows.items():
         for name, window in named.items():
             row = cells.setdefault((latency_ms(window), window.hop, window.lookahead), {})
@@ -224,7 +231,7 @@ def plot(path: Path, results: Results) -> None:
     """Loss against delay; a panel a folder, a line a window and hop."""
     from matplotlib.figure import Figure
 
-    groups = list(dict.fromkeys(song.partition("/")[0] for song in results[WHOLE]))
+    groups = list(dict.fromkeys(song.partition("/")[0] + "/" for song in results[WHOLE]))
     figure = Figure(figsize=(5.5 * len(groups), 4.5), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for panel, group in zip(panels, groups, strict=True):
@@ -241,7 +248,7 @@ def plot(path: Path, results: Results) -> None:
                         *zip(*points, strict=True), dashes, marker=".", color=f"C{number}",
                         label=f"{label(*column)}, hop {hop}",
                     )  # fmt: skip
-        panel.set_title(group, fontsize="medium")
+        panel.set_title(group.removesuffix("/"), fontsize="medium")
         panel.set_xlabel("delay of the windows, ms")
         panel.grid(color="0.9")
     panels[0].set_ylabel("SDR against the whole song's, dB")

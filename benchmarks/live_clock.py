@@ -17,8 +17,8 @@ Push = Callable[[Waveform], tuple[Mapping[str, Waveform], float]]
 def again_and_again(song: Path, size: int) -> Iterator[Waveform]:
     """Blocks of a song that never ends."""
     rest = np.zeros((0, 2), np.float32)
-    while True:
-        for part in read_song(song, sample_rate_hz=common.RATE_HZ):
+    while parts := [*read_song(song, sample_rate_hz=common.RATE_HZ)]:
+        for part in parts:
             wave = np.concatenate([rest, part])
             for start in range(0, len(wave) - size + 1, size):
                 yield wave[start : start + size]

@@ -139,6 +139,7 @@ def serve(models: Path, wave: Waveform, latency_ms: float, folder: Path) -> list
     """A case's row, by a sound server."""
     command = [sys.executable, "-m", "stemforge.pipelines.commands.main", "live"]
     command += ["--model", str(models), "--latency-ms", f"{latency_ms:g}"]
+    command += ["--input", "system", "--output", "system"]
     with jack.server(SERVER, period=BLOCK), jack.client(folder) as send_around:
         environment = common.environment() | os.environ
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)

@@ -132,6 +132,21 @@ def test_what_is_not_finite_is_silence() -> None:
     np.testing.assert_array_equal(exchange.take()[1], [[0.0, 1.0], [0.0, -1.0]])
 
 
+def test_peaks_are_of_what_is_there() -> None:
+    """With gains; and of no sound that the engine has not made yet."""
+    exchange = exchange_of("a", "b", reserve=0, capacity=1000)
+    exchange.set_gains({"a": 0.5, "b": 2.0})
+    for level in (0.8, 0.0):
+        for _ in range(5):
+            exchange.heard(np.zeros((200, 2), np.float32))
+            start, taken = exchange.take()
+            exchange.give(start, {"a": taken + level, "b": taken - level / 2})
+        found = exchange.peaks(200)
+        assert found == pytest.approx({"a": 0.5 * level, "b": level})
+    exchange.heard(np.zeros((200, 2), np.float32))  # not made yet: there the ring has old sound
+    assert exchange.peaks(200) == {"a": 0.0, "b": 0.0}
+
+
 def test_an_hour_with_nets_that_are_slow_at_times() -> None:
     """A simulated clock: what is late is counted, and an hour later sound is still in its place.
 

@@ -120,6 +120,24 @@ def test_what_an_error_leaves(tmp_path: Path, keep: bool, written: int) -> None:
         assert not [*tmp_path.iterdir()]
 
 
+def test_what_overlaps_is_written_once(tmp_path: Path) -> None:
+    """After a loss a new song begins with zeros that belong where sound is already."""
+    sound = noise(1000)
+    with recorder_of({"a": tmp_path / "a.wav"}) as recorder:
+        for start, end in ((-100, 400), (300, 350), (200, 700), (800, 1000)):
+            recorder.write(
+                start,
+                {
+                    "a": sound[max(0, start) : end]
+                    if start >= 0
+                    else np.concatenate([noise(100), sound[:end]])
+                },
+            )
+    recorded, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    sound[700:800] = 0.0
+    np.testing.assert_array_equal(recorded, sound)
+
+
 def test_a_recording_ends_before_a_wav_file_is_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,15 @@ def test_a_reserve_of_ones_own_leaves_out_what_takes_longer() -> None:
         choose(SETTINGS, found, Wishes(0.5, reserve_s=0.02))
 
 
+def test_the_least_that_a_message_names_is_enough() -> None:
+    """At 48 kHz the windows' least delay is 169.2 ms: 169 would be refused again."""
+    delays = Delays(INTERFACE, 48_000)
+    with pytest.raises(UserError, match=r"^--latency-ms 169: 170 ms is the least: raise it$"):
+        planning.plan_files(Nets({}).load, Wishes(0.169), delays)
+    nets = Nets({(64, None): 0.03, (128, None): 0.03})
+    assert planning.plan_files(nets.load, Wishes(0.170), delays)[1].hop == 4
+
+
 class Nets:
     """What a machine takes for windows, instead of models: seconds by frames and threads."""
 

@@ -287,7 +287,6 @@ def _to_integers(waveform: Waveform, subtype: Subtype) -> tuple[NDArray[np.float
 MAX_WRITE_SAMPLES = 2**16
 # A WAV file's sizes are of 32 bits, headers included; libsndfile goes on beyond without a word.
 MOST_WAV_BYTES = 2**32 - 2**16
-VALUE_BYTES: dict[Subtype, int] = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
 
 
 class WavWriter:
@@ -313,11 +312,11 @@ class WavWriter:
         Raises:
             UserError: a WAV file would be longer than it can be; nothing is appended.
         """
-        self._bytes += waveform.size * VALUE_BYTES[self._subtype]
+        self._bytes += waveform.size * BYTES_PER_SAMPLE[self._subtype]
         if self._wav is not None and self._bytes > MOST_WAV_BYTES:
             raise UserError(
-                f"{self._wav}: a WAV file cannot be longer than 4 GiB: choose a subtype of fewer "
-                "bits, or another format"
+                f"{self._wav}: a WAV file cannot be longer than 4 GiB: choose fewer bits, another "
+                "format, or less sound"
             )
         if self._subtype == "FLOAT":
             for start in range(0, len(waveform), MAX_WRITE_SAMPLES):

@@ -153,10 +153,16 @@ def _find(arguments: argparse.Namespace) -> list[Path]:
 
     place: Path = arguments.model
     tflite: TFLiteFormat = arguments.tflite or "float32"
+    if arguments.tflite is not None and place.is_file():
+        raise UserError(f"--tflite {tflite}: {place} is a file: leave it out")
     if arguments.runtime is None and arguments.tflite is None:
-        with contextlib.suppress(UserError):
-            return find_models(place, runtime="litert")
-        return find_models(place)
+        for runtime in get_args(Runtime)[::-1]:
+            with contextlib.suppress(UserError):
+                return find_models(place, runtime=runtime)
+        raise UserError(
+            f"--model {place}: no *-float32.tflite and no model directories in it: name others, or "
+            "another --tflite"
+        )
     return find_models(place, runtime=arguments.runtime or "litert", tflite=tflite)
 
 

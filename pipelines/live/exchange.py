@@ -136,7 +136,8 @@ class Exchange:
         Args:
             samples: how many; at most the capacity.
         """
-        stems = _read(self._out, self.came - self._reserve - samples, samples)
+        end = min(self.came - self._reserve, self._given)
+        stems = _read(self._out, end - samples, samples)
         peaks = self._gains.wanted * np.abs(stems).max(axis=(1, 2))
         return dict(zip(self._stems, peaks.tolist(), strict=True))
 

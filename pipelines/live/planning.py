@@ -1,6 +1,7 @@
 """Chooses how a live separation runs: what sounds best of what this machine can hold."""
 
 import ctypes
+import math
 import statistics
 import sys
 import time
@@ -276,8 +277,8 @@ def plan_files(load: Load, wishes: Wishes, delays: Delays) -> tuple[Separator, W
     fitting = [setting for setting in SETTINGS if late[setting] <= wishes.latency_s]
     if not fitting:
         raise UserError(
-            f"--latency-ms {1000 * wishes.latency_s:g}: {1000 * min(late.values()):.0f} ms is the "
-            "least: raise it"
+            f"--latency-ms {1000 * wishes.latency_s:g}: {_up(min(late.values()))} ms is the least: "
+            "raise it"
         )
     refused: dict[int, FramesError] = {}
     for window in (s.window for s in sorted(fitting, key=lambda setting: setting.loss_db)):
@@ -308,7 +309,7 @@ def choose(settings: Sequence[Setting], times: Times, wishes: Wishes) -> Setting
     if not fitting:
         best = min(late, key=late.__getitem__)
         raise UserError(
-            f"--latency-ms {1000 * wishes.latency_s:g}: {1000 * late[best]:.0f} ms is the least "
+            f"--latency-ms {1000 * wishes.latency_s:g}: {_up(late[best])} ms is the least "
             f"here, where {_work(best.window, times)}: raise it, or {FEWER}"
         )
     best_db = min(s.loss_db for s in fitting)
@@ -333,9 +334,14 @@ def check(window: Window, times: Times, wishes: Wishes) -> None:
 def _refuse_reserve(needed_s: float, wishes: Wishes) -> None:
     assert wishes.reserve_s is not None
     raise UserError(
-        f"--reserve-ms {1000 * wishes.reserve_s:g}: less than the {1000 * needed_s:.0f} ms that "
+        f"--reserve-ms {1000 * wishes.reserve_s:g}: less than the {_up(needed_s)} ms that "
         "the nets and a block of the sound server take: raise it"
     )
+
+
+def _up(seconds: float) -> int:
+    """Milliseconds that are enough."""
+    return math.ceil(1000 * seconds)
 
 
 def _work(window: Window, times: Times) -> str:

@@ -32,6 +32,7 @@ class Recorder:
 
     Raises:
         UserError: a file cannot be written.
+        OSError: a folder or a file cannot be made.
     """
 
     def __init__(
@@ -83,19 +84,19 @@ class Recorder:
         """Appends sound that belongs at a position; what is missing before it is silence.
 
         Args:
-            start: position of the first sample; what lies before 0 is left out.
+            start: position of the first sample; what is written already, or lies before 0, is left
+                out.
             waves: float32 [samples, channels] by name: at least those that have a file.
 
         Raises:
             UserError: a file cannot be written.
         """
-        skipped = max(0, -start)
+        skipped = max(0, self._written - start)
         missing = max(0, start - self._written)
         for name, writer in self._writers.items():
             wave = waves[name][skipped:]
             try:
-                writer.write(np.zeros((missing, wave.shape[1]), np.float32))
-                clipped = writer.write(wave)
+                clipped = writer.write(np.pad(wave, ((missing, 0), (0, 0))))
             except soundfile.LibsndfileError as error:
                 path = self._paths[name]
                 raise UserError(f"{path}: cannot be written: {error.error_string}") from None

@@ -28,7 +28,7 @@ from stemforge.pipelines.options import local_path
 from stemforge.pipelines.running.songs import ENDINGS
 from stemforge.train.model_files import Interface
 
-CAPACITY_S = 4.0  # of sound that waits to be separated; beyond it some is lost
+CAPACITY_S = 4.0  # of sound that waits for longer than a window takes; beyond it some is lost
 LOOK_S = 0.1
 STALLED_S = 2.0  # without a block, a device is taken to be gone
 LISTENED_BLOCKS = 8  # before it is known how many samples come at once
@@ -112,7 +112,7 @@ def _run_devices(live: Live, song: Path | None, paths: Mapping[str, Path], *, pl
             chosen.separator.stems,
             channels=2,
             reserve=round(chosen.reserve_s * rate_hz),
-            capacity=round(CAPACITY_S * rate_hz),
+            capacity=round((CAPACITY_S + chosen.times.seconds[chosen.window.frames]) * rate_hz),
         )
         exchange.set_gains(mixer.gains)
         recorder = _recorder(paths, live, rate_hz, keep=True) if paths else None
@@ -155,9 +155,10 @@ class _Callback:
         """See devices.Callback."""
         self._longest = max(self._longest, samples)
         self._blocks += 1
-        if self.session is None:
+        session = self.session  # another thread may end it
+        if session is None:
             return np.zeros((samples, 2), np.float32)
-        return self.session.exchanged(block, samples, broken)
+        return session.exchanged(block, samples, broken)
 
     def listen(self) -> int:
         """Waits for some blocks; returns the samples of the longest.
@@ -165,9 +166,11 @@ class _Callback:
         Raises:
             UserError: none come.
         """
-        deadline = time.monotonic() + STALLED_S
-        while self._blocks < LISTENED_BLOCKS:
-            if time.monotonic() > deadline:
+        blocks, moved = 0, time.monotonic()
+        while blocks < LISTENED_BLOCKS:
+            if self._blocks != blocks:
+                blocks, moved = self._blocks, time.monotonic()
+            elif time.monotonic() - moved > STALLED_S:
                 raise UserError(NO_SOUND)
             time.sleep(LOOK_S / 10)
         return self._longest

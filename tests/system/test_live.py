@@ -27,6 +27,7 @@ pytestmark = pytest.mark.system
 SERVER = "stemforge-tests"
 PERIOD = 256
 SIZES = ("--frames", "32", "--hop", "8", "--lookahead", "2", "--reserve-ms", "1500")
+DEVICES = ("--input", "system", "--output", "system")  # JACK's, where there are others, too
 LATENCY = 4096 - 1 + (8 - 1 + 2) * 1024
 RESERVE = round(1.5 * RATE_HZ)
 
@@ -59,7 +60,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def running(folder: Path, *flags: object) -> Iterator["subprocess.Popen[str]"]:
     """The command, once it hears something."""
     process = subprocess.Popen(
-        [*CLI, "live", *map(str, flags)],
+        [*CLI, "live", *DEVICES, *map(str, flags)],
         cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
