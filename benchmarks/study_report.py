@@ -104,7 +104,7 @@ def plot_curves(path: Path, runs: Sequence[Run], results: Results) -> None:
 
     groups = list(dict.fromkeys(run.group for run in runs))
     rows = -(-len(groups) // PANELS)
-    figure = Figure(figsize=(4 * min(PANELS, len(groups)), 3.2 * rows), layout="constrained")
+    figure = Figure(figsize=(4 * min(PANELS, len(groups)), 3.6 * rows), layout="constrained")
     panels = figure.subplots(rows, min(PANELS, len(groups)), squeeze=False, sharey=True)
     for panel in panels.flat[len(groups) :]:
         panel.remove()
@@ -130,7 +130,8 @@ def plot_curves(path: Path, runs: Sequence[Run], results: Results) -> None:
         panel.set_xlabel("step")
         panel.grid(color="0.9")
         if panel.get_legend_handles_labels()[0]:
-            panel.legend(fontsize="x-small")
+            under = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
+            panel.legend(fontsize="x-small", frameon=False, **under)
     for panel in panels[:, 0]:
         panel.set_ylabel("SDR, dB")
     figure.suptitle(f"{runs[0].stem}: SDR of validation songs; grey: the baselines")
