@@ -156,9 +156,10 @@ def _find(arguments: argparse.Namespace) -> list[Path]:
     if arguments.tflite is not None and place.is_file():
         raise UserError(f"--tflite {tflite}: {place} is a file: leave it out")
     if arguments.runtime is None and arguments.tflite is None:
-        for runtime in get_args(Runtime)[::-1]:
-            with contextlib.suppress(UserError):
-                return find_models(place, runtime=runtime)
+        with contextlib.suppress(UserError):
+            return find_models(place, runtime="litert")
+        with contextlib.suppress(UserError):
+            return find_models(place, runtime="tensorflow")
         raise UserError(
             f"--model {place}: no *-float32.tflite and no model directories in it: name others, or "
             "another --tflite"
