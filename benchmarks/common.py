@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import soundfile
 from ruamel.yaml import YAML
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RATE_HZ = SAMPLE_RATE_HZ
 SOURCES = (MIXTURE, *STEMS)
 SPLEETER = "Spleeter 2.4.2"
+PAIR = ("vocals", "accompaniment")
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -143,6 +145,35 @@ def make_features(corpus: Path, project: Path, *, copies: int = 0) -> Path:
 def songs_of(project: Path) -> list[Path]:
     """Folders of WAV files of every decoded song."""
     return sorted(path.parent for path in (project / "data" / "decoded").rglob("mixture.wav"))
+
+
+# Vocals against the rest, on real music.
+
+
+def vocals_and_rest(
+    song: Path, start_s: float = 0.0, duration_s: float | None = None
+) -> dict[str, Any]:
+    """True stems of a MUSDB stem file, or of a part of it: float32 [samples, 2]."""
+    ffmpeg.put_ffmpeg_on_path()
+    import stempeg  # which looks for ffmpeg as it loads
+
+    stems, _ = stempeg.read_stems(str(song), start=start_s, duration=duration_s, dtype=np.float32)
+    _, drums, bass, other, vocals = stems
+    return dict(zip(PAIR, (vocals, drums + bass + other), strict=True))
+
+
+def medians(
+    song: str, references: Mapping[str, Any], estimates: Mapping[str, Any], metrics: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Museval's scores per stem and metric: medians over frames of 1 s."""
+    from stemforge.eval.scoring.scores import Scoring, score_track
+
+    scoring = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
+    found = score_track(song, references, estimates, sample_rate_hz=RATE_HZ, scoring=scoring)
+    return {
+        stem: {metric: float(np.nanmedian(frames[metric])) for metric in metrics}
+        for stem, frames in found.frames.items()
+    }
 
 
 # Processes.

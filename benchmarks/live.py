@@ -6,9 +6,9 @@ EXPORTS holds TFLite files of vocals and accompaniment, such as `stemforge conve
 of Deezer's 2stems; each FOLDER holds MUSDB's stem files. Every song is separated as a whole, and by
 the live engine with windows of several lengths, hops and lookaheads; excerpts are played twice, and
 scored the second time, when the windows are full. SDR is museval's: the median over frames of 1 s,
-and here the mean of the two stems. The results are in DOCS/live/sound.json: a
-song that is there is not separated again. Then come the table and the plot of docs/live.md: mean
-differences to the whole song's separation, in the plot by folders.
+and here the mean of the two stems. The results are in DOCS/live/sound.json: a song that is there is
+not separated again. Then come the table and the plot of docs/live.md: mean differences to the whole
+song's separation, in the plot by folders.
 """
 
 import json
@@ -20,27 +20,21 @@ import numpy as np
 
 from benchmarks import common
 from stemforge.eval.runtimes.litert import LiteRTNets
-from stemforge.eval.scoring.scores import Scoring, score_track
 from stemforge.eval.separation.filters import Estimates
-from stemforge.eval.separation.live import LiveSong, Window, latency_of
+from stemforge.eval.separation.live import LiveSong, Window
 from stemforge.eval.separation.separator import Separator
-from stemforge.eval.separation.streaming import Resampler
-from stemforge.features.audio.ffmpeg import put_ffmpeg_on_path
-from stemforge.features.signal.framing import Framing
 from stemforge.features.signal.stft import Waveform
 from stemforge.pipelines.live import planning
 from stemforge.train.config import TFLiteFormat
-from stemforge.train.model_files import tflite_name
+from stemforge.train.model_files import Interface, tflite_name
 from stemforge.unfinished import finishing
 
-STEMS = ("vocals", "accompaniment")
-SCORING = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
+STEMS = common.PAIR
 WHOLE = "whole song"
 EXCERPT_S = 30.0  # what is shorter is played twice, and scored the second time
 FLOAT32: TFLiteFormat = "float32"
 INT8: TFLiteFormat = "int8_mixed"
 INT8_SIZES = (128, 8)  # frames and hop
-FRAMING = Framing(4096, 1024)
 DASHES = {4: "-", 8: "--", 16: ":"}  # by hop
 Stems = Mapping[str, Waveform]
 Results = dict[str, dict[str, dict[str, float]]]
@@ -65,13 +59,14 @@ def main(argv: list[str] | None = None) -> None:
             if all(song in results.get(name, {}) for name in names):
                 continue
             print(song, file=sys.stderr)
-            references = read(file)
+            references = common.vocals_and_rest(file)
             length = len(references[STEMS[0]])
             mixture = np.sum([*references.values()], axis=0)
             played = np.concatenate([mixture] * (1 + (length < EXCERPT_S * common.RATE_HZ)))
             for setting, estimates in separations(arguments.exports, played, arguments.frames):
                 last = {stem: wave[-length:] for stem, wave in estimates.items()}
-                results.setdefault(setting, {})[song] = score(song, references, last)
+                scores = common.medians(song, references, last, ["SDR"])
+                results.setdefault(setting, {})[song] = {s: v["SDR"] for s, v in scores.items()}
             with finishing(path) as fresh:
                 text = json.dumps(results, indent=1, sort_keys=True)
                 fresh.write_text(text + "\n", encoding="utf-8")
@@ -81,20 +76,6 @@ def main(argv: list[str] | None = None) -> None:
         print(f"\n{stem}: {median:.2f} dB is the median of the whole songs' separation", end="")
     print()
     plot(place / "sound.png", results)
-
-
-def read(song: Path) -> dict[str, Waveform]:
-    put_ffmpeg_on_path()
-    import stempeg  # which looks for ffmpeg as it loads
-
-    stems, _ = stempeg.read_stems(str(song), dtype=np.float32)
-    _, drums, bass, other, vocals = stems
-    return {"vocals": vocals, "accompaniment": drums + bass + other}
-
-
-def score(song: str, references: Stems, estimates: Stems) -> dict[str, float]:
-    found = score_track(song, references, estimates, sample_rate_hz=common.RATE_HZ, scoring=SCORING)
-    return {stem: float(np.nanmedian(frames["SDR"])) for stem, frames in found.frames.items()}
 
 
 class Once:
@@ -202,8 +183,8 @@ def losses(results: Results, group: str = "") -> dict[str, float]:
 
 def latency_ms(window: Window) -> float:
     """Of the engine, at the nets' rate."""
-    one = Resampler(from_hz=common.RATE_HZ, to_hz=common.RATE_HZ, channels=2)
-    return 1000.0 * latency_of(window, FRAMING, one, one) / common.RATE_HZ
+    interface = Interface(STEMS, window.frames, 1024, 4096, 1024, common.RATE_HZ)
+    return 1000.0 * planning.Delays(interface, common.RATE_HZ).engine_s(window)
 
 
 def label(precision: TFLiteFormat, frames: int) -> str:

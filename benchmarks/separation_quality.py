@@ -19,13 +19,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import common
-from stemforge.eval.scoring.scores import Scoring, score_track
-from stemforge.features.audio.ffmpeg import put_ffmpeg_on_path
 
 PLAIN = "float32"
-STEMS = ("vocals", "accompaniment")
 METRICS = ("SDR", "SIR", "SAR")
-SCORING = Scoring(window_s=1.0, hop_s=1.0, nan_policy="museval", accompaniment=False)
 OPTIONS: dict[str, dict[str, Any]] = {
     PLAIN: {},
     "bfloat16": {"precision": "bfloat16"},
@@ -51,13 +47,15 @@ def main(argv: list[str] | None = None) -> None:
         exports = Path(folder)
         export_models(arguments.models, exports)
         for song in sorted(arguments.corpus.glob("*/*.stem.mp4")):
-            references = read(song, arguments.start, arguments.seconds)
+            references = common.vocals_and_rest(song, arguments.start, arguments.seconds)
             mixture = np.sum([*references.values()], axis=0)
             for name, estimates in variants(arguments.models, exports, mixture):
                 print(song.name, name, file=sys.stderr)
                 rows += [
                     {"song": song.name, "option": name, "stem": stem} | values
-                    for stem, values in score(song.name, references, estimates).items()
+                    for stem, values in common.medians(
+                        song.name, references, estimates, METRICS
+                    ).items()
                 ]
     report(pd.DataFrame(rows))
 
@@ -73,15 +71,6 @@ def variants(
         yield name, found
     for name, post in post_filters().items():
         yield name, {stem: post(estimate) for stem, estimate in plain.items()}
-
-
-def read(song: Path, start_s: float, duration_s: float) -> dict[str, np.ndarray]:
-    put_ffmpeg_on_path()
-    import stempeg  # which looks for ffmpeg as it loads
-
-    stems, _ = stempeg.read_stems(str(song), start=start_s, duration=duration_s, dtype=np.float32)
-    _, drums, bass, other, vocals = stems
-    return {"vocals": vocals, "accompaniment": drums + bass + other}
 
 
 def export_models(models: Path, folder: Path) -> None:
@@ -122,19 +111,8 @@ def post_filters() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     return {"spectral gating, stationary": gate(True), "spectral gating, adaptive": gate(False)}
 
 
-def score(
-    song: str, references: dict[str, np.ndarray], estimates: dict[str, np.ndarray]
-) -> dict[str, dict[str, float]]:
-    """Medians over frames of 1 s, per stem and metric."""
-    found = score_track(song, references, estimates, sample_rate_hz=common.RATE_HZ, scoring=SCORING)
-    return {
-        stem: {metric: float(np.nanmedian(frames[metric])) for metric in METRICS}
-        for stem, frames in found.frames.items()
-    }
-
-
 def report(table: pd.DataFrame) -> None:
-    cells = [(stem, metric) for stem in STEMS for metric in METRICS]
+    cells = [(stem, metric) for stem in common.PAIR for metric in METRICS]
     medians = table.groupby(["option", "stem"])[list(METRICS)].median()
     names = list(dict.fromkeys(table["option"]))
     rows = [

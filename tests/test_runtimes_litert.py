@@ -14,6 +14,7 @@ from stemforge.eval.runtimes.tensorflow import TensorFlowNets
 from stemforge.eval.separation.separator import Separator
 from stemforge.train.model import Model, weights_of
 from stemforge.train.model_files import find_tflite, tflite_name
+from stemforge.train.nets.unet import UNet
 from tests.conftest import RATE_HZ, ROOT
 from tests.test_runtimes_tensorflow import NETS, trained
 from tests.test_separation_separator import separator_of
@@ -74,6 +75,21 @@ def test_other_frames_than_exported(
         UserError, match=rf"^{path}: .*its nets do not run on frames=17: use 32, as exported, or"
     ):
         LiteRTNets(path, threads=1, frames=17)
+
+
+def test_a_u_net_of_spleeters_depth_sees_less_than_256_frames(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    """So longer windows change nothing in live separation, which uses the newest frames."""
+    net = UNet(256, 64, 2, 6, "affine", 0.0, "leaky_relu", "relu", "sigmoid", "linear")
+    path = write(tmp_path, trained(net, ("vocals",), seed=1))
+    mixture = random.uniform(0, 5, (512, 64, 2)).astype(np.float32)
+    found = {
+        frames: LiteRTNets(path, threads=1, frames=frames)(mixture[-frames:])["vocals"][-24:]
+        for frames in (64, 256, 512)
+    }
+    np.testing.assert_array_equal(found[256], found[512])
+    assert not np.array_equal(found[64], found[512])
 
 
 @pytest.mark.system

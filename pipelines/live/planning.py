@@ -18,7 +18,7 @@ from stemforge.train.model_files import Interface
 
 TRIES = 3
 # How much longer than usual a window may take to compute: at least, and if there is time left. It
-# takes twice as long when another program has one of two cores (docs/live.md, "at most").
+# takes twice as long when another program has one of two cores.
 MARGIN, MOST_MARGIN = 2.0, 2.5
 MOST_LOAD, MOST_LOAD_AT_ALL = 0.6, 0.9  # of the time: where the program chooses, and ever
 ALIKE_DB = 0.05  # what nobody hears: of such windows, the one that takes the least computing
