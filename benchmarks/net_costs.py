@@ -42,7 +42,7 @@ FULL_SIZE: dict[str, dict[str, Any]] = {
         "latent": 256,
     },
     "tfc_tdf": {
-        "fold": 4, "width": 32, "growth": 24, "depth": 3, "bottleneck": 4, "input_scale": "log",
+        "fold": 2, "width": 24, "growth": 24, "depth": 3, "bottleneck": 4, "input_scale": "log",
     },
 }  # fmt: skip
 

@@ -103,7 +103,7 @@ def configuration(project: Path) -> str:
 
 def carry_out(run: Run, project: Path, corpus: Path) -> dict[str, Any]:
     """Trains, scores the test songs, and reads what came out."""
-    seconds = common.stage(project, "train", "--stem", run.stem)
+    common.stage(project, "train", "--stem", run.stem)
     place = project / "table"
     common.command(
         project, "score", "--corpus", str(corpus.resolve()), "--model", "models",
@@ -116,7 +116,6 @@ def carry_out(run: Run, project: Path, corpus: Path) -> dict[str, Any]:
         "net": model["net"],
         "million_multiply_adds": round(net_costs.multiply_adds_a_second(net, run.stem) / 1e6),
         "best_step": model["provenance"]["step"],
-        "hours": round(seconds / 3600, 2),
         "songs": dict(songs(place, run.stem)),
         "curve": [
             [None if math.isnan(value) else round(value, 5) for value in row]

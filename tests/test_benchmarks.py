@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from benchmarks import common, features, full_size, net_costs, rounding, study_report, study_rows
+from benchmarks import (
+    common,
+    features,
+    full_size,
+    net_costs,
+    rounding,
+    study,
+    study_report,
+    study_rows,
+)
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.train_section import Train
 from stemforge.train.config import LossName
@@ -170,6 +179,17 @@ def test_every_row_of_the_study_can_be_trained(tmp_path: Path) -> None:
         train = read_params(tmp_path / str(number) / "params.yaml").train
         used |= {train.net.kind, *train.loss}
     assert used == {*NETS, *get_args(LossName)}  # each net and each loss has a row
+
+
+def test_the_studys_page_shows_its_results() -> None:
+    runs = study_rows.read_runs()
+    results = study.read_results(ROOT / "docs" / "study" / "runs.json")
+    assert results.keys() <= {run.name for run in runs}  # of no row that is gone
+    done = [run for run in runs if run.name in results]
+    lines = study_report.table(done, ["vocals", "drums"], results)
+    page = (ROOT / "docs" / "study.md").read_text(encoding="utf-8").splitlines()
+    begin, end = (page.index(mark) for mark in (study_report.BEGIN, study_report.END))
+    assert [line for line in page[begin + 1 : end] if line] == lines
 
 
 def test_the_studys_table_by_hand(tmp_path: Path) -> None:

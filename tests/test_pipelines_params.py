@@ -330,8 +330,8 @@ def test_one_key_gives_a_whole_recipe() -> None:
     row = train_of(preset=None, **{**same, **best})
     assert train == row.model_copy(update={"preset": "stemforge"})
     (line,) = describe_preset(train.model_dump(), train.net)
-    assert line.startswith("preset stemforge: TFC-TDF U-Net, 3 levels, 32 channels and 24 more")
-    assert "loss={'snr': 1.0}, learning_rate=0.002, schedule=cosine" in line
+    assert line.startswith("preset stemforge: TFC-TDF U-Net, 3 levels, 24 channels and 24 more")
+    assert "loss={'l1': 1.0, 'si_sdr': 0.1}, learning_rate=0.002, schedule=cosine" in line
 
 
 def test_params_yaml_as_it_is_is_the_starter_preset() -> None:
