@@ -130,8 +130,21 @@ def test_a_square_plays_its_stem_and_a_link_restores_it(folder: Path, page: Page
     other_method = page.evaluate("state.b")
     assert heard(page) == [f"{other_method}/drums"]
     page.wait_for_function("player.now() > 0.2")
-    page.keyboard.press("Space")
+    page.keyboard.press("Space")  # on the focused button
+    assert page.evaluate("player.now()") > 0.2
     assert not page.evaluate("player.playing")
+    # A click on the last excerpt plays it from there: the sound's third second.
+    page.locator("#frames .part").last.click()
+    kind, start, end = page.evaluate("player.song.excerpts.at(-1)")
+    assert not page.evaluate("player.playing")
+    assert start + 0.3 < page.evaluate("player.now()") < end - 0.3
+    page.locator("#play").click()
+    page.wait_for_function("player.playing")
+    part = page.evaluate("player.started.part")
+    assert (part["kind"], part["start"]) == (kind, start)
+    assert part["offset"] == pytest.approx(2.0, abs=0.001)
+    page.wait_for_function("!player.playing")  # after the last excerpt it stops
+    page.evaluate("seek(player.parts[0].start + 0.5)")
     left = page.evaluate("state")
     link = page.url
     page.goto("about:blank")

@@ -211,10 +211,10 @@ function pickCell({ song, method }) {
   const solo = heard && state.target !== ALL ? [state.target] : state.solo;
   const chosen = method === state.b ? { source: "b" } : { source: "a", a: method };
   change({ song, ...(heard ? { ...chosen, solo } : {}), at: 0 });
-  showSong({ play: heard });
+  showSong({ play: heard, focus: true });
 }
 
-function showSong({ play = false } = {}) {
+function showSong({ play = false, focus = false } = {}) {
   byId("song").hidden = !state.song;
   if (!state.song) return;
   byId("song-title").textContent = state.song;
@@ -230,6 +230,8 @@ function showSong({ play = false } = {}) {
     byId("none").hidden = Boolean(player.song) || !data.silence;
     showMixer();
     showFrames();
+    // Where the keys act on the player, and Space on its button.
+    if (focus) byId(player.song ? "play" : "songs").focus();
     if (play && player.song) listen();
   });
 }
