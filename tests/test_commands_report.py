@@ -147,6 +147,15 @@ def test_a_single_file_holds_the_songs(scored: Path, in_tmp: Path) -> None:
     assert read_page()["files"] == [None, None]
 
 
+def test_a_release_has_leaderboard_and_scores_apart(scored: Path, in_tmp: Path) -> None:
+    shutil.copytree(scored / "scores", "release/leaderboard")
+    Path("release/scores").mkdir()
+    shutil.move("release/leaderboard/scores.parquet", "release/scores")
+    run("report", "release", "--output", "of-release")
+    report(scored)
+    assert read_page(Path("of-release")) == read_page()
+
+
 def test_estimates_that_are_missing_are_named(
     scored: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemforge import storage
@@ -86,11 +87,19 @@ def make_report(arguments: argparse.Namespace) -> None:
             board,
             sound,
             title=arguments.title,
-            models=storage.join(root, "models"),
+            models=_models(root),
             single_file=arguments.single_file,
             label="report",
         )
     say(f"report: open {arguments.output}/index.html")
+
+
+def _models(root: str) -> list[Path]:
+    """The model directories of a release or a checkout."""
+    from stemforge.train.model_files import find_model_folders
+
+    folder = Path(storage.join(root, "models"))
+    return find_model_folders(folder) if storage.is_local(root) and folder.is_dir() else []
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ from stemforge.pipelines.console import say
 from stemforge.pipelines.running.parallel import map_tracks
 from stemforge.pipelines.scoring.methods import FromFolder, TrackTruth
 from stemforge.pipelines.scoring.plan import TrackSources
-from stemforge.train.model_files import find_model_folders, model_name, read_card
+from stemforge.train.model_files import model_name, read_card
 
 COLUMNS = 800  # of a waveform's outline
 TABLE, TRACKS = "leaderboard.parquet", "tracks.csv"
@@ -111,7 +111,7 @@ def write_report(
     sound: Sound | None,
     *,
     title: str | None,
-    models: str,
+    models: Sequence[Path],
     single_file: bool,
     label: str,
 ) -> None:
@@ -122,7 +122,7 @@ def write_report(
         board: what to show.
         sound: what can be heard; None: nothing.
         title: heading; None: the leaderboard's.
-        models: folder of model directories whose training the page shows, if there is one.
+        models: model directories whose nets and training the page shows.
         single_file: whether the songs' scripts become part of index.html.
         label: of the progress bar.
     """
@@ -172,12 +172,10 @@ def write_report(
     (out / INDEX).write_text(text, encoding="utf-8")
 
 
-def _describe_models(folder: str) -> dict[str, list[dict[str, Any]]]:
+def _describe_models(models: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
     """What the page says of the models: their nets, and curves of their training."""
     described: dict[str, list[dict[str, Any]]] = {"models": [], "curves": []}
-    if not storage.is_local(folder) or not Path(folder).is_dir():
-        return described
-    for place in find_model_folders(Path(folder)):
+    for place in models:
         card = read_card(place)
         step = card["provenance"].get("step")
         described["models"].append({

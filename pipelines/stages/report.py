@@ -30,7 +30,7 @@ def main() -> None:
             read_board(str(LEADERBOARD), str(SCORES)),
             sound,
             title=None,
-            models=str(MODELS),
+            models=[MODELS / model for model in params.models],
             single_file=False,
             label="report",
         )

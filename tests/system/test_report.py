@@ -67,7 +67,9 @@ def page(browser: Browser) -> Iterator[Page]:
     opened.on("console", lambda message: wrong.append(message.text))
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("dialog", lambda dialog: wrong.append(dialog.message))
-    opened.on("request", lambda r: r.url.startswith(("file:", "data:")) or wrong.append(r.url))
+    opened.on(
+        "request", lambda r: wrong.extend([] if r.url.startswith(("file:", "data:")) else [r.url])
+    )
     yield opened
     context.close()
     assert wrong == []

@@ -40,6 +40,12 @@ function colour(share) {
   return from.map((value, channel) => Math.round(value + (to[channel] - value) * (place - low)));
 }
 
+// Relative luminance of an sRGB colour, as WCAG 2 defines it, with one power for its curve.
+function luminance(shade) {
+  const [red, green, blue] = shade.map((value) => (value / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
 function quantile(sorted, share) {
   const place = (sorted.length - 1) * share;
   const low = Math.floor(place);
@@ -65,7 +71,8 @@ function heatMap(rows, methods, { width, range, pick }) {
   const names = Math.min(0.35 * width, 240);
   const cell = Math.max(18, Math.min(84, (width - names) / methods.length));
   const height = 22;
-  const head = Math.min(150, 12 + Math.max(...methods.map((name) => name.length)) * GLYPH * 0.75);
+  const longest = Math.max(...methods.map((name) => name.length));
+  const head = Math.min(160, 34 + longest * GLYPH * Math.sin((40 / 180) * Math.PI));
   const [low, high] = range;
   const total = { width: names + cell * methods.length + 60, height: head + rows.length * height };
   const drawing = svg("svg", {
@@ -77,7 +84,7 @@ function heatMap(rows, methods, { width, range, pick }) {
   methods.forEach((method, column) => {
     const x = names + (column + 0.5) * cell;
     const turn = { transform: `rotate(-40 ${x} ${head - 8})` };
-    drawing.append(text(x, head - 8, shorten(method, head * 1.3), turn));
+    drawing.append(text(x, head - 8, shorten(method, (head - 34) / Math.sin((40 / 180) * Math.PI) + GLYPH), turn));
   });
   const grid = rows.map((row, line) => {
     const y = head + line * height;
@@ -97,7 +104,7 @@ function heatMap(rows, methods, { width, range, pick }) {
       if (one.value === null) square.append(svg("rect", box));
       else {
         const shade = colour((one.value - low) / Math.max(high - low, 1e-9));
-        const light = shade[0] * 0.299 + shade[1] * 0.587 + shade[2] * 0.114 > 140;
+        const light = luminance(shade) > 0.18; // black and white have the same contrast there
         square.append(svg("rect", { ...box, style: `fill: rgb(${shade})` }));
         if (cell >= 40) {
           const look = { "text-anchor": "middle", style: `fill: ${light ? "#000" : "#fff"}` };

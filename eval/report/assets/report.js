@@ -30,6 +30,11 @@ function change(changes) {
   history.replaceState(null, "", writeState(state, data));
 }
 
+// Those with scores of these songs, oracles and mixture last.
+const scoredMethods = () =>
+  data.methods
+    .filter((method) => method.name in data.scores)
+    .sort((one, other) => one.reference - other.reference);
 const isHere = (method) => method.test_set === "";
 const unitOf = (metric) => (metric === "PES" ? "dB of energy where the stem is silent" : "dB");
 const targetName = (target) => (target === ALL ? "all stems" : target);
@@ -131,7 +136,7 @@ function boardCell(method, { stem, metric }, found) {
 }
 
 function showHeat() {
-  const methods = data.methods.filter((method) => method.name in data.scores);
+  const methods = scoredMethods();
   const rows = data.songs.map((song, number) => ({
     song,
     cells: methods.map(({ name }) => {
@@ -159,7 +164,7 @@ function showHeat() {
 function showSpread() {
   const values = (method) =>
     data.songs.map((_, number) => scoreOf(data, method, state.target, state.metric, number));
-  const methods = data.methods.filter((method) => method.name in data.scores);
+  const methods = scoredMethods();
   const rows = methods
     .map(({ name }) => ({ method: name, values: values(name).filter((v) => v !== null) }))
     .filter((row) => row.values.length);
