@@ -206,7 +206,7 @@ def test_names_cannot_leave_the_data() -> None:
     assert json.loads(text) == {"name": nasty}
     assert not set("<>&\u2028") & set(text)
     data = {"title": nasty, "introduction": [nasty], "statement": "`a<b`", "notes": [], "apart": ""}
-    page = render({**data, "models": [], "curves": []})
+    page = render({**data, "models": [], "curves": [], "repeat": nasty})
     assert nasty not in page
     assert "<p><code>a&lt;b</code></p>" in page
 

@@ -13,6 +13,11 @@ from stemforge.pipelines.options import local_path, split_mapping, split_names
 if TYPE_CHECKING:
     from stemforge.pipelines.running.reporting import Board, Sound
 
+REPEAT = (
+    "stemforge score ESTIMATES --corpus ROOT --output SCORES  # each method, with its --name\n"
+    "stemforge report SCORES --output DIR"
+)
+
 
 def add_to(commands: Any) -> None:
     """Adds the command's parser."""
@@ -88,6 +93,7 @@ def make_report(arguments: argparse.Namespace) -> None:
             sound,
             title=arguments.title,
             models=_models(root),
+            repeat=REPEAT,
             single_file=arguments.single_file,
             label="report",
         )

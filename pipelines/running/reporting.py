@@ -1,5 +1,6 @@
 """Writes a report: reads the leaderboard's files, cuts and encodes excerpts, renders the page."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -112,6 +113,7 @@ def write_report(
     *,
     title: str | None,
     models: Sequence[Path],
+    repeat: str,
     single_file: bool,
     label: str,
 ) -> None:
@@ -123,6 +125,7 @@ def write_report(
         sound: what can be heard; None: nothing.
         title: heading; None: the leaderboard's.
         models: model directories whose nets and training the page shows.
+        repeat: commands that make the scores and the report again.
         single_file: whether the songs' scripts become part of index.html.
         label: of the progress bar.
     """
@@ -165,6 +168,7 @@ def write_report(
         "heard": [name for name in here if sound and name in sound.estimates],
         "silence": UNHEARD if sound else NO_SOUND,
         "significance": SIGNIFICANCE_LEVEL,
+        "repeat": repeat,
         "confidence": board.about.aggregation.confidence,
         **_describe_models(models),
     }
@@ -182,6 +186,7 @@ def _describe_models(models: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
             "name": model_name(card["stems"]),
             "net": card["net"].describe(),
             "trained": f"best of its validations: step {step}" if step else "elsewhere",
+            "provenance": json.dumps(card["provenance"], indent=2, sort_keys=True),
         })  # fmt: skip
         if (place / HISTORY).is_file():
             curves = contents.curves(pd.read_csv(place / HISTORY))

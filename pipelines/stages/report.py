@@ -13,6 +13,8 @@ from stemforge.pipelines.running.reporting import Sound, read_board, write_repor
 from stemforge.pipelines.running.work import publish, work_folder
 from stemforge.pipelines.scoring.plan import TrackSources
 
+REPEAT = "git checkout COMMIT  # that the release's provenance.json names\nmake repro"
+
 
 def main() -> None:
     """Writes the report of this checkout's leaderboard."""
@@ -31,6 +33,7 @@ def main() -> None:
             sound,
             title=None,
             models=[MODELS / model for model in params.models],
+            repeat=REPEAT,
             single_file=False,
             label="report",
         )
