@@ -176,6 +176,14 @@ class Leaderboard(Section):
     context: Literal["sisec18"] | None
 
 
+class Report(Section):
+    """What the report's page plays."""
+
+    audio: Literal["none", "excerpts"]
+    seconds: Annotated[float, Field(ge=1.0, le=30.0)]
+    bitrate: Annotated[str, Field(pattern=r"^[1-9]\d*k$")]
+
+
 class Export(Section):
     """Bounds of parity: rms of the difference over rms of Keras' output."""
 
@@ -215,6 +223,7 @@ class Params(Section):
     separate: Separate
     evaluate: Evaluate
     leaderboard: Leaderboard
+    report: Report
     export: Export
     release: Release
 

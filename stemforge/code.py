@@ -26,6 +26,7 @@ DATA = {
     "stemforge.features.corpus.musdb18": "features/corpus/musdb18.csv",
     "stemforge.eval.scoring.scores": "eval/scoring/museval.schema.json",
     "stemforge.eval.leaderboard.published": "eval/leaderboard/reference",
+    "stemforge.eval.report.pages": "eval/report/assets",
 }
 
 

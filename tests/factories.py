@@ -5,10 +5,13 @@ import dataclasses
 import functools
 import operator
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import apache_beam as beam
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
@@ -22,11 +25,12 @@ from stemforge.features.shards.validity import Thresholds
 from stemforge.features.shards.workers import launching
 from stemforge.features.shards.writing import FeatureConfig
 from stemforge.features.signal.framing import Framing
+from stemforge.pipelines.commands.main import main
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.running.beam import pipeline_options, run_pipeline
 from stemforge.pipelines.running.feature_job import compute_features
 from stemforge.pipelines.stages import decode
-from tests.conftest import ROOT
+from tests.conftest import RATE_HZ, ROOT
 
 STEMS = ("vocals", "drums")
 LIMITS = Thresholds(
@@ -150,3 +154,43 @@ def set_params(project: Path, **values: object) -> None:
             value.fa.set_flow_style()  # a block would clash with the line's comment
         section[key] = value
     yaml.dump(params, path)
+
+
+# Songs of a report: names that are HTML, and one that is played whole.
+REPORT_SONGS = ('Ä <b>& "Ö" - \'<script>', "Short")
+
+
+def write_scored_songs(root: Path) -> None:
+    """A corpus of two songs of two stems, estimates of two methods, and their scores.
+
+    Args:
+        root: folder for corpus/, first/, second/ and scores/; the methods' names are first and
+            second.
+    """
+    for number, song in enumerate(REPORT_SONGS):
+        random = np.random.default_rng(number)
+        samples = (2 if song == "Short" else 6) * RATE_HZ
+        seconds = np.arange(samples) / RATE_HZ
+        # Tones that swell differently, so that frames and stems can be told apart.
+        tones = {"vocals": 440.0, "drums": 110.0}
+        stems = {
+            stem: np.stack([np.sin(2 * np.pi * hz * seconds * k) for k in (1.0, 1.5)], axis=1)
+            * (0.1 + 0.1 * np.sin(seconds + hz)[:, None])
+            for stem, hz in tones.items()
+        }
+        folder = root / "corpus" / "test" / song
+        write_wavs(folder, {**stems, "mixture": stems["vocals"] + stems["drums"]})
+        for method, noise in (("first", 0.03), ("second", 0.01)):
+            noisy = {stem: w + random.normal(0, noise, w.shape) for stem, w in stems.items()}
+            write_wavs(root / method / song, noisy)
+    for method in ("second", "first"):
+        arguments = ["score", root / method, "--corpus", root / "corpus", "--name", method]
+        arguments += ["--output", root / "scores", "--stems", "vocals,drums"]
+        assert main([str(argument) for argument in arguments]) == 0
+
+
+def write_wavs(folder: Path, waveforms: Mapping[str, NDArray[np.float64]]) -> None:
+    """A float WAV file for each."""
+    folder.mkdir(parents=True)
+    for name, waveform in waveforms.items():
+        soundfile.write(folder / f"{name}.wav", waveform, RATE_HZ, subtype="FLOAT")

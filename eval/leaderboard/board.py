@@ -8,6 +8,7 @@ import pandas as pd
 
 from stemforge.errors import UserError
 from stemforge.eval.leaderboard import page, published, tables
+from stemforge.eval.leaderboard.about import ABOUT, About
 from stemforge.eval.leaderboard.tables import Aggregation
 from stemforge.eval.scoring.oracles import METHODS
 from stemforge.eval.scoring.scores import (
@@ -121,7 +122,7 @@ class Leaderboard:
         return table[table["target"].isin(self.targets)].infer_objects()
 
     def write(self, out: Path, *, introduction: Sequence[str], metrics_of: Sequence[str]) -> None:
-        """Writes leaderboard.md, .csv, .parquet and .tex, tracks.csv, metrics.json, boxplots/.
+        """Writes leaderboard.{md,csv,parquet,tex,json}, tracks.csv, metrics.json and boxplots/.
 
         Args:
             out: an existing folder.
@@ -129,15 +130,17 @@ class Leaderboard:
             metrics_of: methods that metrics.json holds.
         """
         table, targets = self.table, self.targets
+        about = self._about([text for text in introduction if text])
         text = page.to_markdown(
             table,
             targets,
-            title=TITLE,
-            remarks=[text for text in (*introduction, self._statement(), *self._notes()) if text],
+            title=about.title,
+            remarks=[*about.introduction, about.statement, *about.notes],
             apart=published.CAVEAT,
             problems=page.problem_rows(self.scores),
         )
         (out / PAGE).write_text(text, encoding="utf-8")
+        (out / ABOUT).write_text(about.to_json(), encoding="utf-8")
         table.to_csv(out / "leaderboard.csv", index=False, float_format="%.4f")
         table.to_parquet(out / "leaderboard.parquet", index=False)
         latex = page.to_latex(table, targets, caption=f"{self._statement()} {self._legend()}")
@@ -150,6 +153,19 @@ class Leaderboard:
         for target in targets:
             paths = [boxes / f"{target}.{ending}" for ending in ("svg", "png")]
             page.draw_boxes(self.tracks, target, paths)
+
+    def _about(self, introduction: Sequence[str]) -> About:
+        return About(
+            title=TITLE,
+            introduction=tuple(introduction),
+            statement=self._statement(),
+            notes=tuple(self._notes()),
+            apart=published.CAVEAT if self.apart else "",
+            targets=tuple(self.targets),
+            aggregation=self.aggregation,
+            window_s=self.how.window_s,
+            hop_s=self.how.hop_s,
+        )
 
     def summary(self, place: str) -> str:
         """The SDRs alone, for a console.

@@ -6,6 +6,7 @@ Only features, train, train_cluster, release and import-config read params.yaml.
 - separate: songs to stems
 - live: stems while the music plays
 - score: scores of estimates, and a leaderboard
+- report: a page of scores to look at and listen to
 - import_scores: adds the scores of other methods to the comparison
 - export: models to SavedModel and TFLite
 - spleeter: converts Deezer's checkpoints and configurations

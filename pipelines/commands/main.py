@@ -14,6 +14,7 @@ from stemforge.pipelines.commands import (
     info,
     live,
     release,
+    report,
     score,
     separate,
     spleeter,
@@ -25,7 +26,7 @@ from stemforge.pipelines.console import run_main
 
 # In the order of the help. Heavy imports wait until a command runs: help answers within a second.
 COMMANDS = (
-    *(separate, live, score, import_scores, export, spleeter),
+    *(separate, live, score, report, import_scores, export, spleeter),
     *(corpus, features, train, train_cluster, release, info, verify),
 )
 

@@ -1,7 +1,8 @@
 """Writing a release from the stages' outputs.
 
-The folder holds models, exports, scores and leaderboard, a model card, where all of it comes from
-(provenance.json), licence, citation, and SHA256SUMS of every other file. It holds no time stamp.
+The folder holds models, exports, scores, leaderboard and report, a model card, where all of it
+comes from (provenance.json), licence, citation, and SHA256SUMS of every other file. It holds no
+time stamp.
 """
 
 import json
@@ -18,7 +19,15 @@ from stemforge.eval.scoring.scores import FRAME_TABLE, WHOLE_TABLE
 from stemforge.features.corpus.manifest import Track, read_manifest
 from stemforge.pipelines.console import say
 from stemforge.pipelines.params import Params
-from stemforge.pipelines.paths import CORPUS_CARD, EXPORTS, LEADERBOARD, MODELS, SCORES, TRACKS
+from stemforge.pipelines.paths import (
+    CORPUS_CARD,
+    EXPORTS,
+    LEADERBOARD,
+    MODELS,
+    REPORT,
+    SCORES,
+    TRACKS,
+)
 from stemforge.pipelines.releases import model_card, provenance
 from stemforge.pipelines.releases.files import PROVENANCE, SUMS, files, sums
 from stemforge.pipelines.running.work import publish, work_folder
@@ -39,7 +48,7 @@ def write_release(params: Params, out: Path, *, name: str, version: str, allow_d
         UserError: changes, a stage's output that is missing or out of date, a model of other code
             or packages, one without a score, or an export without parity.
     """
-    for place in (CORPUS_CARD, TRACKS, MODELS, EXPORTS, SCORES, LEADERBOARD):
+    for place in (CORPUS_CARD, TRACKS, MODELS, EXPORTS, SCORES, LEADERBOARD, REPORT):
         if not place.exists():
             raise UserError(f"{place}: no such file or folder: run `dvc repro` first")
     record = {"name": name, "version": version, **_record(params)}
@@ -66,6 +75,7 @@ def write_release(params: Params, out: Path, *, name: str, version: str, allow_d
             shutil.copytree(MODELS / model, fresh / "models" / model, ignore=_hidden)
         shutil.copytree(EXPORTS, fresh / "exports", ignore=_hidden)
         shutil.copytree(LEADERBOARD, fresh / "leaderboard", ignore=_hidden)
+        shutil.copytree(REPORT, fresh / "report", ignore=_hidden)
         (fresh / "scores").mkdir()
         for table in (FRAME_TABLE, WHOLE_TABLE):
             shutil.copy(SCORES / table, fresh / "scores")

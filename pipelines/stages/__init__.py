@@ -11,5 +11,6 @@ its place in pipelines.paths. Only `dvc repro` calls them; people use the comman
 - separate: test tracks to estimates
 - evaluate: estimates to scores
 - leaderboard: scores to tables and plots
+- report: scores and audio to a page to look at and listen to
 - export: models to SavedModel and TFLite
 """

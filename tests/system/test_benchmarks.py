@@ -52,6 +52,10 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
          (", mixture and 4", ", mixture and 1", " from waveforms, augmented, mixture and 1")],
     ),
     "reading": (["{corpus}", "--copies", "1", "--turns", "1"], ["wav", "flac", "mp3", "m4a"]),
+    "report": (
+        ["{song}", "--songs", "2", "--seconds", "12", "--turns", "1"],
+        ["index.html, MB", "all, MB", "to write it, s"],
+    ),
     "rounding": (
         ["{song}", "--seconds", "1", "--kinds", "noise at -60 dB"],
         ["noise at -60 dB", "noise at -60 dB: SIR"],

@@ -4,6 +4,7 @@ import csv
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -40,6 +41,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "validate_every_steps": 40,
     },
     "monitor": {"checkpoint_every_steps": 3},
+    "report": {"audio": "excerpts", "seconds": 1.0},
     "export": {"frames": [64, 32]},
 }
 
@@ -202,6 +204,13 @@ def test_the_outputs_of_a_killed_and_finished_run(finished: Path) -> None:
         assert parity[name][stem]["relative_difference"] < 1e-4
         assert (project / "exports" / name).is_file()
     assert (project / "exports" / "saved_model" / "saved_model.pb").is_file()
+    page = (project / "report" / "index.html").read_text(encoding="utf-8")
+    (found,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page)
+    data = json.loads(found)
+    assert (data["heard"], len(data["files"])) == (["stemforge"], 1)
+    assert [curves["name"] for curves in data["curves"]] == ["vocals", "drums"]
+    song = (project / "report" / data["files"][0]).read_text(encoding="utf-8")
+    assert '"stemforge/drums":"T2dnU' in song  # "OggS" in base64
 
 
 def test_a_second_run_has_nothing_to_do(finished: Path) -> None:
@@ -244,7 +253,7 @@ def test_stages_depend_on_no_more_than_what_they_use(finished: Path) -> None:
     set_params(project, monitor__checkpoint_every_steps=50, monitor__dvclive=False)
     assert changed_stages(project) == set()
     set_params(project, models=["vocals"])  # as it was before drums were added
-    assert changed_stages(project) == {"separate", "export"}
+    assert changed_stages(project) == {"separate", "report", "export"}
     run(project, "git", "checkout", "-q", "params.yaml")
     place = project / "train" / "losses" / "magnitudes.py"
     place.write_text(place.read_text() + "# a remark\n")
@@ -321,7 +330,7 @@ def test_a_release_names_the_code_that_trained(finished: Path) -> None:
 
 
 def take_outputs(project: Path, other: Path) -> None:
-    for name in ("data", "models", "estimates", "exports", "scores", "leaderboard"):
+    for name in ("data", "models", "estimates", "exports", "scores", "leaderboard", "report"):
         shutil.copytree(project / name, other / name, dirs_exist_ok=True)
 
 
