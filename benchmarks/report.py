@@ -24,17 +24,21 @@ from benchmarks import common
 from benchmarks.common import RATE_HZ, SOURCES
 from stemforge.eval.leaderboard.board import Leaderboard
 from stemforge.eval.leaderboard.tables import Aggregation
-from stemforge.eval.scoring.estimates import Estimates
 from stemforge.eval.scoring.scores import METRICS, MUSEVAL, TrackScores, frame_table
 from stemforge.features.audio.ffmpeg import decode_stream, probe_streams
 from stemforge.features.corpus.musdb18 import TestSet
 from stemforge.features.corpus.sources import MUSDB_STREAMS, STEMS
-from stemforge.pipelines.running.reporting import Sound, read_board, write_report
+from stemforge.pipelines.running.report_sounds import Sources
+from stemforge.pipelines.running.reporting import (
+    BITRATE,
+    SECONDS,
+    Sound,
+    read_board,
+    write_report,
+)
 from stemforge.pipelines.scoring.plan import TrackSources
 
 METHODS = ("ours", "theirs")
-SECONDS = 3.0  # of an excerpt, as the command's default
-BITRATE = "48k"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -50,9 +54,13 @@ def main(argv: list[str] | None = None) -> None:
         songs = [f"Somebody - Song {number}" for number in range(arguments.songs)]
         write_board(root, songs, frames=math.floor(arguments.seconds))
         stems = {stem: str(files[stem]) for stem in STEMS}
-        estimates = Estimates(STEMS, dict.fromkeys(songs, stems), dict.fromkeys(songs, ()))
-        tracks = {song: TrackSources(song, functools.partial(opened, files)) for song in songs}
-        sound = Sound(tracks, dict.fromkeys(METHODS, estimates), "none", SECONDS, BITRATE)
+        sources = {
+            song: Sources(
+                TrackSources(song, functools.partial(opened, files)), dict.fromkeys(METHODS, stems)
+            )
+            for song in songs
+        }
+        sound = Sound(sources, "none", SECONDS, BITRATE)
         page = root / "page"
         page.mkdir()
         started = time.perf_counter()

@@ -28,6 +28,11 @@ def count_frames(samples: int, sample_rate_hz: int, how: Scoring) -> int:
     return len(bss.frames(samples, window=window, hop=hop))
 
 
+def is_same_song(frames: int, here: int) -> bool:
+    """Whether so many frames can be of a song with `here` frames; see SAME_FRAMES_SHARE."""
+    return abs(frames - here) <= min(1, SAME_FRAMES_SHARE * here)
+
+
 def keep_comparable(
     found: Iterable[MethodScores],
     frames: Mapping[str, int | None],
@@ -85,7 +90,7 @@ def _difference(
     here = frames[scores.track]
     counts = {len(values) for metrics in scores.frames.values() for values in metrics.values()}
     for count in sorted(counts):
-        if here is not None and abs(count - here) > min(1, SAME_FRAMES_SHARE * here):
+        if here is not None and not is_same_song(count, here):
             return f"{count} frames of {how.window_s:g} s, here {here}: of another test set"
     return ""
 

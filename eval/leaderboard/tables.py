@@ -192,14 +192,14 @@ def order_methods(table: pd.DataFrame, targets: Sequence[str]) -> list[str]:
     Methods without all stems come after. The rests of stems, which are scored for some methods
     only, count where a method has nothing else.
     """
-    stems = [target for target in targets if not _is_rest(target, targets)]
+    stems = [target for target in targets if not is_rest(target, targets)]
     wide = table.pivot(index="method", columns="target", values="SDR").reindex(columns=[*targets])
     mean = wide[stems].mean(axis=1).fillna(wide.mean(axis=1))
     keys = pd.DataFrame({"lacks": wide[stems].isna().sum(axis=1), "mean": -mean})
     return [str(name) for name in keys.sort_values(["lacks", "mean"]).index]
 
 
-def _is_rest(target: str, targets: Sequence[str]) -> bool:
+def is_rest(target: str, targets: Sequence[str]) -> bool:
     """Whether a column is the rest of one beside it, by the names that rest_of gives."""
     names = (name for stem in targets for name in (rest_of(stem, (stem,)), f"no_{stem}"))
     return target in names

@@ -13,12 +13,13 @@ from stemforge.eval.leaderboard.tables import (
     Aggregation,
     confidence_interval,
     is_reference,
+    is_rest,
     order_methods,
 )
 from stemforge.eval.scoring.scores import METRICS, TRACK_METRICS
 
 DECIMALS = 2  # of dB, as the leaderboard prints them
-ROW = (*METRICS, *TRACK_METRICS, "SDR_low", "SDR_high", "p_value", "tracks", "silent_tracks")
+ROW = (*METRICS, *TRACK_METRICS, "SDR_low", "SDR_high", "p_value")
 
 
 def board_data(table: pd.DataFrame, tracks: pd.DataFrame, about: About) -> dict[str, Any]:
@@ -30,9 +31,10 @@ def board_data(table: pd.DataFrame, tracks: pd.DataFrame, about: About) -> dict[
         about: leaderboard.json.
 
     Returns:
-        `targets`, `metrics`, `songs` (names, sorted), `statement`, `notes` and `baseline`;
+        `targets`, of them `stems` (without the rests of others), `metrics`, `songs` (names,
+        sorted), `statement`, `notes` and `baseline`;
         `methods`, best first, each with its name, whether it is a reference (an oracle or the
-        mixture), its source and test set, and `rows`: by target the leaderboard's figures, of
+        mixture), its test set, and `rows`: by target the leaderboard's figures, of
         which p_value has four decimals; `scores`: by method, target and metric a value a song,
         None where there is none; `differences`: by method and target the mean difference of its
         SDR to the baseline's over the songs that both have, and its interval, in dB.
@@ -47,6 +49,7 @@ def board_data(table: pd.DataFrame, tracks: pd.DataFrame, about: About) -> dict[
         "apart": about.apart,
         "baseline": about.aggregation.baseline,
         "targets": list(about.targets),
+        "stems": [target for target in about.targets if not is_rest(target, about.targets)],
         "metrics": [*METRICS, *TRACK_METRICS],
         "songs": songs,
         "methods": [_method(name, table) for name in order],
@@ -65,7 +68,6 @@ def _method(name: str, table: pd.DataFrame) -> dict[str, Any]:
     return {
         "name": name,
         "reference": is_reference(name),
-        "source": str(first["source"]),
         "test_set": str(first["test_set"]),
         "rows": rows,
     }

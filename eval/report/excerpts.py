@@ -1,8 +1,7 @@
 """Which seconds of a song the report plays, and the outline of its waveform."""
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,8 +55,8 @@ def choose_excerpts(
     Returns:
         At most one of each kind, in the order of the song. A frame whose excerpt overlaps one that
         was chosen before is passed over for the next in rank; the median comes first, then the
-        best. A song that is no longer than three excerpts is one, as a song without scores is its
-        middle.
+        best. The best is above the median, the worst below. A song that is no longer than three
+        excerpts is one, as a song without scores is its middle.
     """
     length = round(seconds * sample_rate_hz)
     if samples <= 3 * length:
@@ -72,14 +71,15 @@ def choose_excerpts(
         for frame in frames
     }
     median = float(np.median(values[frames]))
-    ranks: dict[Kind, NDArray[np.float64]] = {
-        "median": np.abs(values[frames] - median),
-        "best": -values[frames],
-        "worst": values[frames],
+    above, below = frames[values[frames] > median], frames[values[frames] < median]
+    ranks: dict[Kind, tuple[NDArray[np.int64], NDArray[np.float64]]] = {
+        "median": (frames, np.abs(values[frames] - median)),
+        "best": (above, -values[above]),
+        "worst": (below, values[below]),
     }
     chosen: list[Excerpt] = []
-    for kind, rank in ranks.items():
-        for frame in frames[np.argsort(rank, kind="stable")]:
+    for kind, (found, rank) in ranks.items():
+        for frame in found[np.argsort(rank, kind="stable")]:
             start = starts[int(frame)]
             if all(start >= other.end or start + length <= other.start for other in chosen):
                 chosen.append(Excerpt(kind, start, start + length))
@@ -92,28 +92,18 @@ def _around(centre: float, length: int, samples: int) -> int:
     return min(max(0, round(centre - length / 2)), samples - length)
 
 
-def outline(blocks: Iterable[Waveform], *, samples: int, columns: int) -> list[int]:
+def outline(waveform: Waveform, *, columns: int) -> list[int]:
     """The outline of a waveform.
 
     Args:
-        blocks: float32 [samples, channels] in [-1, 1], one after the other.
-        samples: of all together.
-        columns: to divide them into.
+        waveform: float32 [samples, channels] in [-1, 1].
+        columns: to divide it into; no more than it has samples.
 
     Returns:
         The largest magnitude within each column over all channels, in percent of full scale,
-        rounded, at most 100. At most `samples` columns.
+        rounded, at most 100.
     """
-    columns = min(columns, samples)
-    edges = [math.ceil(samples * column / columns) for column in range(columns + 1)]
-    peaks = np.zeros(columns)
-    place = 0
-    for block in blocks:
-        magnitudes = np.abs(block).max(axis=1)
-        first = bisect_right(edges, place) - 1
-        last = bisect_left(edges, place + len(block))
-        for column in range(first, min(last, columns)):
-            part = magnitudes[max(0, edges[column] - place) : edges[column + 1] - place]
-            peaks[column] = max(peaks[column], part.max(initial=0.0))
-        place += len(block)
-    return [min(100, round(100 * peak)) for peak in peaks]
+    peaks = np.abs(waveform).max(axis=1)
+    columns = min(columns, len(peaks))
+    edges = [math.ceil(len(peaks) * column / columns) for column in range(columns)]
+    return [min(100, round(100 * float(peak))) for peak in np.maximum.reduceat(peaks, edges)]

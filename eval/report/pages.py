@@ -29,8 +29,8 @@ class Song:
         sdr: by method and target a value in dB a frame, None where there is none.
         outline: of its mixture, in percent of full scale; empty where it is not known.
         excerpts: kind, start and end in s, in the order of the song.
-        sounds: Opus files of the excerpts, one after the other, by what they are: `mixture`,
-            `true/TARGET`, `METHOD/TARGET`.
+        sounds: Opus files of the excerpts, one after the other, by MIXTURE_SOUND, `true_sound`
+            and `method_sound`.
     """
 
     name: str
@@ -41,6 +41,19 @@ class Song:
     outline: Sequence[int]
     excerpts: Sequence[tuple[str, float, float]]
     sounds: Mapping[str, bytes]
+
+
+MIXTURE_SOUND = "mixture"
+
+
+def true_sound(stem: str) -> str:
+    """The name of a true stem's sound; assets/state.js has the same names."""
+    return f"true/{stem}"
+
+
+def method_sound(method: str, target: str) -> str:
+    """The name of an estimate's sound."""
+    return f"method/{method}/{target}"
 
 
 def song_file(number: int) -> str:

@@ -1,22 +1,21 @@
 """`stemforge report`: scores as a page to look at and listen to."""
 
 import argparse
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemforge import storage
-from stemforge.errors import UserError
+from stemforge.errors import IncompleteError, UserError
 from stemforge.features.corpus.sources import STEMS
 from stemforge.pipelines.options import local_path, split_mapping, split_names
 
 if TYPE_CHECKING:
     from stemforge.pipelines.running.reporting import Board, Sound
 
-REPEAT = (
-    "stemforge score ESTIMATES --corpus ROOT --output SCORES  # each method, with its --name\n"
-    "stemforge report SCORES --output DIR"
-)
+# Options that have no effect without --audio excerpts.
+OF_SOUND = ("corpus", "licence", "estimates", "stems", "mapping", "seconds", "bitrate")
 
 
 def add_to(commands: Any) -> None:
@@ -25,7 +24,8 @@ def add_to(commands: Any) -> None:
         "report",
         help="a page of scores to look at and listen to",
         description="Writes a folder with index.html, which opens from a disk and from any web "
-        "server: leaderboard, scores of all songs, frames, and a player of excerpts.",
+        "server: leaderboard, scores of all songs, frames, and a player of excerpts. Exit code 1 "
+        "if a song or an estimate could not be heard; the others can.",
     )
     option = parser.add_argument
     option(
@@ -40,64 +40,59 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="put all into index.html, for a handful of songs",
     )
-    sound = parser.add_argument_group("sound").add_argument
-    sound(
+    option(
         "--audio",
         choices=("none", "excerpts"),
         default="none",
         help="whether the page holds excerpts of the songs, which you must be allowed to pass on "
         "(default: %(default)s)",
     )
+    sound = parser.add_argument_group("with --audio excerpts").add_argument
     sound("--corpus", metavar="ROOT", help="of the scored songs, as for `stemforge score`")
     sound("--licence", metavar="TEXT", help="of the songs; stands beside the player")
     sound(
         "--estimates",
         action="append",
-        default=[],
         metavar="METHOD=DIR",
         help="folder of a method's estimates, as for `stemforge score`; several times for several "
         "methods",
     )
-    sound(
-        "--stems",
-        default=",".join(STEMS),
-        metavar="A,B,...",
-        help="stems of the corpus (default: %(default)s)",
-    )
+    sound("--stems", metavar="A,B,...", help=f"stems of the corpus (default: {','.join(STEMS)})")
     sound("--mapping", metavar="STEM=A+B,...", help="as for `stemforge score`")
-    sound(
-        "--seconds",
-        type=float,
-        default=3.0,
-        help="length of an excerpt in s (default: %(default)g)",
-    )
-    sound("--bitrate", default="48k", help="of a sound, in Opus, in kbit/s (default: %(default)s)")
+    sound("--seconds", type=float, metavar="S", help="length of an excerpt (default: 3)")
+    sound("--bitrate", metavar="48k", help="of a sound, in Opus (default: 48k)")
     parser.set_defaults(run=make_report, extra="score")
 
 
 def make_report(arguments: argparse.Namespace) -> None:
     """`stemforge report`."""
+    from stemforge.eval.leaderboard.about import ABOUT
     from stemforge.pipelines.console import say
     from stemforge.pipelines.running.reporting import read_board, write_report
     from stemforge.pipelines.running.work import new_folder
 
     _check(arguments)
     root = storage.absolute(arguments.scores)
-    parts = storage.join(root, "leaderboard"), storage.join(root, "scores")
-    board = read_board(*(parts if storage.is_folder(parts[0]) else (root, root)))
+    boards, scores = storage.join(root, "leaderboard"), storage.join(root, "scores")
+    # A release or a checkout; else a folder of scores, whose methods may have any name.
+    is_apart = storage.size(storage.join(boards, ABOUT)) is not None
+    board = read_board(boards, scores) if is_apart else read_board(root, root)
     sound = _find_sound(arguments, board) if arguments.audio == "excerpts" else None
     with new_folder(arguments.output) as fresh:
-        write_report(
+        missing = write_report(
             fresh,
             board,
             sound,
             title=arguments.title,
-            models=_models(root),
-            repeat=REPEAT,
+            models=_models(root) if is_apart else (),
+            repeat=_repeat(arguments),
             single_file=arguments.single_file,
             label="report",
         )
     say(f"report: open {arguments.output}/index.html")
+    if missing:
+        what = "1 remark" if missing == 1 else f"{missing} remarks"
+        raise IncompleteError(f"{what} on what can be heard (see above); the rest is in the report")
 
 
 def _models(root: str) -> list[Path]:
@@ -108,17 +103,31 @@ def _models(root: str) -> list[Path]:
     return find_model_folders(folder) if storage.is_local(root) and folder.is_dir() else []
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    needed = {"--corpus": arguments.corpus, "--licence": arguments.licence}
+def _repeat(arguments: argparse.Namespace) -> str:
+    """The command line, with names of folders instead of their places."""
+    parts = ["stemforge report", storage.name(storage.absolute(arguments.scores)), "--output DIR"]
     if arguments.audio == "excerpts":
-        for option, value in needed.items():
-            if not value:
-                raise UserError(f"--audio excerpts: needs {option}")
+        parts += ["--audio excerpts", "--corpus", storage.name(arguments.corpus)]
+        parts += ["--licence", shlex.quote(arguments.licence)]
+        for text in arguments.estimates or ():
+            method, _, folder = text.partition("=")
+            parts += ["--estimates", shlex.quote(f"{method}={storage.name(folder)}")]
+        for name in ("stems", "mapping", "seconds", "bitrate"):
+            if value := getattr(arguments, name):
+                parts += [f"--{name}", shlex.quote(f"{value}")]
+    return " ".join(parts)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.audio == "excerpts":
+        for name in ("corpus", "licence"):
+            if not getattr(arguments, name):
+                raise UserError(f"--audio excerpts: needs --{name}")
     else:
-        for option, value in (needed | {"--estimates": arguments.estimates}).items():
-            if value:
-                raise UserError(f"{option}: has no effect without --audio excerpts: add it")
-    if not 1.0 <= arguments.seconds <= 30.0:
+        for name in OF_SOUND:
+            if getattr(arguments, name) is not None:
+                raise UserError(f"--{name}: has no effect without --audio excerpts: add it")
+    if arguments.seconds is not None and not 1.0 <= arguments.seconds <= 30.0:
         raise UserError(f"--seconds {arguments.seconds:g}: must be between 1 and 30")
 
 
@@ -130,45 +139,52 @@ def _find_sound(arguments: argparse.Namespace, board: "Board") -> "Sound":
     from stemforge.features.corpus.sources import MIXTURE, parts_of
     from stemforge.features.corpus.track_audio import open_corpus_track, scored_subtype
     from stemforge.pipelines.running.corpora import find_test_tracks
-    from stemforge.pipelines.running.reporting import Sound
+    from stemforge.pipelines.running.report_sounds import Sources
+    from stemforge.pipelines.running.reporting import BITRATE, SECONDS, Sound
     from stemforge.pipelines.scoring.plan import TrackSources
 
-    stems = split_names(arguments.stems, option="--stems")
+    stems = split_names(arguments.stems or ",".join(STEMS), option="--stems")
     mapping = split_mapping(arguments.mapping, option="--mapping")
+    folders = _methods(arguments.estimates or (), {*map(str, board.tracks["method"])})
     found, _ = find_test_tracks(arguments.corpus, stems, mapping)
-    parts = parts_of(stems, mapping)
-    tracks = {
-        track.name: TrackSources(
-            track.name, functools.partial(open_corpus_track, track, scored_subtype(track))
-        )
-        for track in found
-    }
+    names = [track.name for track in found]
+    sources = [source for source in parts_of(stems, mapping) if source != MIXTURE]
     complete = all(track.is_complete for track in found)
     estimates = {
         method: find_estimates(
-            storage.absolute(folder),
-            tracks=[*tracks],
-            stems=[source for source in parts if source != MIXTURE],
-            complete=complete,
+            storage.absolute(folder), tracks=names, stems=sources, complete=complete
         )
-        for method, folder in _methods(arguments.estimates, set(board.tracks["method"]))
+        for method, folder in folders.items()
     }
-    return Sound(tracks, estimates, arguments.licence, arguments.seconds, arguments.bitrate)
+    songs = {
+        track.name: Sources(
+            TrackSources(
+                track.name, functools.partial(open_corpus_track, track, scored_subtype(track))
+            ),
+            {method: there.files[track.name] for method, there in estimates.items()},
+            tuple(
+                f"{method}: {note.target}: {note.detail}"
+                for method, there in estimates.items()
+                for note in there.remarks[track.name]
+            ),
+        )
+        for track in found
+    }
+    seconds, bitrate = arguments.seconds or SECONDS, arguments.bitrate or BITRATE
+    return Sound(songs, arguments.licence, seconds, bitrate)
 
 
-def _methods(given: Sequence[str], known: set[str]) -> list[tuple[str, str]]:
-    """Method and folder of each --estimates."""
-    found: list[tuple[str, str]] = []
+def _methods(given: Sequence[str], known: set[str]) -> Mapping[str, str]:
+    """Folder by method, of all --estimates."""
+    found: dict[str, str] = {}
     for text in given:
         method, equals, folder = text.partition("=")
         if not equals or not folder:
             raise UserError(f"--estimates {text}: must be METHOD=DIR")
         if method not in known:
-            names = ", ".join(sorted(known))
-            raise UserError(
-                f"--estimates {text}: no scores of {method}; there are those of {names}"
-            )
-        if method in dict(found):
+            there = ", ".join(sorted(known))
+            raise UserError(f"--estimates {text}: no scores of {method}; there are: {there}")
+        if method in found:
             raise UserError(f"--estimates {text}: {method} is given twice")
-        found.append((method, folder))
+        found[method] = folder
     return found

@@ -30,7 +30,8 @@
 - pictures: spectrograms and waveforms as images
 - songs: songs that a user names: files, folders, patterns, standard input
 - estimates: writes separated stems to files
-- reporting: a report from the leaderboard's files, and excerpts of songs
+- reporting: a report from the leaderboard's files
+- report_sounds: the excerpts of a report
 - exporting: all exports of a set of models, with parity
 - timings: latency and memory of exports on this machine
 - spleeter_models: converts an official checkpoint to models

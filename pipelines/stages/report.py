@@ -1,6 +1,7 @@
 """Stage report: leaderboard/, scores/, estimates/ and models/ -> report/ (a page with sound)."""
 
 import functools
+import shutil
 
 from stemforge.eval.config import MODEL
 from stemforge.eval.scoring.estimates import find_estimates
@@ -9,6 +10,7 @@ from stemforge.features.corpus.track_audio import DecodedAudio
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params
 from stemforge.pipelines.paths import ESTIMATES, LEADERBOARD, MODELS, REPORT, SCORES, TRACKS
+from stemforge.pipelines.running.report_sounds import Sources
 from stemforge.pipelines.running.reporting import Sound, read_board, write_report
 from stemforge.pipelines.running.work import publish, work_folder
 from stemforge.pipelines.scoring.plan import TrackSources
@@ -23,10 +25,11 @@ def main() -> None:
     sound = None
     if config.audio == "excerpts":
         licence = params.release.corpus_license
-        sound = find_sound(licence, seconds=config.seconds, bitrate=config.bitrate)
+        sound = Sound(find_songs(), licence, config.seconds, config.bitrate)
     with work_folder("report") as work:
         out = work / "report"
-        out.mkdir(exist_ok=True)
+        shutil.rmtree(out, ignore_errors=True)  # of a killed run
+        out.mkdir()
         write_report(
             out,
             read_board(str(LEADERBOARD), str(SCORES)),
@@ -40,21 +43,24 @@ def main() -> None:
         publish(out, REPORT)
 
 
-def find_sound(licence: str, *, seconds: float, bitrate: str) -> Sound:
+def find_songs() -> dict[str, Sources]:
     """The decoded test tracks and our estimates of them."""
     manifest = read_manifest(TRACKS)
     songs = manifest.split("test")
     decoded = DecodedAudio(str(manifest.audio_root.resolve()))
-    tracks = {
-        song.name: TrackSources(song.name, functools.partial(decoded.open, song)) for song in songs
-    }
     estimates = find_estimates(
         str(ESTIMATES.resolve()),
-        tracks=[*tracks],
+        tracks=[song.name for song in songs],
         stems=manifest.stems,
         complete=all(song.is_complete for song in songs),
     )
-    return Sound(tracks, {MODEL: estimates}, licence, seconds, bitrate)
+    return {
+        song.name: Sources(
+            TrackSources(song.name, functools.partial(decoded.open, song)),
+            {MODEL: estimates.files[song.name]},
+        )
+        for song in songs
+    }
 
 
 if __name__ == "__main__":

@@ -25,11 +25,20 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium"),
 ]
+# Keeps the arguments of all sounds that are started.
+RECORD = """
+window.started = [];
+const start = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (...given) {
+  if (this.context instanceof AudioContext) started.push(given);
+  return start.apply(this, given);
+};
+"""
 # Renders what the page would play, with its own graph and gains, as base64 of float32.
 RENDER = """async (seconds) => {
   const context = new OfflineAudioContext(2, Math.round(seconds * 48000), 48000);
   const buffers = new Map(neededSounds().map((name) => [name, player.buffers.get(name)]));
-  const gains = gainsOf(state, data.targets, player.names);
+  const gains = gainsOf(state, data, player.names);
   startSounds(context, buffers, gains, { when: 0, offset: 0, length: seconds, loop: null });
   const left = (await context.startRendering()).getChannelData(0);
   return btoa([...new Uint8Array(left.buffer)].map((byte) => String.fromCharCode(byte)).join(""));
@@ -64,6 +73,7 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     wrong: list[str] = []
     opened = context.new_page()
+    opened.add_init_script(RECORD)
     opened.on("console", lambda message: wrong.append(message.text))
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("dialog", lambda dialog: wrong.append(dialog.message))
@@ -88,8 +98,16 @@ def quoted(name: str) -> str:
 
 
 def heard(page: Page) -> list[str]:
-    """Names of the sounds whose gain is not 0."""
-    found: list[str] = page.evaluate("[...player.gains].filter((g) => g[1]).map((g) => g[0])")
+    """Names of the sounds that are played at full level, after changes have faded."""
+    page.wait_for_timeout(150)
+    levels = page.evaluate("player.nodes.map(({ name, gain }) => [name, gain.gain.value])")
+    assert all(value < 1e-3 or value > 0.999 for _, value in levels)
+    return sorted(name for name, value in levels if value > 0.999)
+
+
+def starts(page: Page) -> Any:
+    """Offset and length (of a loop: none) of all sounds that were started since the last call."""
+    found = {tuple(arguments[1:]) for arguments in page.evaluate("started.splice(0)")}
     return sorted(found)
 
 
@@ -116,22 +134,29 @@ def test_a_square_plays_its_stem_and_a_link_restores_it(folder: Path, page: Page
     page.goto(address(folder))
     page.get_by_role("button", name="vocals", exact=True).click()
     cell(page, LONG, "first").click()
-    page.wait_for_function("player.playing")
+    page.wait_for_function("player.nodes.length")
     assert page.locator("#song-title").inner_text() == LONG
-    assert heard(page) == ["first/vocals"]
+    assert heard(page) == ["method/first/vocals"]
+    assert starts(page) == [(0.0, pytest.approx(1.0, abs=1e-4))]
     expected = truth(folder / "first" / LONG / "vocals.wav", page)
     assert error_db(rendered(page, 3.0), expected) < -15.0
     other = truth(folder / "second" / LONG / "drums.wav", page)
     assert error_db(rendered(page, 3.0), other) > 0.0
     # What is heard changes at the same place, and the sound goes on.
-    page.keyboard.press("b")
+    assert page.evaluate("[state.a, state.b]") == ["second", "first"]
+    page.keyboard.press("a")
     page.keyboard.press("Digit1")  # vocals are no longer soloed
     page.keyboard.press("Shift+Digit1")  # but muted
-    stems = page.evaluate("data.targets")
-    assert stems[0] == "vocals"
-    other_method = page.evaluate("state.b")
-    assert heard(page) == [f"{other_method}/drums"]
-    page.wait_for_function("player.now() > 0.2")
+    assert page.evaluate("data.targets") == ["vocals", "drums"]
+    assert heard(page) == ["method/second/drums"]
+    assert starts(page) == []  # the sounds ran on
+    page.locator("#b").select_option("second")  # another method starts at the same place
+    page.wait_for_function("player.nodes.length")
+    assert heard(page) == ["method/second/drums"]
+    page.locator("#b").select_option("first")
+    page.locator("#play").focus()
+    page.wait_for_function("player.nodes.length && player.now() > 0.2")
+    starts(page)
     page.keyboard.press("Space")  # on the focused button
     assert page.evaluate("player.now()") > 0.2
     assert not page.evaluate("player.playing")
@@ -141,10 +166,9 @@ def test_a_square_plays_its_stem_and_a_link_restores_it(folder: Path, page: Page
     assert not page.evaluate("player.playing")
     assert start + 0.3 < page.evaluate("player.now()") < end - 0.3
     page.locator("#play").click()
-    page.wait_for_function("player.playing")
-    part = page.evaluate("player.started.part")
-    assert (part["kind"], part["start"]) == (kind, start)
-    assert part["offset"] == pytest.approx(2.0, abs=0.001)
+    page.wait_for_function("player.nodes.length")
+    assert page.evaluate("player.started.part.kind") == kind
+    assert starts(page) == [(pytest.approx(2.5, abs=0.02), pytest.approx(0.5, abs=0.02))]
     page.wait_for_function("!player.playing")  # after the last excerpt it stops
     page.evaluate("seek(player.parts[0].start + 0.5)")
     left = page.evaluate("state")
@@ -160,19 +184,64 @@ def test_a_square_plays_its_stem_and_a_link_restores_it(folder: Path, page: Page
 def test_the_mixture_the_truth_and_the_whole_song(folder: Path, page: Page) -> None:
     page.goto(address(folder))
     cell(page, SHORT, "second").click()
-    page.wait_for_function("player.playing")
+    page.wait_for_function("player.nodes.length")
     for key, source, stems in (("m", "mixture", ["mixture"]), ("t", "true", ["vocals", "drums"])):
         page.keyboard.press(key)
         wanted = ["mixture"] if key == "m" else sorted(f"{source}/{stem}" for stem in stems)
         assert heard(page) == wanted
         waves = [truth(folder / "corpus" / "test" / SHORT / f"{s}.wav", page) for s in stems]
         assert error_db(rendered(page, 2.0), np.sum(waves, axis=0)) < -15.0
+    starts(page)
     page.keyboard.press("l")
-    assert page.evaluate("player.loop && state.loop")
+    page.wait_for_function("player.nodes.length")
+    ((offset,),) = starts(page)  # without a length
+    assert 0.0 < offset < 2.0
+    assert page.evaluate("player.nodes.map(({ source }) => [source.loop, source.loopEnd])") == [
+        [True, pytest.approx(2.0, abs=1e-3)]
+    ] * page.evaluate("player.nodes.length")
     assert "loop=1" in page.url
+    page.evaluate("location.hash = ''")  # without a song there is no sound
+    page.wait_for_function("!player.playing")
+    assert not page.locator("#song").is_visible()
 
 
-def test_it_is_used_by_keyboard_and_on_a_phone(folder: Path, browser: Browser, page: Page) -> None:
+def test_what_cannot_be_heard_is_off(folder: Path, page: Page, tmp_path: Path) -> None:
+    """Missing estimates, a method called true, songs that change while they are loaded."""
+    shutil.copytree(folder / "page", tmp_path / "page")
+    page.goto(address(folder))
+    files = dict(zip(page.evaluate("data.songs"), page.evaluate("data.files"), strict=True))
+    place = tmp_path / "page" / files[SHORT]
+    text = place.read_text(encoding="utf-8")
+    assert '"method/first/drums"' in text
+    text = text.replace('"method/first/drums"', '"unused"').replace('"method/second/', '"unused/')
+    place.write_text(text, encoding="utf-8")
+    page.goto((tmp_path / "page" / "index.html").as_uri())
+    cell(page, SHORT, "second").click()  # has no sound here: the other method is heard
+    page.wait_for_function("player.nodes.length")
+    assert heard(page) == ["method/first/vocals"]
+    assert page.locator("#sources [data-source=a]").is_disabled()
+    assert page.get_by_role("button", name="solo drums").is_disabled()
+    page.keyboard.press("a")
+    assert heard(page) == ["method/first/vocals"]
+    for song in (LONG, SHORT, LONG):
+        page.locator("#songs").select_option(song)
+    page.wait_for_function("player.nodes.length && songs.size === 2")
+    assert page.evaluate("player.song.name") == LONG
+
+
+def test_a_song_whose_file_is_missing(folder: Path, browser: Browser, tmp_path: Path) -> None:
+    shutil.copytree(folder / "page", tmp_path / "page")
+    shutil.rmtree(tmp_path / "page" / "songs")
+    page = browser.new_page()
+    page.goto((tmp_path / "page" / "index.html").as_uri())
+    cell(page, SHORT, "second").click()
+    page.wait_for_function("!document.getElementById('none').hidden")
+    assert page.locator("#none").inner_text() == "This song's file is missing."
+    assert not page.locator("#player").is_visible()
+    page.close()
+
+
+def test_it_is_used_by_keyboard_and_on_a_phone(folder: Path, page: Page) -> None:
     page.goto(address(folder))
     page.locator("#heat .cell").first.focus()
     page.keyboard.press("ArrowDown")
@@ -181,9 +250,15 @@ def test_it_is_used_by_keyboard_and_on_a_phone(folder: Path, browser: Browser, p
     page.keyboard.press("Enter")
     page.wait_for_function("state.song !== ''")
     assert label.startswith(page.evaluate("state.song"))
-    page.set_viewport_size({"width": 360, "height": 740})
+    page.get_by_role("button", name="drums", exact=True).focus()
+    page.keyboard.press("Space")  # keeps the focus, and is not the player's
+    assert page.evaluate("document.activeElement.dataset.key") == "targets drums"
+    assert page.evaluate("state.target") == "drums"
+    page.keyboard.press("l")
+    assert not page.evaluate("state.loop")
+    page.set_viewport_size({"width": 320, "height": 740})
     page.wait_for_timeout(100)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
     # The leaderboard is sorted by a click, the best first, and by another the other way.
     page.get_by_role("button", name="drums", exact=True).first.click()
     head = page.locator("#board thead button").first

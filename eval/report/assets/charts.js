@@ -5,6 +5,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const VIRIDIS = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"];
 const LABEL = 13; // font size
+const TURN = (40 / 180) * Math.PI; // of the map's heads
 const GLYPH = 7.2; // mean width of a character at that size
 
 function element(space, name, attributes, children) {
@@ -28,6 +29,13 @@ function text(x, y, content, attributes) {
 function shorten(name, pixels) {
   const characters = Math.max(3, Math.floor(pixels / GLYPH));
   return name.length > characters ? `${name.slice(0, characters - 1)}…` : name;
+}
+
+// A name, shortened to some pixels; the whole is its title.
+function named(name, x, y, pixels, attributes) {
+  const label = text(x, y, shorten(name, pixels), attributes);
+  label.append(svg("title", {}, name));
+  return label;
 }
 
 // Of a share in [0, 1] of the colour scale, as [r, g, b].
@@ -67,12 +75,12 @@ function ticks(low, high, count) {
 const tickText = (value) => String(Number(value.toPrecision(6)));
 
 // Songs by methods. `cells`: [{song, method, value, label, heard}], a row of them a song.
-function heatMap(rows, methods, { width, range, pick }) {
+function heatMap(rows, methods, { width, range, sign, pick }) {
   const names = Math.min(0.35 * width, 240);
-  const cell = Math.max(18, Math.min(84, (width - names) / methods.length));
-  const height = 22;
+  const cell = Math.max(25, Math.min(84, (width - names) / methods.length));
+  const height = 25; // WCAG 2.5.8: a target has 24 pixels
   const longest = Math.max(...methods.map((name) => name.length));
-  const head = Math.min(160, 34 + longest * GLYPH * Math.sin((40 / 180) * Math.PI));
+  const head = Math.min(160, 34 + longest * GLYPH * Math.sin(TURN));
   const [low, high] = range;
   const total = { width: names + cell * methods.length + 60, height: head + rows.length * height };
   const drawing = svg("svg", {
@@ -84,13 +92,11 @@ function heatMap(rows, methods, { width, range, pick }) {
   methods.forEach((method, column) => {
     const x = names + (column + 0.5) * cell;
     const turn = { transform: `rotate(-40 ${x} ${head - 8})` };
-    drawing.append(text(x, head - 8, shorten(method, (head - 34) / Math.sin((40 / 180) * Math.PI) + GLYPH), turn));
+    drawing.append(named(method, x, head - 8, (head - 34) / Math.sin(TURN) + GLYPH, turn));
   });
   const grid = rows.map((row, line) => {
     const y = head + line * height;
-    const name = text(names - 6, y + 15, shorten(row.song, names - 12), { "text-anchor": "end" });
-    name.append(svg("title", {}, row.song));
-    drawing.append(name);
+    drawing.append(named(row.song, names - 6, y + 17, names - 12, { "text-anchor": "end" }));
     return row.cells.map((one, column) => {
       const x = names + column * cell;
       const square = svg("g", {
@@ -103,12 +109,13 @@ function heatMap(rows, methods, { width, range, pick }) {
       const box = { x, y, width: cell - 1, height: height - 1 };
       if (one.value === null) square.append(svg("rect", box));
       else {
-        const shade = colour((one.value - low) / Math.max(high - low, 1e-9));
+        const share = (one.value - low) / Math.max(high - low, 1e-9);
+        const shade = colour(sign > 0 ? share : 1 - share);
         const light = luminance(shade) > 0.18; // black and white have the same contrast there
         square.append(svg("rect", { ...box, style: `fill: rgb(${shade})` }));
         if (cell >= 40) {
           const look = { "text-anchor": "middle", style: `fill: ${light ? "#000" : "#fff"}` };
-          square.append(text(x + cell / 2, y + 15, decibels(one.value), look));
+          square.append(text(x + cell / 2, y + 17, decibels(one.value), look));
         }
       }
       square.append(svg("title", {}, one.label));
@@ -122,6 +129,7 @@ function heatMap(rows, methods, { width, range, pick }) {
 
 // Arrow keys move between cells, of which one alone is reached by Tab.
 function moveInGrid(event, grid) {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
   const line = grid.findIndex((row) => row.includes(document.activeElement));
   if (line < 0) return;
   const column = grid[line].indexOf(document.activeElement);
@@ -140,8 +148,9 @@ function moveInGrid(event, grid) {
   event.stopPropagation();
 }
 
-function scaleLegend(low, high) {
-  const stops = VIRIDIS.map((code, number) =>
+function scaleLegend(low, high, sign) {
+  const colours = sign > 0 ? VIRIDIS : [...VIRIDIS].reverse();
+  const stops = colours.map((code, number) =>
     svg("stop", { offset: number / (VIRIDIS.length - 1), "stop-color": code }),
   );
   return svg(
@@ -177,7 +186,7 @@ function rowsOnAxis(rows, { width, unit, values, draw, zero, name }) {
   rows.forEach((row, line) => {
     const y = (line + 0.5) * height;
     const label = { "text-anchor": "end" };
-    drawing.append(text(names - 8, y + 4, shorten(row.method, names - 12), label));
+    drawing.append(named(row.method, names - 8, y + 4, names - 12, label));
     drawing.append(...draw(row, x, y));
   });
   return drawing;
@@ -228,26 +237,29 @@ function differencePlot(rows, options) {
   });
 }
 
+const LEFT = 46; // of a chart over time: its axis
+const RIGHT = 8;
+
 // Curves over one axis. `curves`: [{label, points: [[x, y], ...], style}]; null breaks a curve.
-function lineChart(curves, { width, height, xRange, xUnit, yUnit, name, left = 46 }) {
+function lineChart(curves, { width, height, xRange, xUnit, yUnit, name }) {
   const points = curves.flatMap((curve) => curve.points).filter((point) => point[1] !== null);
   if (!points.length) return html("p", {}, "No values.");
   const ys = points.map((point) => point[1]);
   const [low, high] = [Math.min(...ys), Math.max(...ys)];
   const [first, last] = xRange ?? [points[0][0], Math.max(...points.map((point) => point[0]))];
-  const x = (value) => left + ((value - first) / Math.max(last - first, 1e-9)) * (width - left - 8);
+  const x = (value) => LEFT + ((value - first) / Math.max(last - first, 1e-9)) * (width - LEFT - RIGHT);
   const y = (value) =>
     8 + ((high - value) / Math.max(high - low, 1e-9)) * (height - 50);
   const drawing = svg("svg", { width, height, role: "img", "aria-label": name });
   for (const tick of ticks(low, high, Math.max(2, height / 50))) {
-    drawing.append(svg("line", { x1: left, x2: width - 8, y1: y(tick), y2: y(tick), class: "grid" }));
-    drawing.append(text(left - 6, y(tick) + 4, tickText(tick), { "text-anchor": "end" }));
+    drawing.append(svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick), class: "grid" }));
+    drawing.append(text(LEFT - 6, y(tick) + 4, tickText(tick), { "text-anchor": "end" }));
   }
   for (const tick of ticks(first, last, Math.max(2, width / 90))) {
     const look = { "text-anchor": "middle" };
     drawing.append(text(x(tick), height - 24, tickText(tick), look));
   }
-  drawing.append(text((left + width) / 2, height - 6, `${xUnit}; ${yUnit}`, { "text-anchor": "middle" }));
+  drawing.append(text((LEFT + width) / 2, height - 6, `${xUnit}; ${yUnit}`, { "text-anchor": "middle" }));
   for (const curve of curves) {
     let pen = "M";
     const path = curve.points.map(([at, value]) => {
@@ -260,6 +272,5 @@ function lineChart(curves, { width, height, xRange, xUnit, yUnit, name, left = 4
     line.append(svg("title", {}, curve.label));
     drawing.append(line);
   }
-  drawing.scaleX = { left, right: width - 8, first, last };
   return drawing;
 }

@@ -38,6 +38,8 @@ class Player {
   constructor(changed) {
     this.changed = changed; // is called when playing begins or ends
     this.context = null;
+    this.nodes = [];
+    this.turn = 0; // a play that waits for decoding is void when another turn has come
     this.open(null);
   }
 
@@ -48,56 +50,70 @@ class Player {
     this.buffers = new Map();
     this.place = this.parts[0]?.start ?? 0;
     this.gains = new Map();
-    this.loop = false;
   }
 
+  // From the moment that it is asked to play.
   get playing() {
-    return Boolean(this.nodes?.length);
+    return Boolean(this.pending || this.nodes.length);
   }
 
   get names() {
     return Object.keys(this.song?.sounds ?? {});
   }
 
-  async play(names) {
-    const song = this.song;
-    this.context ??= new AudioContext({ sampleRate: 48000 });
-    this.context.resume(); // waits for a gesture: not awaited
-    await Promise.all(names.filter((name) => !this.buffers.has(name)).map((n) => this.decode(n)));
-    if (song !== this.song) return; // another was opened meanwhile
+  // Decodes what is not decoded yet, and plays these sounds from the present place.
+  async play(names, loop) {
     this.stop();
+    const turn = this.turn;
+    this.pending = true;
+    this.changed();
+    try {
+      this.context ??= new AudioContext({ sampleRate: 48000 });
+      this.context.resume(); // waits for a gesture: not awaited
+      const missing = names.filter((name) => !this.buffers.has(name));
+      await Promise.all(missing.map((name) => this.decode(name)));
+    } finally {
+      if (turn === this.turn) this.pending = false;
+    }
+    if (turn === this.turn) this.begin(names, loop);
+  }
+
+  begin(names, loop) {
     const chosen = new Map(names.map((name) => [name, this.buffers.get(name)]));
     const part = partAt(this.parts, this.place);
     this.place = Math.max(this.place, part.start);
     if (this.place >= part.end) this.place = part.start;
     const offset = part.offset + this.place - part.start;
-    const loop = this.loop ? [part.offset, part.offset + part.end - part.start] : null;
+    const ends = loop ? [part.offset, part.offset + part.end - part.start] : null;
     const when = this.context.currentTime + LEAD_S;
     const length = part.end - this.place;
-    this.started = { when, place: this.place, part };
-    this.nodes = startSounds(this.context, chosen, this.gains, { when, offset, length, loop });
+    this.started = { when, place: this.place, part, loop };
+    this.nodes = startSounds(this.context, chosen, this.gains, { when, offset, length, loop: ends });
     this.nodes[0].source.onended = () => this.ended(names);
     this.changed();
   }
 
   async decode(name) {
+    const buffers = this.buffers;
     const bytes = Uint8Array.from(atob(this.song.sounds[name]), (c) => c.charCodeAt(0));
-    this.buffers.set(name, await this.context.decodeAudioData(bytes.buffer));
+    buffers.set(name, await this.context.decodeAudioData(bytes.buffer));
   }
 
   // A part has ended by itself.
   ended(names) {
     const next = this.parts[this.parts.indexOf(this.started.part) + 1];
-    this.place = (next ?? this.parts[0]).start;
     this.nodes = [];
-    if (next) this.play(names);
+    this.place = (next ?? this.parts[0]).start;
+    if (next) this.begin(names, false);
     else this.changed();
   }
 
   stop() {
     if (!this.playing) return;
     this.place = this.now();
-    this.nodes[0].source.onended = null;
+    this.turn += 1;
+    this.pending = false;
+    if (this.nodes.length) this.nodes[0].source.onended = null;
     for (const { source } of this.nodes) source.stop();
     this.nodes = [];
     this.changed();
@@ -105,16 +121,16 @@ class Player {
 
   // Where it is, in seconds of the song.
   now() {
-    if (!this.playing) return this.place;
-    const { when, place, part } = this.started;
+    if (!this.nodes.length) return this.place;
+    const { when, place, part, loop } = this.started;
     const run = Math.max(0, this.context.currentTime - when);
-    if (!this.loop) return Math.min(place + run, part.end);
+    if (!loop) return Math.min(place + run, part.end);
     return part.start + ((place - part.start + run) % (part.end - part.start));
   }
 
   setGains(gains) {
     this.gains = gains;
-    for (const { name, gain } of this.nodes ?? []) {
+    for (const { name, gain } of this.nodes) {
       gain.gain.setTargetAtTime(gains.get(name) ?? 0, this.context.currentTime, FADE_S);
     }
   }

@@ -4,25 +4,33 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const songs = new Map(); // what the songs' scripts gave, by number
-const waiting = new Map(); // what to do when one comes
+const waiting = new Map(); // what to do when one comes, or cannot be loaded
 let state = readState(location.hash, data);
-let order = { column: null, down: true }; // of the leaderboard
-const player = new Player(() => showTransport());
+let order = { stem: "", metric: "", down: true }; // the column that the leaderboard is sorted by
 let shownTime = null; // moves the cursor of the chart
+let frame = 0; // of the cursor
+const player = new Player(() => showTransport());
 
 // Is called by the songs' scripts.
 function receiveSong(number, song) {
   songs.set(number, song);
+  settle(number);
+}
+
+function settle(number) {
   waiting.get(number)?.();
   waiting.delete(number);
 }
 
+// Calls `act` with a song, or with null where there is none or it cannot be loaded.
 function withSong(name, act) {
   const number = data.songs.indexOf(name);
-  if (songs.has(number)) return act(songs.get(number));
-  if (!data.files[number]) return act(null);
-  waiting.set(number, () => act(songs.get(number)));
-  document.head.append(html("script", { src: data.files[number] }));
+  if (songs.has(number) || !data.files[number]) return act(songs.get(number) ?? null);
+  const loading = waiting.has(number);
+  waiting.set(number, () => act(songs.get(number) ?? null));
+  if (loading) return;
+  const source = { src: data.files[number], onerror: () => settle(number) };
+  document.head.append(html("script", source));
 }
 
 function change(changes) {
@@ -30,33 +38,46 @@ function change(changes) {
   history.replaceState(null, "", writeState(state, data));
 }
 
+const isHere = (method) => method.test_set === "";
+const shown = (metric) => metric.replace("_", "-");
+const targetName = (target) => (target === ALL ? `mean of ${averaged(data).join(", ")}` : target);
+
 // Those with scores of these songs, oracles and mixture last.
 const scoredMethods = () =>
   data.methods
     .filter((method) => method.name in data.scores)
     .sort((one, other) => one.reference - other.reference);
-const isHere = (method) => method.test_set === "";
-const unitOf = (metric) => (metric === "PES" ? "dB of energy where the stem is silent" : "dB");
-const targetName = (target) => (target === ALL ? "all stems" : target);
+
+// Buttons that replace those in an element; the one with the focus keeps it.
+function showButtons(id, buttons) {
+  const key = document.activeElement?.dataset?.key;
+  byId(id).replaceChildren(
+    ...buttons.map(({ key, label, ...attributes }) =>
+      html("button", { type: "button", "data-key": `${id} ${key}`, ...attributes }, label),
+    ),
+  );
+  [...byId(id).children].find((button) => key && button.dataset.key === key)?.focus();
+}
 
 // ---- what is shown of all songs
 
 function showChoices(id, choices, current, pick) {
-  byId(id).replaceChildren(
-    ...choices.map(([value, label]) =>
-      html("button", { type: "button", "aria-pressed": value === current, onclick: () => pick(value) }, label),
-    ),
-  );
+  const button = ([value, label]) => ({
+    key: value, label, "aria-pressed": value === current, onclick: () => pick(value),
+  });
+  showButtons(id, choices.map(button));
 }
 
 function showAll() {
   const targets = data.targets.length > 1 ? [ALL, ...data.targets] : data.targets;
-  showChoices("targets", targets.map((t) => [t, targetName(t)]), state.target, (target) => {
+  const labels = targets.map((target) => [target, target === ALL ? "all stems" : target]);
+  showChoices("targets", labels, state.target, (target) => {
     change({ target });
     showAll();
     showFrames();
   });
-  showChoices("metrics", data.metrics.map((m) => [m, m.replace("_", "-")]), state.metric, (metric) => {
+  const metrics = data.metrics.map((metric) => [metric, shown(metric)]);
+  showChoices("metrics", metrics, state.metric, (metric) => {
     change({ metric });
     showAll();
   });
@@ -65,66 +86,72 @@ function showAll() {
   showSpread();
 }
 
-// Columns of the leaderboard: the stems of one metric, or the metrics of one stem.
+// Columns of the leaderboard: the targets of one metric, or the metrics of one target.
 function boardColumns() {
   const stems = state.target === ALL ? data.targets : [state.target];
   const metrics = state.target === ALL ? [state.metric] : data.metrics;
-  const used = metrics.filter((metric) =>
-    data.methods.some((method) => stems.some((stem) => (method.rows[stem]?.[metric] ?? null) !== null)),
-  );
-  return stems.flatMap((stem) => used.map((metric) => ({ stem, metric })));
+  const isThere = (stem, metric) => data.methods.some((m) => (m.rows[stem]?.[metric] ?? null) !== null);
+  return stems.flatMap((stem) => metrics.filter((m) => isThere(stem, m)).map((metric) => ({ stem, metric })));
 }
 
 function showBoard() {
   const columns = boardColumns();
-  const value = (method, { stem, metric }) => method.rows[stem]?.[metric] ?? null;
-  const sorted = (methods) => {
-    if (order.column === null || !columns[order.column]) return methods;
-    const rank = (method) => value(method, columns[order.column]) ?? -Infinity;
-    return [...methods].sort((a, b) => (order.down ? rank(b) - rank(a) : rank(a) - rank(b)));
-  };
-  const heads = () => columns.map(({ stem, metric }, number) => {
-    const pick = () => {
-      order = { column: number, down: order.column === number ? !order.down : true };
-      showBoard();
-    };
-    const sort = order.column === number ? (order.down ? "descending" : "ascending") : null;
-    const label = state.target === ALL ? stem : metric.replace("_", "-");
-    const button = html("button", { type: "button", onclick: pick }, label);
-    return html("th", { scope: "col", "aria-sort": sort }, button);
-  });
   const here = data.methods.filter(isHere);
   const groups = [
     ["", here.filter((method) => !method.reference)],
     ["Oracles, which know the truth, and the mixture", here.filter((method) => method.reference)],
   ];
-  const best = columns.map((column) =>
-    Math.max(...groups[0][1].map((method) => value(method, column) ?? -Infinity)),
-  );
-  const rowsOf = ([title, methods]) => [
+  byId("board").replaceChildren(boardTable(columns, groups, bestOf(columns, groups[0][1])));
+  const elsewhere = data.methods.filter((method) => !isHere(method));
+  if (byId("elsewhere")) byId("elsewhere").replaceChildren(boardTable(columns, [["", elsewhere]], []));
+}
+
+const valueOf = (method, { stem, metric }) => method.rows[stem]?.[metric] ?? null;
+
+// The best shown value of each column: a reader cannot tell more apart.
+function bestOf(columns, methods) {
+  return columns.map((column) => {
+    const sign = signOf(column.metric);
+    const values = methods.map((method) => valueOf(method, column)).filter((v) => v !== null);
+    return values.length ? sign * Math.max(...values.map((value) => sign * value)) : null;
+  });
+}
+
+function boardTable(columns, groups, best) {
+  const at = columns.findIndex(({ stem, metric }) => stem === order.stem && metric === order.metric);
+  const rank = (method) => {
+    const value = valueOf(method, columns[at]);
+    return value === null ? -Infinity : signOf(columns[at].metric) * value;
+  };
+  const sorted = (methods) => {
+    if (at < 0) return methods;
+    return [...methods].sort((a, b) => (order.down ? rank(b) - rank(a) : rank(a) - rank(b)));
+  };
+  const heads = columns.map(({ stem, metric }, number) => {
+    const label = state.target === ALL ? stem : shown(metric);
+    const sort = number === at ? (order.down ? "descending" : "ascending") : null;
+    const pick = () => {
+      order = { stem, metric, down: number === at ? !order.down : true };
+      showBoard();
+      byId("board").querySelectorAll("thead button")[number].focus();
+    };
+    const button = html("button", { type: "button", onclick: pick }, label);
+    return html("th", { scope: "col", "aria-sort": sort }, button);
+  });
+  const row = (method) =>
+    html("tr", {}, html("th", { scope: "row" }, method.name), ...columns.map((column, number) => {
+      const found = valueOf(method, column);
+      const isBest = found !== null && best[number] === found && !method.reference;
+      return html("td", { class: isBest ? "best" : null }, ...boardCell(method, column, found));
+    }));
+  const rows = groups.flatMap(([title, methods]) => [
     ...(title && methods.length
       ? [html("tr", { class: "group" }, html("th", { colspan: columns.length + 1 }, title))]
       : []),
-    ...sorted(methods).map((method) =>
-      html(
-        "tr",
-        {},
-        html("th", { scope: "row" }, method.name),
-        ...columns.map((column, number) => {
-          const found = value(method, column);
-          const first = title === "" && found !== null && found === best[number];
-          return html("td", { class: first ? "best" : null }, ...boardCell(method, column, found));
-        }),
-      ),
-    ),
-  ];
-  const table = (groups) => {
-    const head = html("tr", {}, html("th", { scope: "col" }, "Method"), ...heads());
-    return html("table", {}, html("thead", {}, head), html("tbody", {}, ...groups.flatMap(rowsOf)));
-  };
-  byId("board").replaceChildren(table(groups));
-  const elsewhere = data.methods.filter((method) => !isHere(method));
-  if (byId("elsewhere")) byId("elsewhere").replaceChildren(table([[null, elsewhere]]));
+    ...sorted(methods).map(row),
+  ]);
+  const head = html("tr", {}, html("th", { scope: "col" }, "Method"), ...heads);
+  return html("table", {}, html("thead", {}, head), html("tbody", {}, ...rows));
 }
 
 function boardCell(method, { stem, metric }, found) {
@@ -141,23 +168,24 @@ function showHeat() {
     song,
     cells: methods.map(({ name }) => {
       const value = scoreOf(data, name, state.target, state.metric, number);
-      const label = `${song}, ${name}, ${targetName(state.target)}: ${decibels(value)} dB ${state.metric}`;
+      const label = `${song}, ${name}, ${targetName(state.target)}: ${decibels(value)} dB ${shown(state.metric)}`;
       return { song, method: name, value, label };
     }),
   }));
+  const sign = signOf(state.metric);
   const mean = ({ cells }) => {
     const values = cells.map((cell) => cell.value).filter((value) => value !== null);
-    return values.length ? values.reduce((a, b) => a + b, 0) / values.length : -Infinity;
+    return values.length ? (sign * values.reduce((a, b) => a + b, 0)) / values.length : -Infinity;
   };
   rows.sort((a, b) => mean(b) - mean(a));
   const all = rows.flatMap((row) => row.cells.map((cell) => cell.value)).filter((v) => v !== null);
   all.sort((a, b) => a - b);
-  if (!all.length) return byId("heat").replaceChildren("No song has such a score.");
-  const range = [quantile(all, 0.05), quantile(all, 0.95)];
+  const range = all.length ? [quantile(all, 0.05), quantile(all, 0.95)] : [0, 0];
   const width = byId("heat").clientWidth;
-  byId("scale").replaceChildren(scaleLegend(...range));
+  byId("scale").replaceChildren(...(all.length ? [scaleLegend(...range, sign)] : []));
+  const names = methods.map((method) => method.name);
   byId("heat").replaceChildren(
-    heatMap(rows, methods.map((method) => method.name), { width, range, pick: pickCell }),
+    all.length ? heatMap(rows, names, { width, range, sign, pick: pickCell }) : "No song has such a score.",
   );
 }
 
@@ -168,77 +196,104 @@ function showSpread() {
   const rows = methods
     .map(({ name }) => ({ method: name, values: values(name).filter((v) => v !== null) }))
     .filter((row) => row.values.length);
-  const width = (id) => Math.max(280, byId(id).clientWidth);
-  const name = `${state.metric}, ${targetName(state.target)}`;
-  if (rows.length) {
-    const options = { width: width("boxes"), unit: `${state.metric}, ${unitOf(state.metric)}`, name };
-    byId("boxes").replaceChildren(boxPlot(rows, options));
-  } else byId("boxes").replaceChildren("No song has such a score.");
-  const shown = state.target === ALL ? stemsOf(data)[0] : state.target;
-  byId("difference-title").textContent =
-    `SDR of ${shown} minus that of ${data.baseline}: songs, mean and its ${Math.round(100 * data.confidence)} % interval`;
-  const baseline = data.scores[data.baseline]?.[shown]?.SDR ?? [];
+  const width = (id) => Math.max(240, byId(id).clientWidth);
+  const name = `${shown(state.metric)}, ${targetName(state.target)}`;
+  byId("boxes").replaceChildren(
+    rows.length
+      ? boxPlot(rows, { width: width("boxes"), unit: `${shown(state.metric)}, dB`, name })
+      : "No song has such a score.",
+  );
+  const target = oneTarget();
+  const title = `SDR of ${target} minus that of ${data.baseline}: songs, mean and its ${Math.round(100 * data.confidence)} % interval`;
+  byId("difference-title").textContent = title;
+  const baseline = data.scores[data.baseline]?.[target]?.SDR ?? [];
   const pairs = methods
-    .filter(({ name }) => data.differences[name]?.[shown])
-    .map(({ name }) => {
-      const own = data.scores[name][shown].SDR;
+    .filter((method) => data.differences[method.name]?.[target])
+    .map((method) => {
+      const own = data.scores[method.name][target].SDR ?? [];
       const found = own.map((v, i) => (v === null || (baseline[i] ?? null) === null ? null : v - baseline[i]));
-      return { method: name, values: found.filter((v) => v !== null), mean: data.differences[name][shown] };
+      const mean = data.differences[method.name][target];
+      return { method: method.name, values: found.filter((v) => v !== null), mean };
     });
   byId("differences").replaceChildren(
     pairs.length
-      ? differencePlot(pairs, { width: width("differences"), unit: "dB", name: byId("difference-title").textContent })
+      ? differencePlot(pairs, { width: width("differences"), unit: "dB", name: title })
       : "There is no other method.",
   );
 }
 
+// What is shown where only one target can be.
+function oneTarget() {
+  return state.target === ALL ? (averaged(data)[0] ?? data.targets[0]) : state.target;
+}
+
 function showCurves() {
   if (!byId("curves")) return;
-  byId("curves").replaceChildren(
-    ...data.curves.map((model) => {
-      const figure = html("figure", {}, html("figcaption", {}, model.name));
-      byId("curves").append(figure);
-      const curves = [
-        { label: "training loss", points: model.loss, style: "" },
-        { label: "validation loss", points: model.valid_loss, style: "first" },
-      ];
-      const options = { width: Math.max(280, figure.clientWidth), height: 220, xUnit: "step", yUnit: "loss (line: validation; thin: training)", name: `${model.name}: loss` };
-      figure.append(lineChart(curves, options));
-      return figure;
-    }),
-  );
+  const figures = data.curves.map((model) => html("figure", {}, html("figcaption", {}, model.name)));
+  byId("curves").replaceChildren(...figures); // all at once, so that each has its width
+  const widths = figures.map((figure) => Math.max(240, figure.clientWidth));
+  data.curves.forEach((model, number) => {
+    const curves = [
+      { label: "training loss", points: model.loss, style: "" },
+      { label: "validation loss", points: model.valid_loss, style: "first" },
+    ];
+    const yUnit = "loss (line: validation; thin: training)";
+    const options = { width: widths[number], height: 220, xUnit: "step", yUnit, name: `${model.name}: loss` };
+    figures[number].append(lineChart(curves, options));
+  });
 }
 
 // ---- one song
 
 function pickCell({ song, method }) {
-  const heard = data.heard.includes(method);
-  const solo = heard && state.target !== ALL ? [state.target] : state.solo;
+  const isHeard = data.heard.includes(method);
   const chosen = method === state.b ? { source: "b" } : { source: "a", a: method };
-  change({ song, ...(heard ? { ...chosen, solo } : {}), at: 0 });
-  showSong({ play: heard, focus: true });
+  change({ song, ...(data.choices.includes(method) ? chosen : {}), at: 0 });
+  showSong({ play: isHeard, solo: state.target, focus: true });
 }
 
-function showSong({ play = false, focus = false } = {}) {
+function showSong({ play = false, solo = ALL, focus = false } = {}) {
   byId("song").hidden = !state.song;
+  player.open(null); // what was heard before is of another song
+  shownTime = null;
   if (!state.song) return;
   byId("song-title").textContent = state.song;
-  for (const id of ["song", "a", "b"]) byId(id === "song" ? "songs" : id).value = state[id];
+  for (const [id, key] of [["songs", "song"], ["a", "a"], ["b", "b"]]) byId(id).value = state[key];
+  byId("player").hidden = true;
+  byId("frames").replaceChildren();
+  byId("none").hidden = true;
   const wanted = state.song;
   withSong(wanted, (song) => {
     if (wanted !== state.song) return;
     player.open(song && Object.keys(song.sounds).length ? song : null);
-    if (player.song) player.place = Math.max(player.place, state.at);
-    player.loop = state.loop;
+    if (player.song) {
+      player.place = Math.max(player.place, state.at);
+      const isThere = player.names.includes(soundName(state.source, solo, state));
+      change({ source: usable(), ...(isThere ? { solo: [solo] } : {}) });
+    }
     byId("player").hidden = !player.song;
-    byId("none").textContent = player.song ? "" : data.silence;
-    byId("none").hidden = Boolean(player.song) || !data.silence;
+    say(player.song ? "" : data.files[data.songs.indexOf(wanted)] && !song ? "This song's file is missing." : data.silence);
     showMixer();
     showFrames();
     // Where the keys act on the player, and Space on its button.
     if (focus) byId(player.song ? "play" : "songs").focus();
     if (play && player.song) listen();
   });
+}
+
+function say(text) {
+  byId("none").textContent = text;
+  byId("none").hidden = !text;
+}
+
+const isThere = (source) =>
+  source === "mixture"
+    ? player.names.includes("mixture")
+    : player.names.some((name) => name.startsWith(soundName(source, "", state)));
+
+// The chosen source, or another where this song has no sound of it.
+function usable() {
+  return [state.source, "a", "b", "true", "mixture"].find(isThere) ?? "mixture";
 }
 
 // What the chosen methods need, so that a change between them is heard at once.
@@ -249,109 +304,121 @@ function neededSounds() {
 }
 
 function listen() {
-  player.setGains(gainsOf(state, data.targets, player.names));
-  return player.play(neededSounds());
+  player.setGains(gainsOf(state, data, player.names));
+  player.play(neededSounds(), state.loop).catch((error) => {
+    say(`This browser cannot play it: ${error.message}`);
+    showTransport();
+  });
 }
 
+// The targets that anything can be heard of, in the order of the digits' keys.
+const heardTargets = () =>
+  data.targets.filter((stem) => player.names.some((name) => name.endsWith(`/${stem}`)));
+
 function showMixer() {
+  if (!player.song) return;
   const labels = { mixture: "Mixture", true: "True stems", a: `A: ${state.a}`, b: `B: ${state.b}` };
-  const there = (source) =>
-    player.names.some((name) => name.startsWith(soundName(source, "", state).replace(/\/$/, "")));
-  byId("sources").replaceChildren(
-    ...SOURCES.map((source) =>
-      html("button", {
-        type: "button", "data-source": source, "aria-pressed": state.source === source,
-        disabled: !there(source), onclick: () => hear({ source }),
-      }, labels[source]),
-    ),
-  );
+  showButtons("sources", SOURCES.map((source) => ({
+    key: source, label: labels[source], "data-source": source, "aria-pressed": state.source === source,
+    disabled: !isThere(source), onclick: () => hear({ source }),
+  })));
   byId("loop").setAttribute("aria-pressed", state.loop);
-  const used = data.targets.filter((stem) => player.names.some((name) => name.endsWith(`/${stem}`)));
-  byId("stems").replaceChildren(
-    ...used.flatMap((stem) => [
-      html("span", {}, stem),
-      ...["solo", "mute"].map((kind) =>
-        html("button", {
-          type: "button", "aria-pressed": state[kind].includes(stem), "aria-label": `${kind} ${stem}`,
-          onclick: () => toggle(kind, stem),
-        }, kind),
-      ),
-    ]),
-  );
+  const source = state.source === "mixture" ? "true" : state.source;
+  showButtons("stems", heardTargets().flatMap((stem) =>
+    ["solo", "mute"].map((kind) => ({
+      key: `${kind} ${stem}`, label: `${kind} ${stem}`, "aria-pressed": state[kind].includes(stem),
+      disabled: !player.names.includes(soundName(source, stem, state)) || (kind === "mute" && !data.stems.includes(stem)),
+      onclick: () => toggle(kind, stem),
+    })),
+  ));
   showTransport();
 }
 
 function toggle(kind, stem) {
   const on = state[kind].includes(stem);
-  const source = state.source === "mixture" ? "a" : state.source; // stems of the mixture are not apart
+  // The mixture's stems are not apart.
+  const source = state.source === "mixture" ? ["a", "true"].find(isThere) : state.source;
   hear({ source, [kind]: on ? state[kind].filter((one) => one !== stem) : [...state[kind], stem] });
 }
 
 function hear(changes) {
-  change(changes);
-  player.setGains(gainsOf(state, data.targets, player.names));
+  if (changes.source && !isThere(changes.source)) return;
+  change({ ...changes, at: player.now() });
+  player.setGains(gainsOf(state, data, player.names));
   showMixer();
 }
 
 function showTransport() {
   byId("play").textContent = player.playing ? "Stop" : "Play";
-  if (player.playing) requestAnimationFrame(tick);
+  cancelAnimationFrame(frame);
+  if (player.playing) frame = requestAnimationFrame(tick);
 }
 
 function tick() {
-  shownTime?.(player.now());
-  if (player.playing) requestAnimationFrame(tick);
+  const now = player.now();
+  shownTime?.(now);
+  if (Math.floor(now) !== Math.floor(state.at)) change({ at: now }); // a link leads to about here
+  if (player.playing) frame = requestAnimationFrame(tick);
 }
 
-function seek(place) {
+// Stops, changes something, and goes on from there if it was playing.
+function whileStopped(act) {
   const playing = player.playing;
   player.stop();
-  player.place = place;
-  const part = partAt(player.parts, place);
-  if (part) player.place = Math.min(Math.max(place, part.start), part.end - 0.01);
-  change({ at: player.place });
-  shownTime?.(player.place);
+  act();
   if (playing) listen();
 }
 
+function seek(place) {
+  whileStopped(() => {
+    const part = partAt(player.parts, place);
+    player.place = Math.min(Math.max(place, part.start), part.end - 0.01);
+    change({ at: player.place });
+    shownTime?.(player.place);
+  });
+}
+
 function togglePlay() {
-  if (!player.song) return;
   if (!player.playing) return listen();
   player.stop();
   change({ at: player.place });
 }
 
 function setLoop(loop) {
-  const playing = player.playing;
-  player.stop();
-  player.loop = loop;
-  change({ loop });
-  showMixer();
-  if (playing) listen();
+  whileStopped(() => {
+    change({ loop });
+    showMixer();
+  });
+}
+
+function changeMethod(letter, method) {
+  whileStopped(() => {
+    change({ [letter]: method, source: letter });
+    if (player.song) change({ source: usable() });
+    showMixer();
+    showFrames();
+  });
 }
 
 function showFrames() {
   const song = songs.get(data.songs.indexOf(state.song));
-  byId("legend").replaceChildren();
   shownTime = null;
-  if (!song) return byId("frames").replaceChildren();
-  const width = Math.max(300, byId("frames").clientWidth);
-  const target = state.target === ALL ? stemsOf(data)[0] : state.target;
-  const styles = (method) => (method === state.a ? "first" : method === state.b ? "second" : "");
+  if (!song) return;
+  const width = Math.max(240, byId("frames").clientWidth);
+  const target = oneTarget();
+  const style = (method) => (method === state.a ? "first" : method === state.b ? "second" : "");
   const curves = Object.entries(song.sdr)
     .filter(([, targets]) => targets[target])
     .map(([method, targets]) => ({
       label: method,
-      style: styles(method),
-      points: targets[target].map((value, frame) => [frame * song.hop_s + song.window_s / 2, value]),
+      style: style(method),
+      points: targets[target].map((value, at) => [at * song.hop_s + song.window_s / 2, value]),
     }))
     .sort((one, other) => one.style.length - other.style.length);
-  const options = {
-    width, height: 220, xRange: [0, song.seconds], xUnit: "seconds", yUnit: `SDR of ${target} in dB, a value a frame`,
-    name: `SDR of ${target} over time`,
-  };
-  const chart = lineChart(curves, options);
-  byId("frames").replaceChildren(...(chart.scaleX ? [drawOutline(song, chart, width)] : []), chart);
+  const yUnit = `SDR of ${target} in dB, a value a frame`;
+  const name = `SDR of ${target} over time`;
+  const options = { width, height: 220, xRange: [0, song.seconds], xUnit: "seconds", yUnit, name };
+  byId("frames").replaceChildren(drawOutline(song, width), lineChart(curves, options));
   byId("legend").replaceChildren(
     html("span", { class: "first" }, `A: ${state.a}`), " ",
     html("span", { class: "second" }, state.b === state.a ? "" : `B: ${state.b}`),
@@ -360,34 +427,33 @@ function showFrames() {
 }
 
 // The waveform over the chart, with the excerpts that can be heard, and a cursor.
-function drawOutline(song, chart, width) {
-  const { left, right } = chart.scaleX;
-  const x = (seconds) => left + (seconds / song.seconds) * (right - left);
-  const drawing = svg("svg", { width, height: 76, role: "img", "aria-label": "Waveform of the mixture" });
-  const columns = song.outline.length;
-  const top = song.outline.map((peak, n) => `${x((n / columns) * song.seconds).toFixed(1)} ${(38 - peak * 0.36).toFixed(1)}`);
-  const under = song.outline.map((peak, n) => `${x((n / columns) * song.seconds).toFixed(1)} ${(38 + peak * 0.36).toFixed(1)}`);
-  if (columns) drawing.append(svg("polygon", { points: [...top, ...under.reverse()].join(" "), class: "outline" }));
+function drawOutline(song, width) {
+  const [right, height] = [width - RIGHT, 76];
+  const x = (seconds) => LEFT + (seconds / Math.max(song.seconds, 1e-9)) * (right - LEFT);
+  const label = "Waveform of the mixture; a click plays from there";
+  const drawing = svg("svg", { width, height: song.outline.length ? height : 0, role: "img", "aria-label": label });
+  const edge = (side) =>
+    song.outline.map((peak, n) => `${x((n / song.outline.length) * song.seconds).toFixed(1)} ${(38 + side * peak * 0.36).toFixed(1)}`);
+  drawing.append(svg("polygon", { points: [...edge(-1), ...edge(1).reverse()].join(" "), class: "outline" }));
   for (const [kind, start, end] of player.song ? song.excerpts : []) {
-    const part = svg("rect", { x: x(start), y: 0, width: x(end) - x(start), height: 76, class: "part" });
+    const part = svg("rect", { x: x(start), y: 0, width: x(end) - x(start), height, class: "part" });
     part.append(svg("title", {}, kind));
     drawing.append(part);
-    const label = { "text-anchor": "middle" };
-    if (kind !== "whole") drawing.append(text(x((start + end) / 2), 12, kind, label));
+    if (kind !== "whole") drawing.append(text(x((start + end) / 2), 12, kind, { "text-anchor": "middle" }));
   }
-  const cursor = svg("line", { y1: 0, y2: 76, class: "cursor" });
+  const cursor = svg("line", { y1: 0, y2: height, class: "cursor" });
   drawing.append(cursor);
+  cursor.toggleAttribute("hidden", !player.song);
   shownTime = (seconds) => {
     cursor.setAttribute("x1", x(seconds));
     cursor.setAttribute("x2", x(seconds));
     byId("time").textContent = player.song ? `${seconds.toFixed(1)} s` : "";
   };
   shownTime(player.song ? player.now() : 0);
-  cursor.toggleAttribute("hidden", !player.song);
   drawing.addEventListener("click", (event) => {
     if (!player.song) return;
     const place = event.clientX - drawing.getBoundingClientRect().left;
-    seek(Math.max(0, ((place - left) / (right - left)) * song.seconds));
+    seek(Math.max(0, ((place - LEFT) / (right - LEFT)) * song.seconds));
   });
   return drawing;
 }
@@ -399,21 +465,12 @@ function fill(id, choices, pick) {
   byId(id).addEventListener("change", (event) => pick(event.target.value));
 }
 
-function changeMethod(letter, method) {
-  const playing = player.playing;
-  player.stop();
-  change({ [letter]: method, source: letter });
-  showMixer();
-  showFrames();
-  if (playing) listen();
-}
-
+// Keys of the song's section alone: elsewhere they are the browser's.
 function onKey(event) {
   if (!player.song || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (event.target.matches("select, input, button") && event.key === " ") return;
-  if (event.target.matches("select")) return;
+  if (event.target.matches("select, summary") || (event.key === " " && event.target.matches("button"))) return;
   const digit = /^Digit([1-9])$/.exec(event.code)?.[1];
-  const stem = digit && data.targets[digit - 1];
+  const stem = digit && heardTargets()[digit - 1];
   const acts = {
     " ": togglePlay,
     ArrowLeft: () => seek(player.now() - 1),
@@ -432,26 +489,24 @@ function onKey(event) {
 
 function start() {
   fill("songs", data.songs, (song) => {
+    const play = player.playing;
     change({ song, at: 0 });
-    showSong({ play: player.playing });
+    showSong({ play });
   });
-  for (const letter of ["a", "b"]) {
-    const methods = data.heard.length ? data.heard : Object.keys(data.scores);
-    fill(letter, methods, (method) => changeMethod(letter, method));
-    byId(letter).value = state[letter];
-  }
+  for (const letter of ["a", "b"]) fill(letter, data.choices, (method) => changeMethod(letter, method));
   byId("play").addEventListener("click", togglePlay);
   byId("loop").addEventListener("click", () => setLoop(!state.loop));
-  document.addEventListener("keydown", onKey);
+  byId("song").addEventListener("keydown", onKey);
   addEventListener("hashchange", () => {
     state = readState(location.hash, data);
     showAll();
     showSong();
   });
-  let frame = 0;
+  let width = innerWidth; // a phone's address bar changes the height alone
   addEventListener("resize", () => {
-    cancelAnimationFrame(frame);
-    frame = requestAnimationFrame(() => [showAll, showFrames, showCurves].forEach((show) => show()));
+    if (innerWidth === width) return;
+    width = innerWidth;
+    [showAll, showFrames, showCurves].forEach((show) => show());
   });
   showAll();
   showCurves();

@@ -4,15 +4,16 @@
 
 const ALL = "all"; // stems: the mean over them
 const SOURCES = ["mixture", "true", "a", "b"];
+const LOWER_IS_BETTER = ["PES"]; // predicted energy where the stem is silent
 
 function defaults(data) {
-  const heard = data.heard.length ? data.heard : data.methods.map((method) => method.name);
+  const stems = averaged(data);
   return {
-    target: data.targets.length > 1 ? ALL : data.targets[0],
+    target: stems.length > 1 ? ALL : (stems[0] ?? data.targets[0]),
     metric: data.metrics[0],
     song: "",
-    a: heard[0] ?? "",
-    b: heard[1] ?? heard[0] ?? "",
+    a: data.choices[0] ?? "",
+    b: data.choices[1] ?? data.choices[0] ?? "",
     source: "a",
     solo: [],
     mute: [],
@@ -25,16 +26,16 @@ function defaults(data) {
 function readState(fragment, data) {
   const state = defaults(data);
   const given = new URLSearchParams(fragment.replace(/^#/, ""));
-  const choices = {
+  const known = {
     target: [ALL, ...data.targets],
     metric: data.metrics,
     song: data.songs,
-    a: data.methods.map((method) => method.name),
-    b: data.methods.map((method) => method.name),
+    a: data.choices,
+    b: data.choices,
     source: SOURCES,
   };
-  for (const [key, known] of Object.entries(choices)) {
-    if (known.includes(given.get(key))) state[key] = given.get(key);
+  for (const [key, values] of Object.entries(known)) {
+    if (values.includes(given.get(key))) state[key] = given.get(key);
   }
   for (const key of ["solo", "mute"]) {
     state[key] = given.getAll(key).filter((stem) => data.targets.includes(stem));
@@ -57,41 +58,47 @@ function writeState(state, data) {
   return `#${found}`;
 }
 
-// The stems that are heard: those that are soloed, else those that are not muted.
-function audible(state, stems) {
-  const solo = stems.filter((stem) => state.solo.includes(stem));
-  return solo.length ? solo : stems.filter((stem) => !state.mute.includes(stem));
+// The targets that are heard: those that are soloed, else the stems that are not muted. The rest of
+// a stem is the sum of the others, which would be heard twice.
+function audible(state, data) {
+  const solo = data.targets.filter((target) => state.solo.includes(target));
+  return solo.length ? solo : data.stems.filter((stem) => !state.mute.includes(stem));
 }
 
-function soundName(source, stem, state) {
+// As eval.report.pages names them.
+function soundName(source, target, state) {
   if (source === "mixture") return "mixture";
-  return `${source === "true" ? "true" : state[source]}/${stem}`;
+  return source === "true" ? `true/${target}` : `method/${state[source]}/${target}`;
 }
 
 // Gain of each sound: 1 for what is heard. `names` are the sounds that there are. A stem that the
 // chosen method does not estimate is silent.
-function gainsOf(state, stems, names) {
+function gainsOf(state, data, names) {
   const heard = new Set(
     state.source === "mixture"
       ? ["mixture"]
-      : audible(state, stems).map((stem) => soundName(state.source, stem, state)),
+      : audible(state, data).map((target) => soundName(state.source, target, state)),
   );
   return new Map(names.map((name) => [name, heard.has(name) ? 1 : 0]));
 }
 
-// A method's score of a song, or null. For all stems: their mean, null where one has none.
+// The stems that "all" is the mean of: those that the baseline has.
+function averaged(data) {
+  const own = data.scores[data.baseline] ?? {};
+  return data.stems.filter((stem) => stem in own);
+}
+
+// A method's score of a song, or null. Of all stems: their mean, null where one has none.
 function scoreOf(data, method, target, metric, number) {
-  const targets = target === ALL ? stemsOf(data) : [target];
+  const targets = target === ALL ? averaged(data) : [target];
   const values = targets.map((name) => data.scores[method]?.[name]?.[metric]?.[number] ?? null);
   if (!values.length || values.includes(null)) return null;
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-// The targets that the baseline has: other methods may have rests of stems besides.
-function stemsOf(data) {
-  const rows = data.methods.find((method) => method.name === data.baseline)?.rows ?? {};
-  const own = data.targets.filter((target) => target in rows);
-  return own.length ? own : data.targets;
+// 1 where more is better, else -1.
+function signOf(metric) {
+  return LOWER_IS_BETTER.includes(metric) ? -1 : 1;
 }
 
 function decibels(value) {
