@@ -15,6 +15,7 @@ BEGIN, END = "<!-- The table of benchmarks.study begins. -->", "<!-- It ends. --
 HOW = Aggregation("median", "mean", "", confidence=0.95, resamples=9999, seed=1)
 STEP, VALID_SDR = CURVE.index("step"), CURVE.index("valid_sdr")
 PANELS = 3  # side by side
+COLOURS = 10  # of matplotlib, before they come again
 DASHES = ("--", ":", "-.")  # of the baselines
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -124,6 +125,8 @@ def plot_curves(path: Path, runs: Sequence[Run], results: Results) -> None:
             if grey:
                 dashes = DASHES[baselines.index(run.row) % len(DASHES)]
                 look = {"color": "0.6", "zorder": 1, "linestyle": dashes}
+            elif own.index(run) >= COLOURS:
+                look = {"linestyle": "-."}
             shown = label if run in own else None
             panel.plot(*zip(*points, strict=True), label=shown, **look)
         panel.set_title(group, fontsize="medium")
@@ -152,7 +155,8 @@ def plot_costs(path: Path, runs: Sequence[Run], results: Results) -> None:
         costs = [result["million_multiply_adds"] for result in found]
         axes.scatter(costs, [sdr_of(result) for result in found], label=group)
     costs = sorted({results[run.name]["million_multiply_adds"] for run in runs})
-    axes.set_xticks(costs, [f"{cost}" for cost in costs], minor=False)
+    told = [cost for cost, last in zip(costs, [0, *costs], strict=False) if cost > 1.03 * last]
+    axes.set_xticks(told, [f"{cost}" for cost in told], minor=False)
     axes.set_xticks([], minor=True)
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
