@@ -210,7 +210,7 @@ def test_the_outputs_of_a_killed_and_finished_run(finished: Path) -> None:
     assert (data["heard"], len(data["files"])) == (["stemforge"], 1)
     assert [curves["name"] for curves in data["curves"]] == ["vocals", "drums"]
     song = (project / "report" / data["files"][0]).read_text(encoding="utf-8")
-    assert '"stemforge/drums":"T2dnU' in song  # "OggS" in base64
+    assert '"method/stemforge/drums":"T2dnU' in song  # "OggS" in base64
 
 
 def test_a_second_run_has_nothing_to_do(finished: Path) -> None:
