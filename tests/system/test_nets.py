@@ -18,7 +18,7 @@ from stemforge.eval.runtimes.tensorflow import load_nets
 from stemforge.pipelines.commands.main import main as command
 from stemforge.pipelines.console import run_main
 from stemforge.pipelines.params import read_params
-from stemforge.pipelines.stages import evaluate, export, leaderboard, separate
+from stemforge.pipelines.stages import evaluate, export, leaderboard, report, separate
 from stemforge.pipelines.stages import train as train_stage
 from stemforge.train.model import load_model
 from stemforge.train.model_files import read_card
@@ -64,7 +64,7 @@ def released(tiny_project: Path, root: Path, fields: dict[str, Any]) -> Path:
         for stem in STEMS:
             patch.setattr(sys, "argv", ["train", "--stem", stem])
             assert run_main(train_stage.main) == 0
-        for stage in (separate, evaluate, leaderboard, export):
+        for stage in (separate, evaluate, leaderboard, report, export):
             assert run_main(stage.main) == 0, stage.__name__
         assert command(["release", "--allow-dirty", "--output", "release"]) == 0
     return root
