@@ -1,6 +1,7 @@
 """What the benchmarks share: projects of a corpus, other processes, turns, tables, Spleeter."""
 
 import argparse
+import dataclasses
 import functools
 import os
 import statistics
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import soundfile
@@ -19,8 +20,14 @@ from ruamel.yaml import YAML
 
 from stemforge.features.audio import ffmpeg
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
+from stemforge.features.corpus.manifest import read_manifest
 from stemforge.features.corpus.sources import MIXTURE, STEMS
+from stemforge.pipelines.paths import TRACKS
 from stemforge.unfinished import finishing
+
+if TYPE_CHECKING:
+    from stemforge.features.shards.reading import FeatureSet
+    from stemforge.train.waveforms import Sound
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE_HZ = SAMPLE_RATE_HZ
@@ -140,6 +147,15 @@ def make_features(corpus: Path, project: Path, *, copies: int = 0) -> Path:
         for name in ("decode", "copies", "features"):
             stage(project, name)
     return features
+
+
+def sound_of(project: Path, features: "FeatureSet") -> "Sound":
+    """The WAV files of a project that features were made from, to train on."""
+    from stemforge.train.waveforms import find_sound  # it needs TensorFlow
+
+    manifest = read_manifest(project / TRACKS)
+    here = dataclasses.replace(manifest, audio_root=project / manifest.audio_root)
+    return find_sound(features, here)
 
 
 def songs_of(project: Path) -> list[Path]:

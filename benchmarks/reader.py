@@ -11,7 +11,6 @@ was told to drop them ("cold"). Crop-audio-seconds are those of the windows: 47.
 Medians of the runs.
 """
 
-import dataclasses
 import os
 import statistics
 import tempfile
@@ -24,13 +23,12 @@ from benchmarks import common
 from benchmarks.common import SPLEETER
 from benchmarks.full_size import FRAMES
 from benchmarks.spleeter_setup import drop
-from stemforge.features.corpus.manifest import read_manifest
 from stemforge.features.corpus.sources import STEMS
 from stemforge.features.shards.reading import FeatureSet
-from stemforge.pipelines.paths import DECODED, TRACKS
+from stemforge.pipelines.paths import DECODED
 from stemforge.train.config import Augmentation
 from stemforge.train.dataset import Dataset
-from stemforge.train.waveforms import Sound, find_sound
+from stemforge.train.waveforms import Sound
 
 BATCH = 4
 STATES = ("cold", "warm")
@@ -87,9 +85,7 @@ def report(seconds: dict[tuple[str, str], list[float]], audio_s: float) -> None:
 
 def our_datasets(project: Path, features: FeatureSet, frames: int) -> dict[str, Dataset]:
     """What is read, by the name of its row."""
-    manifest = read_manifest(project / TRACKS)
-    here = dataclasses.replace(manifest, audio_root=project / manifest.audio_root)
-    sound, one = find_sound(features, here), STEMS[:1]
+    sound, one = common.sound_of(project, features), STEMS[:1]
     kinds: dict[str, tuple[tuple[str, ...], Sound | None, Augmentation | None]] = {
         "stemforge, mixture and 4 of 4 stems": (STEMS, None, None),
         "stemforge, mixture and 1 of 4 stems": (one, None, None),

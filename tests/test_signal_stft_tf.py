@@ -67,3 +67,20 @@ def test_several_at_once_are_numpys_one_by_one(bins: int, random: np.random.Gene
     parts = zip(magnitudes, phases, strict=True)
     heard = np.stack([pictures.audible(m, p, framing=framing) for m, p in parts])
     np.testing.assert_allclose(found, heard, atol=1e-5)
+
+
+@pytest.mark.parametrize("bins", [20, 33])
+def test_the_gradient_of_an_inverse_is_its_adjoint(bins: int, random: np.random.Generator) -> None:
+    framing = Framing(64, 16)
+    waveforms = random.normal(0, 1, (3, framing.span(9), 2)).astype(np.float32)
+    here = [tf.constant(random.normal(0, 1, (3, 9, bins, 2)), tf.float32) for _ in range(2)]
+    with tf.GradientTape() as tape:
+        tape.watch(here)
+        value = tf.reduce_sum(waveforms * waveforms_of(*here, framing))
+    gradients = tape.gradient(value, here)
+    # The map is linear: along any direction its derivative is the map itself.
+    real, imaginary = (random.normal(0, 1, (3, 9, bins, 2)).astype(np.float32) for _ in range(2))
+    spectra = np.pad(real + 1j * imaginary, [(0, 0), (0, 0), (0, framing.bins - bins), (0, 0)])
+    change = np.stack([numpy_stft.inverse_stft(one, framing) for one in spectra])
+    found = np.sum(gradients[0] * real) + np.sum(gradients[1] * imaginary)
+    np.testing.assert_allclose(found, np.sum(waveforms * change), rtol=1e-4)

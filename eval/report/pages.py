@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 INDEX, SONGS = "index.html", "songs"
-SCRIPTS = ("state.js", "charts.js", "player.js", "report.js")  # in the order of the page
+SCRIPTS = ("state.js", "charts.js", "player.js", "song.js", "report.js")  # in the order of the page
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Spectra are pairs of real tensors, [frames, channels, bins], so that nothing but
 is complex.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,21 +52,14 @@ def inverse_stft(real: Any, imaginary: Any, framing: Framing) -> Any:
     Returns:
         float32 [(frames - 1) * hop + length, channels].
     """
-    length, step = framing.length_samples, framing.step_samples
-    overlap = length // step
+    length = framing.length_samples
     missing = [(0, 0), (0, 0), (0, framing.bins - real.shape[2])]
     real, imaginary = tf.pad(real, missing), tf.pad(imaginary, missing)
     folded = tf.concat([real + imaginary, tf.reverse((real - imaginary)[..., 1:-1], [2])], axis=2)
     spectrum = tf.signal.rfft(folded)
     even, odd = tf.math.real(spectrum), tf.math.imag(spectrum)
     framed = tf.concat([even + odd, tf.reverse((even - odd)[..., 1:-1], [2])], axis=2)
-    framed *= hann(length) * (8.0 / (3.0 * overlap * length))
-    channels = _size(real, 1)
-    pieces = tf.reshape(framed, [-1, channels, overlap, step])
-    out = tf.add_n(
-        [tf.pad(pieces[:, :, k], [(k, overlap - 1 - k), (0, 0), (0, 0)]) for k in range(overlap)]
-    )
-    return tf.reshape(tf.transpose(out, [0, 2, 1]), [-1, channels])
+    return _overlapped(framed, _synthesis_window(framing) / length, framing)
 
 
 def spectra_of(waveforms: Any, framing: Framing, *, bins: int) -> tuple[Any, Any]:
@@ -95,6 +89,9 @@ def spectra_of(waveforms: Any, framing: Framing, *, bins: int) -> tuple[Any, Any
 def waveforms_of(real: Any, imaginary: Any, framing: Framing) -> Any:
     """Inverse STFT of several spectra at once, as features.signal.stft.inverse_stft does it.
 
+    For training: by the inverse FFT, which TFLite has not, and with its adjoint as gradient, which
+    is an STFT. (The gradient that TensorFlow derives takes several times as long.)
+
     Args:
         real: float32 [windows, frames, bins, channels]; bins above them are zero.
         imaginary: of the same shape; it does not count at 0 Hz and at half the rate.
@@ -104,17 +101,47 @@ def waveforms_of(real: Any, imaginary: Any, framing: Framing) -> Any:
         float32 [windows, (frames - 1) * hop + length, channels].
     """
     windows, (frames, bins, channels) = _size(real, 0), real.shape[1:]
-    counts = np.ones((bins, 1), np.float32)
-    counts[0] = 0.0
-    counts[framing.bins - 1 :] = 0.0
 
-    def side_by_side(part: Any) -> Any:
-        return tf.reshape(tf.transpose(part, [1, 0, 3, 2]), [frames, windows * channels, bins])
+    @tf.custom_gradient
+    def inverse(real: Any, imaginary: Any) -> tuple[Any, Callable[[Any], tuple[Any, Any]]]:
+        spectra = tf.transpose(tf.complex(real, imaginary), [1, 0, 3, 2])
+        spectra = tf.reshape(spectra, [frames, windows * channels, bins])
+        spectra = tf.pad(spectra, [(0, 0), (0, 0), (0, framing.bins - bins)])
+        found = _overlapped(tf.signal.irfft(spectra), _synthesis_window(framing), framing)
+        # Frames are known where windows are not: the graph would lose the samples' number.
+        found = tf.reshape(found, [framing.span(frames), windows, channels])
 
-    found = inverse_stft(side_by_side(real), side_by_side(imaginary * counts), framing)
-    # Frames are known where windows are not: the graph would lose the samples' number.
-    found = tf.reshape(found, [framing.span(frames), windows, channels])
-    return tf.transpose(found, [1, 0, 2])
+        def adjoint(upstream: Any) -> tuple[Any, Any]:
+            # A real signal's bins between 0 Hz and half the rate stand for two each.
+            counts = np.full((bins, 1), 2.0, np.float32)
+            counts[0], counts[framing.bins - 1 :] = 1.0, 1.0
+            real, imaginary = spectra_of(upstream, framing, bins=bins)
+            scale = counts * (_scale(framing) / framing.length_samples)
+            return real * scale, imaginary * scale
+
+        return tf.transpose(found, [1, 0, 2]), adjoint
+
+    return inverse(real, imaginary)
+
+
+def _overlapped(framed: Any, window: np.ndarray, framing: Framing) -> Any:
+    """Windowed overlap-add of frames, [frames, channels, length], to [samples, channels]."""
+    step, channels = framing.step_samples, _size(framed, 1)
+    overlap = framing.length_samples // step
+    pieces = tf.reshape(framed * window, [-1, channels, overlap, step])
+    out = tf.add_n(
+        [tf.pad(pieces[:, :, k], [(k, overlap - 1 - k), (0, 0), (0, 0)]) for k in range(overlap)]
+    )
+    return tf.reshape(tf.transpose(out, [0, 2, 1]), [-1, channels])
+
+
+def _synthesis_window(framing: Framing) -> np.ndarray:
+    """Hann's, times what makes the sum of the overlapping squared windows 1."""
+    return hann(framing.length_samples) * _scale(framing)
+
+
+def _scale(framing: Framing) -> float:
+    return 8.0 * framing.step_samples / (3.0 * framing.length_samples)
 
 
 def _size(tensor: Any, axis: int) -> Any:

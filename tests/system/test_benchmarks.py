@@ -75,7 +75,12 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "study": (
         ["{corpus}", "--work", "{work}", "--rows", "{rows}", "--output", "{output}"],
-        ["Spleeter's preset", "another rate"],
+        ["Spleeter's preset", "another rate", "from waveforms"],
+    ),
+    "study_steps": (
+        ["{corpus}", "--work", "{work}", "--rows", "{rows}", "--steps", "1", "--turns", "1",
+         "--only", "Spleeter's preset", "from waveforms"],
+        ["Spleeter's preset", "from waveforms"],
     ),
     "train_step": (
         ["{corpus}", "--work", "{work}", OURS, *SMALL, *PRODUCT, "--batches", "2", "--turns", "1"],
@@ -95,6 +100,7 @@ base:
 rows:
   - {row: Spleeter's preset, group: Rates}
   - {row: another rate, group: Rates, train: {learning_rate: 0.01}}
+  - {row: from waveforms, group: Input, train: {input: waveforms, loss: snr}}
 """
 MINUTES = {"distributed", "features", "separate", "stages", "study"}  # they start many processes
 

@@ -1,4 +1,4 @@
-"""The whole way on a tiny corpus: killed three times, finished, released, and made again."""
+"""The whole way on a tiny corpus: killed four times, finished, released, and made again."""
 
 import csv
 import importlib.metadata
@@ -153,7 +153,7 @@ def finish(root: Path) -> str:
 
 @pytest.fixture(scope="module")
 def finished(origin: Path) -> Path:
-    """A clone where `dvc repro` was killed three times and then finished, and committed."""
+    """A clone where `dvc repro` was killed four times and then finished, and committed."""
     project = clone(origin, "project")
     held = project.parent / "held"
     binaries = ffmpeg_that_waits(project.parent / "bin", song="Song 9", held=held)
@@ -169,11 +169,16 @@ def finished(origin: Path) -> Path:
 
     (scored, *_) = kill_when(project, "evaluate", "*/scores/*/test/*.json")
     kept = scored.relative_to(project)
-    text = finish(project)
+    (begun,) = kill_when(project, "report", "*/report")
+    text = printed(project).read_text()
     assert "Running stage 'leaderboard'" in text
     assert "Running stage 'train@vocals'" not in text
     assert "Running stage 'decode'" not in text
     assert not (project / kept).exists()  # renamed into scores/
+    assert begun.exists()
+    assert not (project / "report").exists()
+    finish(project)
+    assert not begun.exists()
     commit(project, "what came out")
     release(project)  # it names the commit
     return project
