@@ -68,6 +68,7 @@ def start(run: Run, arguments: argparse.Namespace, work: Path) -> Callable[[], f
         stems=(run.stem,),
         window_frames=net.frames,
         batch_size=config.batch_size,
+        accumulate_steps=config.accumulate_steps,
         sound=common.sound_of(project, features) if config.input == "waveforms" else None,
         augmentation=config.augmentation,
     )

@@ -230,9 +230,11 @@ class Params(Section):
     @model_validator(mode="before")
     @classmethod
     def _give_bins_to_the_net(cls, data: Any) -> Any:
-        """Sets the net's bins to features.bins."""
+        """Sets the net's bins to features.bins, also where a preset has the rest of it."""
         try:
-            bins, train = data["features"]["bins"], data["train"]
+            bins, train = data["features"]["bins"], {**data["train"]}
+            if train.get("preset") is not None and train.get("net") is None:
+                train["net"] = {}
             net = dict(train["net"])
         except (KeyError, TypeError, ValueError):
             return data  # the sections' own checks name what is missing

@@ -12,13 +12,18 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
-    """A section of params.yaml: frozen; all keys are required, and no value is converted."""
+    """A section of params.yaml: frozen; all keys are required, and no value is converted.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    Numbers are finite.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class CheckedSection(Section):
     """A section whose values are those of another class, which checks them."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     def read(self) -> Any:
         """The values as that class."""

@@ -75,7 +75,7 @@ class Train(Section):
     input: Input
     augmentation: Augment | None
     loss: Losses
-    stem_weights: dict[str, Positive] | None
+    stem_weights: Annotated[dict[str, Positive], Field(min_length=1)] | None
     optimizer: OptimizerName
     learning_rate: Positive
     learning_rates: Annotated[dict[str, Positive], Field(min_length=1)] | None
@@ -91,7 +91,7 @@ class Train(Section):
     min_improvement: Annotated[float, Field(ge=0.0)]
     max_plateaus: Count | None
     init_from: str | None
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]  # NumPy takes no more
     log_every_steps: Count
     validate_every_steps: Count
     validation_windows: Count

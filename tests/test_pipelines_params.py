@@ -68,7 +68,7 @@ def test_the_committed_file_is_valid() -> None:
             "    bins: 64\n    width:",
             "train.net.bins: unknown key: set features.bins",
         ),
-        (r"  net:[\s\S]*?  # The run", "  # The run", "train.net: missing"),
+        (r"preset: starter[\s\S]*?  # The run", "preset: null\n  # The run", "train.net: missing"),
         (
             r"models: \[.*\]",
             "models: [drums, vocals]",
@@ -123,6 +123,20 @@ def test_the_committed_file_is_valid() -> None:
             r"train.learning_rates.\*lstm\*=0.0: Input should be greater than 0",
         ),
         ("learning_rates: null", "learning_rates: {}", "train.learning_rates={}: "),
+        ("stem_weights: null", "stem_weights: {}", "train.stem_weights={}: "),
+        ("clip_norm: null", "clip_norm: .inf", "train.clip_norm=inf: Input should be a finite"),
+        ("min_improvement: 0.0", "min_improvement: .nan", "train.min_improvement=nan: "),
+        (r"silence_db: \S+", "silence_db: -.inf", "features.validity.silence_db=-inf: "),
+        (
+            r"seed: 1\n  log",
+            "seed: 4294967296\n  log",
+            "train.seed=4294967296: Input should be less than 4294967296",
+        ),
+        (
+            "frame_length_samples: 4096",
+            "frame_length_samples: 4095",
+            "features: frame_length_samples=4095: must be even",
+        ),
         (
             "cosine_end: null",
             "cosine_end: 0.1",
@@ -302,7 +316,8 @@ def test_a_preset_fills_what_is_null_or_missing_and_a_value_wins() -> None:
         "max_plateaus=None, select_by=valid_loss, learning_rate=0.0001"
     ]
     short = {key: v for key, v in section.items() if key not in spleeter_preset("adam")}
-    assert preset_of({**short, "net": {}}) == whole
+    assert preset_of({**short, "net": None}) == whole
+    assert preset_of({key: v for key, v in short.items() if key != "net"}) == whole
     own = preset_of({**section, "net": {**section["net"], "frames": 256}, "batch_size": 2})
     assert (own.net.frames, own.net.fields()["width"], own.batch_size) == (256, 16, 2)
     assert describe_preset(own.model_dump(), own.net)[1] == (

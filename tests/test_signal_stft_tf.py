@@ -76,7 +76,7 @@ def test_the_gradient_of_an_inverse_is_its_adjoint(bins: int, random: np.random.
     here = [tf.constant(random.normal(0, 1, (3, 9, bins, 2)), tf.float32) for _ in range(2)]
     with tf.GradientTape() as tape:
         tape.watch(here)
-        value = tf.reduce_sum(waveforms * waveforms_of(*here, framing))
+        value = tf.reduce_sum(waveforms * waveforms_of(here[0], here[1], framing))
     gradients = tape.gradient(value, here)
     # The map is linear: along any direction its derivative is the map itself.
     real, imaginary = (random.normal(0, 1, (3, 9, bins, 2)).astype(np.float32) for _ in range(2))

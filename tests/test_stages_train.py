@@ -277,6 +277,13 @@ def test_fine_tuning_starts_from_another_model(project: Path, train: Stage) -> N
         "train.init_from=start: its model vocals has width=2, but train.net.width=4"
         in train.error(project)
     )
+    set_params(project, train__net__width=2)
+    card = project / "start" / "vocals" / "model.json"
+    card.write_text(card.read_text().replace('"sample_rate_hz": 44100', '"sample_rate_hz": 48000'))
+    assert (
+        "train.init_from=start: its model vocals is for sample_rate_hz=48000, but the features "
+        "have 44100" in train.error(project)
+    )
     set_params(project, train__init_from="nowhere")
     assert "no model.json in it: not a model directory" in train.error(project)
 

@@ -1,6 +1,6 @@
 """Augmentation of training windows: what is done to each stem before the stems are summed.
 
-Four of the changes of Uhlich et al., "Improving music source separation based on deep neural
+Three of the changes of Uhlich et al., "Improving music source separation based on deep neural
 networks through data augmentation and network blending" (ICASSP 2017), section 3: random gains,
 swapped channels, and stems of different songs in one mixture. They scale amplitudes by 0.25 to
 1.25, uniformly, which is -12.0 to 1.9 dB; Demucs (Defossez et al. 2019) takes the same range, and

@@ -24,7 +24,7 @@ class Framing:
         return self.length_samples // 2 + 1
 
     def check(self, bins: int) -> None:
-        """Refuses lengths that windows cannot be added with, and more bins than the FFT has.
+        """Refuses lengths that no inverse is made for, and more bins than the FFT has.
 
         Args:
             bins: how many of the lowest are used.
@@ -33,6 +33,8 @@ class Framing:
             UserError: it does; the message begins with the field's name.
         """
         length, step = self.length_samples, self.step_samples
+        if length % 2:
+            raise UserError(f"frame_length_samples={length}: must be even")
         if step < 1 or length % step or length // step < 3:
             raise UserError(
                 f"frame_step_samples={step}: must divide frame_length_samples={length}, and be at "

@@ -102,7 +102,6 @@ def waveforms_of(real: Any, imaginary: Any, framing: Framing) -> Any:
     """
     windows, (frames, bins, channels) = _size(real, 0), real.shape[1:]
 
-    @tf.custom_gradient
     def inverse(real: Any, imaginary: Any) -> tuple[Any, Callable[[Any], tuple[Any, Any]]]:
         spectra = tf.transpose(tf.complex(real, imaginary), [1, 0, 3, 2])
         spectra = tf.reshape(spectra, [frames, windows * channels, bins])
@@ -121,7 +120,7 @@ def waveforms_of(real: Any, imaginary: Any, framing: Framing) -> Any:
 
         return tf.transpose(found, [1, 0, 2]), adjoint
 
-    return inverse(real, imaginary)
+    return tf.custom_gradient(inverse)(real, imaginary)
 
 
 def _overlapped(framed: Any, window: np.ndarray, framing: Framing) -> Any:

@@ -111,7 +111,7 @@ def prepare(name: str, features_folder: str | None, *, chief: bool) -> Task:
     features = open_features(features_folder, params)
     stems = stems_of(name, params)
     net, config = net_and_config(params)
-    start = starting_weights(params.train, name, net)
+    start = starting_weights(params.train, name, net, features)
     many = config.sdr_songs if chief else None  # other workers have no decoded songs
     songs = [] if many is None else read_songs(stems, many)
     found = read_manifests(params) if config.input == "waveforms" else ()
@@ -320,11 +320,13 @@ def net_and_config(params: Params) -> tuple[Net, TrainConfig]:
     return params.train.net, config
 
 
-def starting_weights(train: Train, name: str, net: Net) -> dict[str, Any] | None:
+def starting_weights(
+    train: Train, name: str, net: Net, features: FeatureSet
+) -> dict[str, Any] | None:
     """Weights of the model of that name in train.init_from; None where it is null.
 
     Raises:
-        UserError: there is no such model, or its net differs.
+        UserError: there is no such model, or its net, STFT or sample rate differs.
     """
     if train.init_from is None:
         return None
@@ -336,6 +338,17 @@ def starting_weights(train: Train, name: str, net: Net) -> dict[str, Any] | None
             raise UserError(
                 f"train.init_from={train.init_from}: its model {name} has {field}="
                 f"{theirs.get(field)}, but {place}={ours}: the nets must be the same"
+            )
+    input_of = {
+        "frame_length_samples": features.framing.length_samples,
+        "frame_step_samples": features.framing.step_samples,
+        "sample_rate_hz": features.info["sample_rate_hz"],
+    }
+    for field, ours in input_of.items():
+        if (value := getattr(model, field)) != ours:
+            raise UserError(
+                f"train.init_from={train.init_from}: its model {name} is for {field}={value}, but "
+                f"the features have {ours}: both must be the same"
             )
     return weights_of(model.keras_model)
 

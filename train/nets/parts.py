@@ -11,7 +11,14 @@ from keras import layers
 from stemforge.train.config import Precision
 from stemforge.train.nets.protocol import InputScale, Net
 
-NORM_EPSILON = 1e-3
+NORM_EPSILON = 1e-3  # Keras' own
+
+
+def batch_norm(**options: Any) -> layers.Layer:
+    """Batch norm with the statistics of all replicas' windows."""
+    return layers.BatchNormalization(
+        epsilon=NORM_EPSILON, momentum=0.9, synchronized=True, **options
+    )
 
 
 class Parts:
@@ -42,15 +49,9 @@ class Parts:
         return {**self.name(name), "kernel_initializer": initializer}
 
     def norm(self, name: str, *, axis: int = -1, beta: float = 0.0) -> layers.Layer:
-        """Batch norm along an axis, with the statistics of all replicas' windows."""
-        return layers.BatchNormalization(
-            axis=axis,
-            epsilon=NORM_EPSILON,
-            momentum=0.9,
-            beta_initializer=keras.initializers.Constant(beta),
-            synchronized=True,
-            **self.name(name),
-        )
+        """Batch norm along an axis."""
+        initializer = keras.initializers.Constant(beta)
+        return batch_norm(axis=axis, beta_initializer=initializer, **self.name(name))
 
     def dropout(self, name: str, rate: float) -> layers.Layer:
         """Dropout with a seed of its own."""

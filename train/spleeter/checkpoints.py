@@ -19,8 +19,8 @@ from stemforge.errors import UserError
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
 from stemforge.text import brief
 from stemforge.train.model import Model, set_weights
+from stemforge.train.nets.parts import NORM_EPSILON
 from stemforge.train.nets.unet import UNet
-from stemforge.train.nets.unet.layers import NORM_EPSILON
 from stemforge.train.spleeter.configuration import DEPTH, Configuration, official_configurations
 
 NORMS = 2 * DEPTH

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.train.config import InferencePrecision
-from stemforge.train.nets.parts import compressed
+from stemforge.train.nets.parts import NORM_EPSILON, compressed
 from stemforge.train.nets.protocol import Library
 from stemforge.train.nets.unet import Activation, Norm, UNet
-from stemforge.train.nets.unet.layers import NORM_EPSILON, instance_norm
+from stemforge.train.nets.unet.layers import instance_norm
 
 Weights = dict[str, NDArray[Any]]
 

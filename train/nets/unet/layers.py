@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-NORM_EPSILON = 1e-3
+from stemforge.train.nets.parts import NORM_EPSILON
 
 
 @keras.saving.register_keras_serializable("stemforge")

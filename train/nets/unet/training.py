@@ -7,14 +7,9 @@ import keras
 from keras import layers
 
 from stemforge.train.config import Precision
-from stemforge.train.nets.parts import Compress
+from stemforge.train.nets.parts import Compress, batch_norm
 from stemforge.train.nets.unet import Activation, UNet
-from stemforge.train.nets.unet.layers import (
-    NORM_EPSILON,
-    Affine,
-    InstanceNorm,
-    OneFilterDeconvolution,
-)
+from stemforge.train.nets.unet.layers import Affine, InstanceNorm, OneFilterDeconvolution
 
 KERNEL = 5
 DROPOUT_LEVELS = 3  # dropout follows the first three decoder blocks
@@ -106,9 +101,7 @@ def _norm(net: UNet, *, name: str, dtype: str) -> layers.Layer:
     if net.norm != "batch":
         kind = Affine if net.norm == "affine" else InstanceNorm
         return kind(name=name, dtype=dtype)
-    return layers.BatchNormalization(
-        epsilon=NORM_EPSILON, momentum=0.9, synchronized=True, name=name, dtype=dtype
-    )
+    return batch_norm(name=name, dtype=dtype)
 
 
 def _activation(name: Activation, *, dtype: str) -> layers.Layer:
