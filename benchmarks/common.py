@@ -266,12 +266,11 @@ def turn_by_turn(
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints Markdown."""
+    """Prints Markdown, each row when it is known."""
     print(f"| {' | '.join(columns)} |")
-    print(f"|{' --- |' * len(columns)}")
+    print(f"|{' --- |' * len(columns)}", flush=True)
     for row in rows:
-        print(f"| {' | '.join(map(str, row))} |")
-    sys.stdout.flush()
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
 def against(peer: float | None, value: float, *, digits: int = 2) -> str:

@@ -1,6 +1,6 @@
 """What `stemforge live` costs: time of a window, late blocks, memory, and the delay that one gets.
 
-    python -m benchmarks.live_costs EXPORTS SONG [--minutes 60]
+    python -m benchmarks.live_costs EXPORTS SONG [--cases 2:350 ...] [--minutes 60]
 
 EXPORTS holds TFLite files of nets of Spleeter's size, such as `stemforge convert-spleeter` makes.
 For two stems and four (the same nets twice), and a wanted latency: the command's own choice of
@@ -15,6 +15,7 @@ the command.
 """
 
 import dataclasses
+import functools
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import flatbuffers
@@ -50,25 +51,44 @@ def main(argv: list[str] | None = None) -> None:
     parser = common.parser_of(__doc__)
     parser.add_argument("exports", type=Path, help="TFLite files of two stems")
     parser.add_argument("song", type=Path)
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        type=case,
+        default=CASES,
+        metavar="STEMS:MS",
+        help="2:350 2:500 4:500, unless given",
+    )
     parser.add_argument("--minutes", type=float, default=60.0, help="of each case (%(default)g)")
     parser.add_argument("--seconds", type=float, default=20.0, help="through JACK (%(default)g)")
     arguments = parser.parse_args(argv)
-    rows, served = [], []
     with tempfile.TemporaryDirectory() as name:
-        for stems, latency_ms in CASES:
-            models = write_models(arguments.exports, Path(name) / f"{stems}", stems)
-            case = [f"{stems}", f"{latency_ms:.0f} ms"]
-            rows.append(case + measure(models, arguments.song, latency_ms, arguments.minutes))
-            if shutil.which("jackd"):
-                wave = np.concatenate([*read_song(arguments.song, sample_rate_hz=common.RATE_HZ)])
-                wave = wave[: round(arguments.seconds * common.RATE_HZ)]
-                served.append(case + serve(models, wave, latency_ms, Path(name)))
-    columns = ["stems", "wanted", "frames", "hop", "lookahead", "latency", "a window takes"]
-    common.print_table([*columns, "at most", "load", "late blocks"], rows)
-    if served:
-        print()
-        columns = ["stems", "wanted", "stated", "measured", "late blocks", "dropouts of jackd"]
-        common.print_table([*columns, "memory"], served)
+        folder = Path(name)
+        models = {
+            stems: write_models(arguments.exports, folder / f"{stems}", stems)
+            for stems, _ in arguments.cases
+        }
+
+        def rows(cells: Callable[[Path, float], list[str]]) -> Iterator[list[str]]:
+            for stems, latency_ms in arguments.cases:
+                yield [f"{stems}", f"{latency_ms:g} ms", *cells(models[stems], latency_ms)]
+
+        columns = ["stems", "wanted", "frames", "hop", "lookahead", "latency", "a window takes"]
+        simulated = functools.partial(measure, song=arguments.song, minutes=arguments.minutes)
+        common.print_table([*columns, "at most", "load", "late blocks"], rows(simulated))
+        if shutil.which("jackd"):
+            wave = np.concatenate([*read_song(arguments.song, sample_rate_hz=common.RATE_HZ)])
+            wave = wave[: round(arguments.seconds * common.RATE_HZ)]
+            print()
+            columns = ["stems", "wanted", "stated", "measured", "late blocks", "dropouts of jackd"]
+            served = functools.partial(serve, wave=wave, folder=folder)
+            common.print_table([*columns, "memory"], rows(served))
+
+
+def case(text: str) -> tuple[int, float]:
+    """Stems and latency of `2:350`."""
+    stems, _, latency_ms = text.partition(":")
+    return int(stems), float(latency_ms)
 
 
 def write_models(exports: Path, folder: Path, stems: int) -> Path:
@@ -94,7 +114,7 @@ def renamed(path: Path, stem: str) -> bytes:
     return with_interface(bytes(builder.Output()), interface)
 
 
-def measure(models: Path, song: Path, latency_ms: float, minutes: float) -> list[str]:
+def measure(models: Path, latency_ms: float, *, song: Path, minutes: float) -> list[str]:
     """A case's row, by a simulated clock."""
     paths = find_tflite(models)
     interface = common_interface([read_interface(path) for path in paths])
@@ -135,7 +155,7 @@ def measure(models: Path, song: Path, latency_ms: float, minutes: float) -> list
     ]
 
 
-def serve(models: Path, wave: Waveform, latency_ms: float, folder: Path) -> list[str]:
+def serve(models: Path, latency_ms: float, *, wave: Waveform, folder: Path) -> list[str]:
     """A case's row, by a sound server."""
     command = [sys.executable, "-m", "stemforge.pipelines.commands.main", "live"]
     command += ["--model", str(models), "--latency-ms", f"{latency_ms:g}"]
@@ -151,7 +171,7 @@ def serve(models: Path, wave: Waveform, latency_ms: float, folder: Path) -> list
                 raise RuntimeError(text)
             heard = send_around(wave)
             memory = memory_mb(process.pid)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)  # a shell's background ignores SIGINT
             _, last = process.communicate(timeout=jack.ANSWER_S)
         finally:
             process.kill()
