@@ -350,7 +350,7 @@ def test_one_key_gives_a_whole_recipe() -> None:
 
 
 def test_params_yaml_as_it_is_is_the_starter_preset() -> None:
-    fields = ("unet", 128, 1024, 8, 6, "batch", 0.0, "elu", "elu", "sigmoid", "log")
+    fields = ("unet", 128, 1024, 8, 6, "batch", 0.0, "elu", "elu", "sigmoid", "linear")
     train = train_of()
     assert (*train.net.fields().values(),) == fields
     kept = (train.sampling, train.input, train.loss, train.learning_rate, train.schedule)

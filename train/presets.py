@@ -24,7 +24,7 @@ STARTER: dict[str, Any] = {
         "encoder_activation": "elu",
         "decoder_activation": "elu",
         "head": "sigmoid",
-        "input_scale": "log",
+        "input_scale": "linear",
     },
     "sampling": "windows",
     "input": "features",
