@@ -90,13 +90,13 @@ def environment(*first: Path) -> dict[str, str]:
     return others | {"PATH": os.pathsep.join(places)}
 
 
-def ffmpeg_that_waits(folder: Path, *, song: str, held: Path) -> Path:
-    """A folder with an ffmpeg that does not begin on a song while the file `held` exists."""
+def ffmpeg_that_waits(folder: Path, *, file: str, held: Path) -> Path:
+    """A folder with an ffmpeg that does not begin on such a file while the file `held` exists."""
     folder.mkdir()
     held.touch()
     (folder / "ffmpeg").write_text(
         f"""#!/bin/sh
-        case "$*" in *"{song}"*) while [ -e "{held}" ]; do sleep 0.05; done;; esac
+        case "$*" in *"{file}"*) while [ -e "{held}" ]; do sleep 0.05; done;; esac
         exec "{shutil.which("ffmpeg")}" "$@"
         """
     )
@@ -156,7 +156,7 @@ def finished(origin: Path) -> Path:
     """A clone where `dvc repro` was killed four times and then finished, and committed."""
     project = clone(origin, "project")
     held = project.parent / "held"
-    binaries = ffmpeg_that_waits(project.parent / "bin", song="Song 9", held=held)
+    binaries = ffmpeg_that_waits(project.parent / "bin", file="Song 9", held=held)
     decoded = kill_when(project, "decode", "*/*.json", binaries)
     assert decoded
     held.unlink()
@@ -169,7 +169,9 @@ def finished(origin: Path) -> Path:
 
     (scored, *_) = kill_when(project, "evaluate", "*/scores/*/test/*.json")
     kept = scored.relative_to(project)
-    (begun,) = kill_when(project, "report", "*/report")
+    binaries = ffmpeg_that_waits(project.parent / "more", file="sound.opus", held=held)
+    (begun,) = kill_when(project, "report", "*/report", binaries)
+    held.unlink()
     text = printed(project).read_text()
     assert "Running stage 'leaderboard'" in text
     assert "Running stage 'train@vocals'" not in text
