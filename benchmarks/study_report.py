@@ -66,37 +66,48 @@ def write(folder: Path, runs: Sequence[Run], results: Results) -> list[str]:
 
 
 def table(runs: Sequence[Run], stems: Sequence[str], results: Results) -> list[str]:
-    """Markdown: a row of the study in a row, its seeds' means, and two differences a stem."""
-    columns = len(runs[0].baselines) + 1 if runs else 1
+    """Markdown: a row of the study in a row, its seeds' means, and the differences of each stem."""
     baselines = [f"above {name}" for name in runs[0].baselines] if runs else []
-    heads = [" | ".join([stem, *baselines]) for stem in stems]
-    lines = [f"| dB | {' | '.join(heads)} |", "| --- |" + " --- |" * columns * len(stems)]
+    own = {stem: any(run.changes_row and run.stem == stem for run in runs) for stem in stems}
+    heads = [h for s in stems for h in (s, *baselines, *(["above the row it changes"] * own[s]))]
+    lines = [f"| dB | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
     group = ""
     for row in dict.fromkeys(run.row for run in runs):
         found = [run for run in runs if run.row == row]
         if found[0].group != group:
             group = found[0].group
-            lines.append(f"| **{group}** |" + " |" * columns * len(stems))
-        cells = [cell for stem in stems for cell in _cells(found, stem, runs, results)]
+            lines.append(f"| **{group}** |" + " |" * len(heads))
+        cells = []
+        for stem in stems:
+            ours = [results[run.name] for run in found if run.stem == stem]
+            others = {
+                name: [results[run.name] for run in runs if (run.row, run.stem) == (name, stem)]
+                for name in (*found[0].baselines, found[0].changes_row)
+                if name != row
+            }
+            cells.append(_scores(ours))
+            cells += [_above(ours, others.get(name, [])) for name in found[0].baselines]
+            if own[stem]:
+                above = _above(ours, others.get(found[0].changes_row, []))
+                cells.append(f"{found[0].changes_row}: {above}" if above else "")
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return lines
 
 
-def _cells(found: Sequence[Run], stem: str, runs: Sequence[Run], results: Results) -> list[str]:
-    ours = [results[run.name] for run in found if run.stem == stem]
+def _scores(ours: Sequence[Mapping[str, Any]]) -> str:
     if not ours:
-        return [""] * (1 + len(found[0].baselines))
+        return ""
     sdr = f"{np.mean([sdr_of(result) for result in ours]):.2f}"
-    cells = [f"{sdr} ({len(ours)} seeds)" if len(ours) > 1 else sdr]
-    for row in found[0].baselines:
-        theirs = [results[run.name] for run in runs if (run.row, run.stem) == (row, stem)]
-        if not theirs or found[0].row == row:
-            cells.append("")
-            continue
-        values = differences(ours, theirs)
-        low, high = confidence_interval(values, HOW)
-        cells.append(f"{np.mean(values):+.2f} ({low:+.2f} to {high:+.2f})")
-    return cells
+    return f"{sdr} ({len(ours)} seeds)" if len(ours) > 1 else sdr
+
+
+def _above(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> str:
+    """Mean difference and its interval; empty where there is nothing to compare."""
+    if not ours or not theirs:
+        return ""
+    values = differences(ours, theirs)
+    low, high = confidence_interval(values, HOW)
+    return f"{np.mean(values):+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def plot_curves(path: Path, runs: Sequence[Run], results: Results) -> None:

@@ -26,6 +26,7 @@ class Run:
         train: changes of params.yaml's train section.
         copies: of each training song in another pitch and tempo.
         baselines: rows that it is compared with, one a column of the table; None: with none.
+        changes_row: the row that it changes, if that is none of the baselines.
     """
 
     row: str
@@ -35,6 +36,7 @@ class Run:
     train: Mapping[str, Any]
     copies: int
     baselines: tuple[str | None, ...]
+    changes_row: str | None
 
     @property
     def name(self) -> str:
@@ -59,7 +61,7 @@ def read_runs(path: Path = ROWS) -> list[Run]:
         found += [
             Run(
                 row["row"], row["group"], stem, seed, train, row.get("copies", 0),
-                tuple(row.get("baselines", study["baselines"])),
+                tuple(row.get("baselines", study["baselines"])), row.get("changes"),
             )
             for stem in row.get("stems", study["stems"])
             for seed in row.get("seeds", study["seeds"])

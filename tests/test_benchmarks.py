@@ -199,7 +199,7 @@ def test_the_studys_table_by_hand(tmp_path: Path) -> None:
         "  - {row: theirs, group: Rates}\n"
         "  - {row: other net, group: Nets, seeds: [1, 2], train: {net: {kind: blstm, units: 3}}}\n"
         "  - {row: longer, group: Long, baselines: [other net, theirs], copies: 4}\n"
-        "  - {row: far, group: Long, baselines: [null, null]}\n"
+        "  - {row: far, group: Long, baselines: [null, null], changes: longer}\n"
     )
     runs = study_rows.read_runs(rows)
     assert [run.seed for run in runs] == [1, 1, 2, 1, 1]
@@ -222,17 +222,18 @@ def test_the_studys_table_by_hand(tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     lines = study_report.write(tmp_path, runs, results)
     assert lines == [
-        "| dB | drums | above theirs | above ours |",
-        "| --- | --- | --- | --- |",
-        "| **Rates** | | | |",
-        "| theirs | 1.50 |  |  |",
-        "| **Nets** | | | |",
+        "| dB | drums | above theirs | above ours | above the row it changes |",
+        "| --- | --- | --- | --- | --- |",
+        "| **Rates** | | | | |",
+        "| theirs | 1.50 |  |  |  |",
+        "| **Nets** | | | | |",
         # Medians 3.5 and 3.5; differences of a and b 1.0 and 1.5, then 2.0 and 1.5.
-        "| other net | 3.50 (2 seeds) | +1.50 (+1.50 to +1.50) |  |",
-        "| **Long** | | | |",
+        "| other net | 3.50 (2 seeds) | +1.50 (+1.50 to +1.50) |  |  |",
+        "| **Long** | | | | |",
         # Of a and b, and of c: 4 - 2.5, 5 - 3.5, 9 - 9; then 4 - 1 and 5 - 2.
-        "| longer | 5.00 | +1.00 (+0.00 to +1.50) | +3.00 (+3.00 to +3.00) |",
-        "| far | 6.00 |  |  |",
+        "| longer | 5.00 | +1.00 (+0.00 to +1.50) | +3.00 (+3.00 to +3.00) |  |",
+        # 6 - 4, 5 - 5, 9 - 9: one of 27 samples of three is 2 alone, eight are 0 alone.
+        "| far | 6.00 |  |  | longer: +0.67 (+0.00 to +2.00) |",
     ]
     text = page.read_text()
     assert text.startswith("# Page\n")
