@@ -35,7 +35,7 @@ STARTER: dict[str, Any] = {
     "warmup_steps": 0,
     "cosine_end": None,
 }
-# The best of docs/study.md: row "all together".
+# Row "all together" of docs/study.md, among its best.
 STEMFORGE: dict[str, Any] = {
     "net": {
         "kind": "tfc_tdf",

@@ -1,7 +1,7 @@
 """The TensorFlow twin of features.signal.stft, made of operations that TFLite has too.
 
 Spectra are pairs of real tensors, [frames, channels, bins], so that nothing but the FFT itself
-is complex.
+is complex. `waveforms_of` is for training alone, and free of both.
 """
 
 from collections.abc import Callable
