@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         type=case,
         default=CASES,
         metavar="STEMS:MS",
-        help="2:350 2:500 4:500, unless given",
+        help=f"({' '.join(f'{stems}:{latency_ms:g}' for stems, latency_ms in CASES)})",
     )
     parser.add_argument("--minutes", type=float, default=60.0, help="of each case (%(default)g)")
     parser.add_argument("--seconds", type=float, default=20.0, help="through JACK (%(default)g)")

@@ -191,6 +191,32 @@ def test_the_studys_page_shows_its_results() -> None:
     assert [line for line in page[begin + 1 : end] if line] == lines
 
 
+def test_what_the_studys_page_says_of_seeds_and_songs() -> None:
+    """Figures of its text that are in no cell of its table."""
+    results = study.read_results(ROOT / "docs" / "study" / "runs.json")
+    text = " ".join((ROOT / "docs" / "study.md").read_text(encoding="utf-8").split())
+
+    def scores(row: str, *seeds: int) -> np.ndarray:
+        found = [results[f"{row}, seed {seed}"]["songs"].values() for seed in seeds]
+        return np.array([[song[0] for song in songs] for songs in found]).mean(axis=0)
+
+    ours = scores("all together, drums", 1, 2)
+    above = [np.mean(ours - scores("batch norm, drums", seed)) for seed in (1, 2)]
+    assert f"{above[0]:.2f} above the one seed of batch norm and {above[1]:.2f} above" in text
+    medians = [np.median(scores("all together, vocals", seed)) for seed in (1, 2)]
+    assert f"which one seed reaches ({medians[0]:.2f}) and the other not ({medians[1]:.2f})" in text
+    gains = scores("all together, 1200 steps, vocals", 1) - scores("all together, vocals", 1, 2)
+    third, second, first = np.sort(gains)[-3:]
+    assert f"two songs gain {second:.0f} and {first:.0f} dB" in text
+    assert third < 2.0
+    folds = scores("snr, without augmentation, vocals", 1) - scores(
+        "snr, fold 4, without augmentation, vocals", 1
+    )
+    assert np.max(folds) > np.sum(folds) / 2  # "most of it comes from one song"
+    moved = np.mean(scores("batch norm, drums", 2) - scores("batch norm, drums", 1))
+    assert f"but batch norm's mean on the drums by {moved:.1f}" in text
+
+
 def test_the_studys_table_by_hand(tmp_path: Path) -> None:
     rows = tmp_path / "study.yaml"
     rows.write_text(
