@@ -37,6 +37,44 @@ def add_export_options(parser: Any) -> None:
     )
 
 
+def add_model_options(option: Any, *, default: str | None, use: str = "") -> None:
+    """Adds what names the models of a command that separates, and whether they may be fetched.
+
+    Args:
+        option: adds an option, as argparse's `add_argument`.
+        default: the models that are used without --model; None: none.
+        use: what is done with the models, where that needs saying.
+    """
+    option(
+        "--model",
+        type=_place_of_models,
+        default=default,
+        metavar="MODEL",
+        help=(f"{use}: " if use else "")
+        + "a model's name (`stemforge models` lists them); a folder of .tflite files (such as "
+        "exports/) or one such file; a model directory or a folder of them (such as models/), "
+        "which need TensorFlow; a release's folder, or the address of its SHA256SUMS"
+        + (f" (default: {default})" if default else ""),
+    )
+    option("--offline", action="store_true", help="fetch nothing: use what is on this machine")
+
+
+def _place_of_models(text: str) -> str:
+    """What --model names, unchanged: a path on this machine, a name, or an address.
+
+    Raises:
+        UserError: a URL of storage.
+    """
+    if not is_address(text):
+        local_path(text)
+    return text
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address on the web, and not a path."""
+    return text.lower().startswith(("http://", "https://"))
+
+
 def split_names(text: str, *, option: str) -> list[str]:
     """The names in a comma-separated list, without blanks around them, in comparable form.
 

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from stemforge.eval.separation.separator import Separator as Separator
     from stemforge.eval.separation.separator import find_models as find_models
     from stemforge.features.audio.files import load_song as load_song
+    from stemforge.pipelines.pretrained.places import fetch_model as fetch_model
 
-__all__ = ["Separator", "__version__", "bss_eval", "find_models", "load_song", "score_track"]
+__all__ = [
+    *("Separator", "__version__", "bss_eval", "fetch_model", "find_models", "load_song"),
+    "score_track",
+]
 
 _PLACES = {
     "Separator": "stemforge.eval.separation.separator",
     "bss_eval": "stemforge.eval.scoring.bss_eval",
+    "fetch_model": "stemforge.pipelines.pretrained.places",
     "find_models": "stemforge.eval.separation.separator",
     "load_song": "stemforge.features.audio.files",
     "score_track": "stemforge.eval.scoring.scores",  # the one that needs an extra

@@ -27,6 +27,7 @@ DATA = {
     "stemforge.eval.scoring.scores": "eval/scoring/museval.schema.json",
     "stemforge.eval.leaderboard.published": "eval/leaderboard/reference",
     "stemforge.eval.report.pages": "eval/report/assets",
+    "stemforge.eval.web.page": "eval/web/assets",
 }
 
 

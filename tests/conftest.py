@@ -18,6 +18,7 @@ from stemforge.features.corpus import starter
 from stemforge.features.corpus.sources import MIXTURE
 from stemforge.features.corpus.stem_files import write_stems
 from stemforge.features.shards.reading import FeatureSet
+from stemforge.pipelines.pretrained import home
 from stemforge.pipelines.running.parallel import PROCESSES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +86,14 @@ def one_process() -> Iterator[None]:
     """Tracks of a few seconds are done before a second process has started."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(PROCESSES, "1")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test uses or changes the models that this machine's user has fetched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(home.VARIABLE, str(tmp_path_factory.getbasetemp() / "home"))
         yield
 
 

@@ -6,12 +6,7 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -20,9 +15,11 @@ from stemforge.eval.exports import files as export
 from stemforge.eval.exports.bounds import Bounds
 from stemforge.eval.separation.separator import Separator
 from stemforge.pipelines.commands import main as cli
+from stemforge.pipelines.pretrained import catalogue
 from stemforge.train.model import save_model
 from stemforge.train.model_files import find_model_folders
 from tests.conftest import RATE_HZ, ROOT
+from tests.processes import folder_server
 from tests.test_exports_files import NET, make
 
 CHECKPOINT = ROOT / "tests" / "golden" / "spleeter-4stems"
@@ -113,7 +110,7 @@ def test_what_users_get_wrong(models: Path, capsys: pytest.CaptureFixture[str]) 
     Path("other").mkdir()
     Path("other/file").touch()
     run("export", "models", "--output", "other", code=2)
-    assert "--output other: already exists and is not empty" in capsys.readouterr().err
+    assert "other: already exists and is not empty" in capsys.readouterr().err
     card = json.loads((models / "drums" / "model.json").read_text())
     (models / "drums" / "model.json").write_text(json.dumps(card | {"version": 1}))
     assert "model version 1 is not" in refused("export", "models", "--output", "out")
@@ -141,66 +138,50 @@ def test_a_full_disk_leaves_nothing(in_tmp: Path) -> None:
     assert {path.name for path in in_tmp.iterdir()} == {"vocals"}
 
 
-@contextmanager
-def release(folder: Path) -> Iterator[str]:
-    """A web server of a folder, on loopback."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture
-def archive(in_tmp: Path) -> Path:
-    """A release as Deezer lays it out, of a small checkpoint with four stems."""
+def archive(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A release as Deezer lays it out, of a small checkpoint with four stems, and its sum."""
     folder = in_tmp / "release"
     folder.mkdir()
     with tarfile.open(folder / "4stems.tar.gz", "w:gz") as tar:
         for path in sorted(CHECKPOINT.glob("*")):
             tar.add(path, path.name)
-    write_sums(folder)
+    pin(folder / "4stems.tar.gz", monkeypatch)
     return folder / "4stems.tar.gz"
 
 
-def write_sums(folder: Path) -> None:
-    found = hashlib.sha256((folder / "4stems.tar.gz").read_bytes()).hexdigest()
-    (folder / "checksum.json").write_text(json.dumps({"4stems": found}))
+def pin(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes an archive's sum the one that is known."""
+    model = catalogue.MODELS["spleeter:4stems"]
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    known = dataclasses.replace(model, archive=dataclasses.replace(model.archive, sha256=found))
+    monkeypatch.setitem(catalogue.MODELS, "spleeter:4stems", known)
 
 
 def test_the_wrong_sum_a_truncated_archive_and_no_server(
-    archive: Path, capsys: pytest.CaptureFixture[str]
+    archive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(url: str) -> str:
         run("convert-spleeter", "--download", "4stems", "--base-url", url, "--output", "o", code=2)
         assert not Path("o").exists()
         return capsys.readouterr().err
 
-    with release(archive.parent) as url:
+    with folder_server(archive.parent) as url:
         whole = archive.read_bytes()
         archive.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        assert "4stems.tar.gz: its sha256 is" in refused(url)
+        said = refused(url)
+        assert "4stems.tar.gz: another file, or a damaged one: its sha256 is" in said
+        archive.write_bytes(b"\n<!DOCTYPE html><title>Please log in</title>")
+        said = refused(url)
+        assert "answers with a web page, as proxies and login pages do: its sha256 is" in said
         archive.write_bytes(whole[: len(whole) // 2])
-        assert "damaged or replaced; nothing was kept" in refused(url)
-        write_sums(archive.parent)  # as its maker would have: the sum is right, the archive not
+        assert "nothing was kept" in refused(url)
+        pin(archive, monkeypatch)  # as its maker would have: the sum is right, the archive not
         assert "not readable as an archive" in refused(url)
-        (archive.parent / "checksum.json").write_text("{}")
-        assert "no checksum of 4stems in it" in refused(url)
-        (archive.parent / "checksum.json").write_text("<html>")
-        assert "checksum.json: not JSON" in refused(url)
-        (archive.parent / "checksum.json").unlink()
+        archive.unlink()
         assert "cannot be reached: File not found" in refused(url)
     said = refused(url)
-    assert "cannot be reached: [Errno 111] Connection refused: download 4stems.tar.gz" in said
-    assert "give the folder as CHECKPOINT_DIR" in said
+    assert "cannot be reached: [Errno 111] Connection refused: download it elsewhere" in said
     run("convert-spleeter", "--output", "o", code=2)
     assert "either CHECKPOINT_DIR or --download" in capsys.readouterr().err
 
@@ -216,7 +197,7 @@ def test_an_official_checkpoint_becomes_models_and_exports(
     configuration = json.loads((CHECKPOINT / "configuration.json").read_text())
     small = spleeter_config.parse_configuration(configuration)
     monkeypatch.setattr(import_spleeter, "official_configurations", lambda: {"4stems": small})
-    with release(archive.parent) as url:
+    with folder_server(archive.parent) as url:
         run(
             *("convert-spleeter", "--download", "4stems", "--base-url", url, "--output", "out"),
             *("--frames", "64"),

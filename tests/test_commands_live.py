@@ -125,8 +125,3 @@ def test_a_window_that_is_not_chosen(
     (line,) = [x for x in capsys.readouterr().err.splitlines() if "stemforge: error: " in x]
     assert message in line
     assert not (tmp_path / "mix.wav").exists()
-
-
-def test_a_model_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["live"]) == 2
-    assert "--model: missing: name a .tflite file or a folder of them" in capsys.readouterr().err

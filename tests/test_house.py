@@ -21,6 +21,7 @@ from tests.conftest import ROOT
 
 # What all packages may import: what lies in stemforge/ itself.
 COMMON = {
+    "checksums",
     "code",
     "errors",
     "machine",

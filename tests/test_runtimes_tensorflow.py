@@ -11,7 +11,7 @@ from stemforge.errors import UserError
 from stemforge.eval.runtimes.tensorflow import TensorFlowNets, load_nets
 from stemforge.train.model import Model, save_model, set_weights, weights_of
 from stemforge.train.nets.protocol import Library
-from stemforge.train.nets.unet import UNet, inference
+from stemforge.train.nets.unet import UNet, folding
 from tests.conftest import RATE_HZ
 from tests.test_separation_separator import nets
 
@@ -59,7 +59,7 @@ def test_phases_are_a_transposed_convolution(random: np.random.Generator) -> Non
     kernel = random.normal(size=(5, 5, 3, 4)).astype(np.float32)
     image = random.normal(size=(1, 6, 8, 4)).astype(np.float32)
     truth = np.asarray(tf.nn.conv2d_transpose(image, kernel, [1, 12, 16, 3], 2, "SAME"))
-    for name, phase in inference.phase_kernels(kernel).items():
+    for name, phase in folding.phase_kernels(kernel).items():
         row, column = map(int, name.removeprefix("kernel_"))
         padded = np.pad(image, [(0, 0), (1, row), (1, column), (0, 0)])
         found = np.asarray(tf.nn.conv2d(padded, phase, 1, "VALID"))

@@ -5,10 +5,10 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stemforge.checksums import masked_crc
 from stemforge.features.shards.examples import (
     frame_record,
     make_example,
-    masked_crc,
     parse_example,
     unframe_record,
 )

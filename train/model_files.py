@@ -61,6 +61,11 @@ class Interface:
         return model_name(self.stems)
 
     @property
+    def top_hz(self) -> float:
+        """The frequency up to which they estimate."""
+        return self.bins * self.sample_rate_hz / self.frame_length_samples
+
+    @property
     def framing(self) -> Framing:
         """The STFT's."""
         return Framing(self.frame_length_samples, self.frame_step_samples)
@@ -245,10 +250,12 @@ def find_tflite(folder: Path, kind: TFLiteFormat = "float32") -> list[Path]:
         kind: the files' format.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or no such folder.
     """
     if folder.is_file():
         return [folder]
+    if not folder.exists():
+        raise UserError(f"{folder}: no such file or folder")
     name = tflite_name("*", kind)
     found = storage.visible([*folder.glob(name), *folder.glob(f"*/{name}")], folder)
     if not found:

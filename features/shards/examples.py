@@ -9,9 +9,10 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
+
+from stemforge.checksums import masked_crc
 
 FRAME_OVERHEAD_BYTES = 16
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -90,12 +91,6 @@ def read_record(framed: bytes) -> dict[str, Any] | None:
         return None if data is None else parse_example(data)
     except (DecodeError, IndexError):  # IndexError: a field without a value
         return None
-
-
-def masked_crc(data: bytes) -> int:
-    """TFRecord's masked CRC-32C: rotated right by 15 bits, plus a constant."""
-    crc = int(google_crc32c.value(data))
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def frame_record(data: bytes) -> bytes:

@@ -5,6 +5,8 @@ Only features, train, train_cluster, release and import-config read params.yaml.
 - main: the command line, and its entry point
 - separate: songs to stems
 - live: stems while the music plays
+- web: a page that separates songs in the browser
+- models: models that have a name: lists, fetches, removes them
 - score: scores of estimates, and a leaderboard
 - report: a page of scores to look at and listen to
 - import_scores: adds the scores of other methods to the comparison

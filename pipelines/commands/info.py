@@ -29,11 +29,10 @@ def print_info(arguments: argparse.Namespace) -> None:
         net, interface = card["net"], Interface.from_card(card)
         framing, rate_hz = interface.framing, interface.sample_rate_hz
         seconds = net.frames * framing.step_samples / rate_hz
-        top_hz = net.bins * rate_hz / framing.length_samples
         size = (folder / WEIGHTS).stat().st_size
         print(f"{folder}")
         print(f"  stems       {', '.join(interface.stems)}")
-        print(f"  audio       {rate_hz} Hz stereo; estimates up to {top_hz:.0f} Hz")
+        print(f"  audio       {rate_hz} Hz stereo; estimates up to {interface.top_hz:.0f} Hz")
         print(f"  STFT        {framing.length_samples} samples, hop {framing.step_samples}")
         print(f"  input       {net.frames} frames x {net.bins} bins x 2 ({seconds:.2f} s)")
         print(f"  net         {net.describe()}")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from stemforge.errors import UserError
 from stemforge.eval.config import Mask, Runtime
 from stemforge.features.audio.formats import SUBTYPES
-from stemforge.pipelines.options import local_path, split_names
+from stemforge.pipelines.options import add_model_options, local_path, split_names
+from stemforge.pipelines.pretrained.catalogue import DEFAULT
 from stemforge.train.config import TFLITE_FORMATS, TFLiteFormat
 
 if TYPE_CHECKING:
@@ -31,13 +32,7 @@ def add_to(commands: Any) -> None:
     )
     option = parser.add_argument
     option("--list-devices", action="store_true", help="show the sound devices, and end")
-    option(
-        "--model",
-        type=local_path,
-        metavar="DIR",
-        help="a .tflite file or a folder of them (such as exports/), or model directories, which "
-        "need TensorFlow",
-    )
+    add_model_options(option, default=DEFAULT)
     option(
         "--input",
         metavar="DEVICE|FILE",
@@ -95,8 +90,6 @@ def run_live(arguments: argparse.Namespace) -> None:
 
         print("\n".join(map(str, devices())) or "no sound devices: start a sound server")
         return
-    if arguments.model is None:
-        raise UserError("--model: missing: name a .tflite file or a folder of them")
     wishes = _wishes(arguments)
     from stemforge.eval.separation.separator import (
         RESIDUAL,
@@ -150,8 +143,9 @@ def _find(arguments: argparse.Namespace) -> list[Path]:
         UserError: there are neither, or not those of the wanted runtime.
     """
     from stemforge.eval.separation.separator import find_models
+    from stemforge.pipelines.pretrained.places import resolve
 
-    place: Path = arguments.model
+    place = resolve(arguments.model, runtime=arguments.runtime, offline=arguments.offline)
     tflite: TFLiteFormat = arguments.tflite or "float32"
     if arguments.tflite is not None and place.is_file():
         raise UserError(f"--tflite {tflite}: {place} is a file: leave it out")

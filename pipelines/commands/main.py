@@ -13,6 +13,7 @@ from stemforge.pipelines.commands import (
     import_scores,
     info,
     live,
+    models,
     release,
     report,
     score,
@@ -21,12 +22,13 @@ from stemforge.pipelines.commands import (
     train,
     train_cluster,
     verify,
+    web,
 )
 from stemforge.pipelines.console import run_main
 
 # In the order of the help. Heavy imports wait until a command runs: help answers within a second.
 COMMANDS = (
-    *(separate, live, score, report, import_scores, export, spleeter),
+    *(separate, live, web, models, score, report, import_scores, export, spleeter),
     *(corpus, features, train, train_cluster, release, info, verify),
 )
 

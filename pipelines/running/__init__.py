@@ -36,7 +36,6 @@
 - timings: latency and memory of exports on this machine
 - spleeter_models: converts an official checkpoint to models
 - spleeter_params: converts Spleeter's configuration to params.yaml
-- spleeter_archives: Deezer's archives, checked by checksum
 - download: downloads that are resumed
 - extras: which packages an extra installs
 """

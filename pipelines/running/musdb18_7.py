@@ -4,12 +4,10 @@ These are excerpts of a few seconds of MUSDB18's songs, the only part of the cor
 download.
 """
 
-import fcntl
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from stemforge import storage
@@ -26,7 +24,7 @@ from stemforge.pipelines.running.named_corpora import (
     find_songs,
     musdb_folder,
 )
-from stemforge.pipelines.running.work import check_free_space
+from stemforge.pipelines.running.work import alone, check_free_space
 from stemforge.text import brief
 from stemforge.unfinished import finishing
 
@@ -83,7 +81,7 @@ def fetch(url: str = URL) -> Path:
         return found
     folder = musdb_folder()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(folder.with_name(f".{folder.name}.lock")):
+    with alone(folder.with_name(f".{folder.name}.lock"), what=TITLE):
         if any(find_songs(folder).values()):  # another process has fetched it
             return folder
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -102,18 +100,6 @@ def fetch(url: str = URL) -> Path:
         unpack(archive, folder, url)
         archive.unlink()
     return folder
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Waits until no other process fetches the corpus."""
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{TITLE}: another process is fetching it: waiting for that")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def unpack(archive: Path, folder: Path, url: str) -> None:

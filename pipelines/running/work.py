@@ -22,6 +22,7 @@ from typing import Any
 from stemforge.code import code_sha256, is_module
 from stemforge.errors import UserError
 from stemforge.pipelines.code import STAGES
+from stemforge.pipelines.console import say
 from stemforge.unfinished import finishing, remove_leftovers
 
 WORK = Path(".work")
@@ -100,11 +101,30 @@ def new_folder(output: Path) -> Iterator[Path]:
     Raises:
         UserError: `output` exists and is not an empty folder.
     """
+    if not output.name:
+        raise UserError(f"{output}: no name of a folder that can be made: name one in it")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"--output {output}: already exists and is not empty: choose another")
+        raise UserError(f"{output}: already exists and is not empty: choose another folder")
     with finishing(output) as fresh:
         fresh.mkdir(parents=True)
         yield fresh
+
+
+@contextmanager
+def alone(lock: Path, *, what: str) -> Iterator[None]:
+    """Waits until no other process fetches the same.
+
+    Args:
+        lock: a file for it, in an existing folder.
+        what: is fetched; a line says that another process does it.
+    """
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"{what}: another process is fetching it: waiting for that")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def check_free_space(folder: Path, needed_bytes: int, *, what: str) -> None:

@@ -86,6 +86,10 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["{corpus}", "--work", "{work}", OURS, *SMALL, *PRODUCT, "--batches", "2", "--turns", "1"],
         ["stemforge float32", "stemforge mixed_bfloat16"],
     ),
+    "web": (
+        ["{corpus}/test/Song 9.stem.mp4", "--model", "{exports}", "--seconds", "1", "--turns", "1"],
+        ["several", "one"],
+    ),
 }  # fmt: skip
 
 ROWS = """

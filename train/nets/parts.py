@@ -9,9 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from stemforge.train.config import Precision
-from stemforge.train.nets.protocol import InputScale, Net
-
-NORM_EPSILON = 1e-3  # Keras' own
+from stemforge.train.nets.protocol import NORM_EPSILON, InputScale, Net
 
 
 def batch_norm(**options: Any) -> layers.Layer:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 InputScale = Literal["linear", "sqrt", "log"]  # of what a net sees of the magnitudes
 Library = Literal["onednn", "xnnpack"]  # which library runs the operations: TensorFlow's, LiteRT's
+NORM_EPSILON = 1e-3  # Keras' own
 MOST = 2**31 - 1  # the largest size of a tensor's axis that LiteRT knows
 Weights = Mapping[str, NDArray[np.float32]]  # by name, as a model directory holds them
 

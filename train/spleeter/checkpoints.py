@@ -6,22 +6,23 @@ batch_normalization 12k to 12k + 11 (six of the encoder, of which nothing uses t
 of the decoder).
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from stemforge.errors import UserError
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
-from stemforge.text import brief
-from stemforge.train.model import Model, set_weights
-from stemforge.train.nets.parts import NORM_EPSILON
-from stemforge.train.nets.unet import UNet
+from stemforge.train.nets.protocol import NORM_EPSILON
+from stemforge.train.nets.unet import UNet, folding
+from stemforge.train.spleeter.bundle import newest_checkpoint, read_bundle
 from stemforge.train.spleeter.configuration import DEPTH, Configuration, official_configurations
+
+if TYPE_CHECKING:
+    from stemforge.train.model import Model
 
 NORMS = 2 * DEPTH
 DEAD_NORM = DEPTH - 1  # the encoder's sixth, whose output nothing uses
@@ -29,23 +30,12 @@ NOT_WEIGHTS = ("global_step",)
 
 
 def read_checkpoint(folder: Path) -> dict[str, NDArray[Any]]:
-    """All variables of a TensorFlow 1 checkpoint by name.
+    """All variables of a TensorFlow checkpoint by name.
 
     Raises:
         UserError: there is none in the folder, or it is damaged.
     """
-    try:
-        newest = tf.train.latest_checkpoint(folder)
-    except (tf.errors.OpError, ValueError) as error:
-        raise UserError(f"{folder}: not a readable checkpoint: {brief(error)}") from None
-    if newest is None:
-        raise UserError(f"{folder}: no checkpoint in it (a file named checkpoint, *.index, ...)")
-    try:
-        reader = tf.train.load_checkpoint(newest)
-        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    # IndexError: a short file; MemoryError: what a damaged one asks for; the others: damage.
-    except (tf.errors.OpError, RuntimeError, IndexError, ValueError, MemoryError) as error:
-        raise UserError(f"{newest}: not a readable checkpoint: {brief(error)}") from None
+    return read_bundle(newest_checkpoint(folder))
 
 
 def infer_configuration(values: Mapping[str, NDArray[Any]]) -> Configuration:
@@ -65,21 +55,31 @@ def infer_configuration(values: Mapping[str, NDArray[Any]]) -> Configuration:
     )
 
 
-def import_models(
-    values: Mapping[str, NDArray[Any]],
-    configuration: Configuration,
-    *,
-    provenance: Mapping[str, Any],
-) -> list[Model]:
-    """Converts a checkpoint's variables into our nets; each variable is used once.
+@dataclass(frozen=True)
+class ImportedNets:
+    """The nets of one model, from a checkpoint.
+
+    Attributes:
+        stems: one, or all that share a softmax.
+        weights: float32, by the names of a model directory.
+    """
+
+    stems: tuple[str, ...]
+    weights: Mapping[str, NDArray[np.float32]]
+
+
+def import_nets(
+    values: Mapping[str, NDArray[Any]], configuration: Configuration
+) -> tuple[list[ImportedNets], list[str]]:
+    """Converts a checkpoint's variables into our nets' weights; each variable is used once.
 
     Args:
         values: variables by name.
         configuration: of the checkpoint.
-        provenance: for the models' cards; names of variables left out on purpose are added.
 
     Returns:
-        One model per stem, or one of all stems where they share a softmax.
+        One model's nets per stem, or those of all stems where they share a softmax; and the
+        names of variables left out on purpose.
 
     Raises:
         UserError: a variable is missing, has another shape, or belongs to no stem.
@@ -94,28 +94,50 @@ def import_models(
             f"{len(rest)} variables of the checkpoint belong to no stem, such as {min(rest)}: "
             f"check that its stems are {', '.join(stems)}"
         )
-    card = {**provenance, "not_imported": skipped}
     by_stem = dict(zip(stems, (weights for weights, _ in taken), strict=True))
-    groups = [stems] if net.head == "softmax" else [(stem,) for stem in stems]
+    groups = [stems] if net.needs_joint else [(stem,) for stem in stems]
     models = []
     for group in groups:
-        keras_model = net.build(group)
-        set_weights(
-            keras_model,
-            {
-                (f"{stem}_{path}" if len(group) > 1 else path): value
-                for stem in group
-                for path, value in by_stem[stem].items()
-            },
-        )
+        weights = {
+            (f"{stem}_{path}" if len(group) > 1 else path): value
+            for stem in group
+            for path, value in by_stem[stem].items()
+        }
+        models.append(ImportedNets(group, weights))
+    return models, skipped
+
+
+def import_models(
+    values: Mapping[str, NDArray[Any]],
+    configuration: Configuration,
+    *,
+    provenance: Mapping[str, Any],
+) -> "list[Model]":
+    """The nets of `import_nets` as models with Keras nets, which can be trained further.
+
+    Args:
+        values: variables by name.
+        configuration: of the checkpoint.
+        provenance: for the models' cards; names of variables left out on purpose are added.
+
+    Raises:
+        UserError: see import_nets.
+    """
+    found, skipped = import_nets(values, configuration)
+    from stemforge.train.model import Model, set_weights
+
+    models = []
+    for nets in found:
+        keras_model = configuration.net.build(nets.stems)
+        set_weights(keras_model, nets.weights)
         models.append(
             Model(
-                stems=group,
-                net=net,
+                stems=nets.stems,
+                net=configuration.net,
                 frame_length_samples=configuration.frame_length_samples,
                 frame_step_samples=configuration.frame_step_samples,
                 sample_rate_hz=SAMPLE_RATE_HZ,
-                provenance=card,
+                provenance={**provenance, "not_imported": skipped},
                 keras_model=keras_model,
             )
         )
@@ -126,8 +148,6 @@ def _take_net(
     rest: dict[str, NDArray[Any]], number: int, net: UNet
 ) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
     """Takes one stem's variables out of `rest`: our weights, and names of unused variables."""
-    alone = dataclasses.replace(net, head="sigmoid")  # the same weights
-    shapes = {w.path: tuple(w.shape) for w in alone.build(["stem"]).weights}
     weights: dict[str, NDArray[np.float32]] = {}
 
     def take(layer: str, index: int, part: str) -> NDArray[np.float32]:
@@ -157,7 +177,7 @@ def _take_net(
         gamma, beta = fold_norm(*norm)
         weights[f"{side}_norm_{offset % DEPTH}/gamma"] = gamma
         weights[f"{side}_norm_{offset % DEPTH}/beta"] = beta
-    for path, shape in shapes.items():
+    for path, shape in folding.shapes(net).items():
         if weights[path].shape != shape:
             raise UserError(f"stem {number}: {path} has shape {weights[path].shape}, not {shape}")
     return weights, dead

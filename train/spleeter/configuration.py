@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from stemforge.features.corpus.sources import JOINT, check_stem_names
 from stemforge.features.signal.framing import Framing
 from stemforge.text import brief, parse_json, show
 from stemforge.train.config import LossName, OptimizerName
+from stemforge.train.model_files import Interface
 from stemforge.train.nets.unet import Activation, Head, UNet
 
 DEPTH = 6
@@ -92,6 +93,21 @@ class Configuration:
     net: UNet
     frame_length_samples: int = 4096
     frame_step_samples: int = 1024
+
+    def interface(self, stems: Sequence[str]) -> Interface:
+        """Inputs and outputs of the nets of one model.
+
+        Args:
+            stems: one, or all that share a softmax.
+        """
+        return Interface(
+            stems=tuple(stems),
+            frames=self.net.frames,
+            bins=self.net.bins,
+            frame_length_samples=self.frame_length_samples,
+            frame_step_samples=self.frame_step_samples,
+            sample_rate_hz=SAMPLE_RATE_HZ,
+        )
 
 
 def make_net(encoder: Activation, decoder: Activation, head: Head = "sigmoid") -> UNet:

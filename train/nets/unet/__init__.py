@@ -5,7 +5,9 @@ voice separation with deep U-Net convolutional networks (ISMIR 2017).
 
 - layers: its own Keras layers
 - training: the nets as Keras models
-- inference: the trained nets as plain operations, in the form that each library runs fastest
+- folding: trained weights in the form that each library runs fastest
+- inference: the trained nets as plain operations of TensorFlow
+- tflite: the same operations as a TFLite file, written without TensorFlow
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 Norm = Literal["affine", "batch", "instance"]
 Activation = Literal["elu", "relu", "leaky_relu"]
 Head = Literal["sigmoid", "softmax"]
+
+LEAKY_SLOPE = 0.2  # of "leaky_relu"
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,10 @@ class UNet(Net):
         precision: InferencePrecision = "float32",
     ) -> Lowered:
         """See Net.lowered."""
-        from stemforge.train.nets.unet import inference
+        from stemforge.train.nets.unet import folding, inference
 
-        values = inference.fold(weights, self, stems, library=library, precision=precision)
+        nets = folding.fold(weights, self, stems, library=library)
+        values = [inference.cast(net, precision) for net in nets]
         return Lowered(values, inference.runner(self, library))
 
     def int8_layers(self) -> list[str]:

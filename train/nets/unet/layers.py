@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from stemforge.train.nets.parts import NORM_EPSILON
+from stemforge.train.nets.protocol import NORM_EPSILON
 
 
 @keras.saving.register_keras_serializable("stemforge")

@@ -8,7 +8,7 @@ from keras import layers
 
 from stemforge.train.config import Precision
 from stemforge.train.nets.parts import Compress, batch_norm
-from stemforge.train.nets.unet import Activation, UNet
+from stemforge.train.nets.unet import LEAKY_SLOPE, Activation, UNet
 from stemforge.train.nets.unet.layers import Affine, InstanceNorm, OneFilterDeconvolution
 
 KERNEL = 5
@@ -106,5 +106,5 @@ def _norm(net: UNet, *, name: str, dtype: str) -> layers.Layer:
 
 def _activation(name: Activation, *, dtype: str) -> layers.Layer:
     if name == "leaky_relu":
-        return layers.LeakyReLU(negative_slope=0.2, dtype=dtype)
+        return layers.LeakyReLU(negative_slope=LEAKY_SLOPE, dtype=dtype)
     return layers.Activation(name, dtype=dtype)

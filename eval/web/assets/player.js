@@ -1,0 +1,84 @@
+"use strict";
+// Plays all stems side by side: gains choose what is heard, so that solo and mute keep the place.
+
+const LEAD_S = 0.03; // before the stems start together
+const FADE_S = 0.01; // time constant of a change of gain
+
+class StemPlayer {
+  // `changed` is called when playing begins or ends.
+  constructor(changed) {
+    this.changed = changed;
+    this.context = null;
+    this.nodes = new Map();
+    this.open(new Map());
+  }
+
+  // Buffers by stem, all of one length.
+  open(buffers) {
+    this.stop();
+    this.buffers = buffers;
+    this.gains = new Map([...buffers.keys()].map((stem) => [stem, 1]));
+    this.place = 0;
+  }
+
+  get playing() {
+    return this.nodes.size > 0;
+  }
+
+  get duration() {
+    return [...this.buffers.values()][0]?.duration ?? 0;
+  }
+
+  // Where it is, in seconds of the song.
+  now() {
+    if (!this.playing) return this.place;
+    return Math.min(this.duration, this.place + Math.max(0, this.context.currentTime - this.began));
+  }
+
+  async play() {
+    const mine = (this.turn = {});
+    this.context ??= new AudioContext();
+    await this.context.resume();
+    if (mine !== this.turn || !this.buffers.size) return; // stopped, or asked again, meanwhile
+    if (this.place >= this.duration) this.place = 0;
+    this.began = this.context.currentTime + LEAD_S;
+    for (const [stem, buffer] of this.buffers) {
+      const source = new AudioBufferSourceNode(this.context, { buffer });
+      const gain = new GainNode(this.context, { gain: this.gains.get(stem) });
+      source.connect(gain).connect(this.context.destination);
+      source.start(this.began, this.place);
+      this.nodes.set(stem, { source, gain });
+    }
+    [...this.nodes.values()][0].source.onended = () => {
+      this.stop();
+      this.place = this.duration;
+      this.changed();
+    };
+    this.changed();
+  }
+
+  stop() {
+    this.turn = null;
+    this.place = this.nodes.size ? this.now() : (this.place ?? 0);
+    for (const { source, gain } of this.nodes.values()) {
+      source.onended = null;
+      source.stop();
+      gain.disconnect();
+    }
+    const played = this.playing;
+    this.nodes.clear();
+    if (played) this.changed();
+  }
+
+  async seek(place) {
+    const { playing } = this;
+    this.stop();
+    this.place = place;
+    if (playing) await this.play();
+  }
+
+  setGain(stem, gain) {
+    this.gains.set(stem, gain);
+    this.nodes.get(stem)?.gain.gain.setTargetAtTime(gain, this.context.currentTime, FADE_S);
+  }
+}

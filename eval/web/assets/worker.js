@@ -1,0 +1,78 @@
+"use strict";
+// Separates in the background: the nets by LiteRT.js, everything around them by signal.js.
+
+importScripts("signal.js");
+
+let nets = []; // of each model: the compiled file and the stems that it estimates
+let interfaces = null;
+let litert = null;
+
+// Loads LiteRT.js and the models; threads only where the page is isolated.
+async function start({ models, interface: given }) {
+  litert = await import("./litert/core/dist/index.js");
+  const base = new URL("litert/core/wasm/", self.location.href).href;
+  const threads = self.crossOriginIsolated === true;
+  // Emscripten would look for its files, and for the script of its threads, beside this one.
+  self.Module = {
+    locateFile: (name) => base + name,
+    mainScriptUrlOrBlob: `${base}litert_wasm_threaded_internal.js`,
+  };
+  await litert.loadLiteRt(base, { threads });
+  interfaces = given;
+  for (const { file, stems } of models) {
+    const answer = await fetch(file);
+    if (!answer.ok) throw new Error(`${file}: ${answer.status} ${answer.statusText}`);
+    const data = new Uint8Array(await answer.arrayBuffer());
+    const model = await litert.loadAndCompile(data, { accelerator: "wasm" });
+    nets.push({ model, stems });
+  }
+  postMessage({ type: "ready" });
+}
+
+// Magnitudes of all stems, in the interface's order.
+async function estimate(magnitudes) {
+  const { frames, bins, stems } = interfaces;
+  const found = new Map();
+  for (const { model, stems: names } of nets) {
+    const mixture = new litert.Tensor(magnitudes, [1, frames, bins, CHANNELS]);
+    const outputs = await model.run({ mixture });
+    mixture.delete();
+    for (const name of names) {
+      found.set(name, Float32Array.from(outputs[name].toTypedArray()));
+      outputs[name].delete();
+    }
+  }
+  return stems.map((name) => found.get(name));
+}
+
+// A WAV file's samples: interleaved, in 16 bits.
+function pcm(channels) {
+  const [first] = channels;
+  const out = new Int16Array(first.length * channels.length);
+  channels.forEach((samples, channel) => {
+    for (let n = 0; n < samples.length; n++) {
+      const value = Math.round(samples[n] * 32768);
+      out[n * channels.length + channel] = Math.max(-32768, Math.min(32767, value));
+    }
+  });
+  return out;
+}
+
+async function separate({ channels }) {
+  const { stems, frames, bins, frame_length_samples: length, frame_step_samples: hop } = interfaces;
+  const separator = new StemSeparator(estimate, { stems: stems.length, frames, bins, length, hop });
+  const take = (stem, parts) => {
+    const samples = pcm(parts);
+    postMessage({ type: "part", stem: stems[stem], samples }, [samples.buffer]);
+  };
+  await separator.separate(channels, take, (done) => postMessage({ type: "progress", done }));
+  postMessage({ type: "done" });
+}
+
+const WORK = { start, separate };
+
+self.onmessage = ({ data }) => {
+  WORK[data.type](data).catch((error) => {
+    postMessage({ type: "failed", text: String(error?.message ?? error) });
+  });
+};

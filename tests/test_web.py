@@ -1,0 +1,150 @@
+"""What `stemforge web` writes, without a browser."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from stemforge.errors import UserError
+from stemforge.eval.runtimes.litert import LiteRTNets, with_interface
+from stemforge.eval.web.halves import halve_weights
+from stemforge.eval.web.page import ASSETS, write_page
+from stemforge.pipelines.commands import main as cli
+from stemforge.pipelines.pretrained import converting, home, litertjs
+from stemforge.train.model_files import Interface
+from stemforge.train.spleeter.configuration import parse_configuration, read_json
+from tests.conftest import ROOT
+from tests.test_exports_files import make
+
+GOLDEN = ROOT / "tests" / "golden" / "spleeter-4stems"
+
+
+def small_models(folder: Path) -> Path:
+    """Nets of four stems that Spleeter itself wrote, small."""
+    small = parse_configuration(read_json(GOLDEN / "configuration.json"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(converting, "official_configurations", lambda: {"4stems": small})
+        converting.convert(GOLDEN, "4stems", folder)
+    return folder
+
+
+def test_halved_weights_change_estimates_by_their_rounding_alone(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    for path in small_models(tmp_path).glob("*.tflite"):
+        half = tmp_path / f"half-{path.name}"
+        half.write_bytes(halve_weights(path.read_bytes()))
+        assert half.stat().st_size < 0.6 * path.stat().st_size
+        mixture = random.exponential(size=(64, 64, 2)).astype(np.float32)
+        ((_, expected),) = LiteRTNets(path, threads=1)(mixture).items()
+        ((_, found),) = LiteRTNets(half, threads=1)(mixture).items()
+        assert 0 < np.abs(found - expected).max() < 2e-3 * mixture.max()
+
+
+def test_weights_that_share_a_buffer_are_halved_each(tmp_path: Path) -> None:
+    (path, *_) = sorted(small_models(tmp_path).glob("*.tflite"))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    (graph,) = model.subgraphs
+    kernels = [t for t in graph.tensors if b"/kernel" in t.name and t.buffer]
+    same = [t for t in kernels if list(t.shape) == list(kernels[-1].shape)]
+    same[0].buffer = kernels[-1].buffer
+    builder = flatbuffers.Builder(2**20)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    shared = tmp_path / "shared.tflite"
+    shared.write_bytes(bytes(builder.Output()))
+    half = tmp_path / "half.tflite"
+    half.write_bytes(halve_weights(shared.read_bytes()))
+    mixture = np.ones((64, 64, 2), np.float32)
+    ((_, expected),) = LiteRTNets(shared, threads=1)(mixture).items()
+    ((_, found),) = LiteRTNets(half, threads=1)(mixture).items()
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    """A folder in the place of LiteRT.js."""
+    (tmp_path / "litert" / "core").mkdir(parents=True)
+    (tmp_path / "litert" / "core" / "index.js").touch()
+    return tmp_path / "litert"
+
+
+def test_the_page_names_its_models(tmp_path: Path, runtime: Path) -> None:
+    (tmp_path / "models").mkdir()
+    models = sorted(small_models(tmp_path / "models").iterdir())
+    (tmp_path / "page").mkdir()
+    write_page(tmp_path / "page", models, runtime)
+    text = (tmp_path / "page" / "models.js").read_text()
+    values = json.loads(text.removeprefix("const MODELS = ").removesuffix(";\n"))
+    assert values["interface"]["stems"] == ["bass", "drums", "other", "vocals"]
+    for model in values["models"]:
+        assert (tmp_path / "page" / model["file"]).is_file()
+    assert (tmp_path / "page" / "litert" / "core" / "index.js").is_file()
+    assert "Cross-Origin-Embedder-Policy: require-corp" in (tmp_path / "page/_headers").read_text()
+
+
+def test_an_stft_that_the_page_cannot_compute_is_refused(tmp_path: Path, runtime: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (path, *_) = small_models(tmp_path / "models").iterdir()
+    odd = Interface(("vocals",), 64, 64, 3072, 768, 44100)
+    (tmp_path / "odd.tflite").write_bytes(with_interface(strip(path.read_bytes()), odd))
+    (tmp_path / "page").mkdir()
+    with pytest.raises(UserError, match="frame_length_samples=3072: the page's FFT takes powers"):
+        write_page(tmp_path / "page", [tmp_path / "odd.tflite"], runtime)
+
+
+def strip(file: bytes) -> bytes:
+    """A TFLite file without its interface."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
+    model.metadata = []
+    builder = flatbuffers.Builder(len(file))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_what_is_missing_for_a_page(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*arguments: str) -> str:
+        assert cli.main(["web", *arguments, "--model", "models"]) == 2
+        assert not (in_tmp / "page").exists()
+        return capsys.readouterr().err
+
+    monkeypatch.setenv(home.VARIABLE, str(in_tmp / "home"))
+    assert "models: no such file or folder" in refused("page")
+    (in_tmp / "models").mkdir()
+    small_models(in_tmp / "models")
+    assert "@litertjs/core@2.5.3: not on this machine, and --offline" in refused(
+        "page", "--offline"
+    )
+    monkeypatch.setenv("PATH", "")
+    said = refused("page")
+    assert "npm is not installed: install Node.js, or put litertjs-wasm-utils-2.5.3.tgz" in said
+    folder = in_tmp / "home" / "downloads" / "litertjs-2.5.3"
+    (folder / litertjs.UTILS.archive).write_bytes(b"another")
+    assert "its checksum is another one: nothing was kept: try again" in refused("page")
+    assert "no name of a folder that can be made" in refused(".")
+
+
+def test_scripts_are_valid_for_node() -> None:
+    """A syntax error in the worker would else be seen by tests in a browser alone."""
+    if shutil.which("node") is None:
+        pytest.skip("no node")
+    for script in ASSETS.glob("*.js"):
+        subprocess.run(["node", "--check", script], check=True)
+
+
+def test_two_joint_models_do_not_overwrite_each_other(tmp_path: Path, runtime: Path) -> None:
+    from stemforge.eval.exports import files as export
+
+    (tmp_path / "page").mkdir()
+    paths = []
+    for number, stems in enumerate([("a", "b"), ("c", "d")]):
+        paths.append(tmp_path / f"{number}.tflite")
+        paths[-1].write_bytes(export.to_tflite(make(stems)))
+    write_page(tmp_path / "page", paths, runtime)
+    assert len([*(tmp_path / "page" / "models").iterdir()]) == 2
