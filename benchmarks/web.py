@@ -6,8 +6,9 @@ Headless Chromium opens the page from a server on this machine, with the headers
 and without, and separates the first seconds of the song (repeated where it is shorter), as a WAV
 file of 16 bits at 44.1 kHz. Seconds are from the choice of the file to the player: decoding,
 loading the nets, separating. The real-time factor is that of separating alone. Memory is the peak
-of the page's process. The difference is the largest from what `Separator` returns for the same
-samples by the same models in float32, which the page has in float16.
+of the page's process, and what that had before the song. The difference is the largest from what
+`Separator` returns for the same samples by the same models in float32, which the page has in
+float16.
 """
 
 import re
@@ -62,7 +63,8 @@ def main(argv: list[str] | None = None) -> None:
             raise SystemExit(2)
         models = find_models(resolve(arguments.model), runtime="litert")
         expected = Separator.load(models).separate(wave, sample_rate_hz=RATE_HZ)
-        columns = ["threads", "seconds", "real-time factor", "peak memory", "largest difference"]
+        columns = ["threads", "seconds", "real-time factor", "peak memory", "empty page"]
+        columns += ["largest difference"]
         rows = (row(page, root / "song.wav", expected, t, arguments.turns) for t in (True, False))
         common.print_table(columns, rows)
 
@@ -81,15 +83,17 @@ def row(
 ) -> list[str]:
     """A table's row: medians of the turns."""
     found = [measure(page, song, expected, threads) for _ in range(turns)]
-    seconds, factor, memory, difference = (statistics.median(v) for v in zip(*found, strict=True))
+    medians = [statistics.median(values) for values in zip(*found, strict=True)]
+    seconds, factor, memory, empty, difference = medians
     how = "several" if threads else "one"
-    return [how, f"{seconds:.1f}", f"{factor:.3f}", f"{memory:.0f} MB", f"{difference:.1e}"]
+    cells = [how, f"{seconds:.1f}", f"{factor:.3f}", f"{memory:.0f} MB", f"{empty:.0f} MB"]
+    return [*cells, f"{difference:.1e}"]
 
 
 def measure(
     page: Path, song: Path, expected: dict[str, np.ndarray], threads: bool
-) -> tuple[float, float, float, float]:
-    """Seconds, real-time factor, MB, and difference of one separation in a browser of its own."""
+) -> tuple[float, float, float, float, float]:
+    """Seconds, real-time factor, MB, MB before, and difference, in a browser of its own."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -101,6 +105,7 @@ def measure(
         opened.set_default_timeout(LIMIT_MS)
         opened.goto(url)
         opened.evaluate(WATCH)
+        empty = max(peaks_mb())
         started = time.perf_counter()
         opened.set_input_files("#file", song)
         opened.wait_for_selector("#listen:not([hidden])")
@@ -112,7 +117,7 @@ def measure(
             np.abs(saved(opened, stem) - wave).max() for stem, wave in expected.items()
         )
         browser.close()
-    return seconds, factor, memory, float(difference)
+    return seconds, factor, memory, empty, float(difference)
 
 
 def saved(page: Any, stem: str) -> np.ndarray:

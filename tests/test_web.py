@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -33,36 +34,69 @@ def small_models(folder: Path) -> Path:
     return folder
 
 
+def with_floats(data: bytes, weights: list[tuple[int, int]]) -> bytes:
+    """The file again, in another way than the page's: by numbers of float16 as NumPy reads them."""
+    total = sum(length for _, length in weights)
+    rest, halves = data[: len(data) - total // 2], data[len(data) - total // 2 :]
+    values = np.frombuffer(halves, "<f2").astype("<f4").tobytes()
+    for offset, length in weights:
+        rest, values = rest[:offset] + values[:length] + rest[offset:], values[length:]
+    return rest
+
+
 def test_halved_weights_change_estimates_by_their_rounding_alone(
     tmp_path: Path, random: np.random.Generator
 ) -> None:
     for path in small_models(tmp_path).glob("*.tflite"):
+        data, weights = halve_weights(path.read_bytes())
+        assert len(data) < 0.6 * path.stat().st_size
         half = tmp_path / f"half-{path.name}"
-        half.write_bytes(halve_weights(path.read_bytes()))
-        assert half.stat().st_size < 0.6 * path.stat().st_size
+        half.write_bytes(with_floats(data, weights))
+        assert half.stat().st_size == path.stat().st_size
         mixture = random.exponential(size=(64, 64, 2)).astype(np.float32)
         ((_, expected),) = LiteRTNets(path, threads=1)(mixture).items()
         ((_, found),) = LiteRTNets(half, threads=1)(mixture).items()
         assert 0 < np.abs(found - expected).max() < 2e-3 * mixture.max()
 
 
-def test_weights_that_share_a_buffer_are_halved_each(tmp_path: Path) -> None:
+def test_the_pages_script_makes_the_same_floats(tmp_path: Path) -> None:
+    """All numbers of float16, and a whole file, by node."""
+    if shutil.which("node") is None:
+        pytest.skip("no node")
+    (path, *_) = sorted(small_models(tmp_path).glob("*.tflite"))
+    data, weights = halve_weights(path.read_bytes())
+    (tmp_path / "data").write_bytes(data)
+    script = f"""
+        const fs = require("fs");
+        require("vm").runInThisContext(fs.readFileSync({str(ASSETS / "halves.js")!r}, "utf8"));
+        const file = withFloats(new Uint8Array(fs.readFileSync("data")), {json.dumps(weights)});
+        fs.writeFileSync("file", file);
+        fs.writeFileSync("floats", new Uint8Array(floatsOfHalves().buffer));
+    """
+    subprocess.run(["node", "-e", script], check=True, cwd=tmp_path)
+    assert (tmp_path / "file").read_bytes() == with_floats(data, weights)
+    floats = np.fromfile(tmp_path / "floats", "<f4")
+    np.testing.assert_array_equal(floats, np.arange(2**16, dtype="<u2").view("<f2").astype("<f4"))
+
+
+def test_weights_that_two_layers_share_are_halved_once(tmp_path: Path) -> None:
     (path, *_) = sorted(small_models(tmp_path).glob("*.tflite"))
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
     (graph,) = model.subgraphs
     kernels = [t for t in graph.tensors if b"/kernel" in t.name and t.buffer]
     same = [t for t in kernels if list(t.shape) == list(kernels[-1].shape)]
     same[0].buffer = kernels[-1].buffer
+    file = packed(model)
+    data, weights = halve_weights(file)
+    again = with_floats(data, weights)
+    assert len(again) == len(file)
+    assert len(weights) == len(kernels) - (same[0] is not kernels[-1])
+
+
+def packed(model: Any) -> bytes:
     builder = flatbuffers.Builder(2**20)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    shared = tmp_path / "shared.tflite"
-    shared.write_bytes(bytes(builder.Output()))
-    half = tmp_path / "half.tflite"
-    half.write_bytes(halve_weights(shared.read_bytes()))
-    mixture = np.ones((64, 64, 2), np.float32)
-    ((_, expected),) = LiteRTNets(shared, threads=1)(mixture).items()
-    ((_, found),) = LiteRTNets(half, threads=1)(mixture).items()
-    np.testing.assert_allclose(found, expected, atol=2e-3)
+    return bytes(builder.Output())
 
 
 @pytest.fixture
@@ -101,9 +135,7 @@ def strip(file: bytes) -> bytes:
     """A TFLite file without its interface."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
     model.metadata = []
-    builder = flatbuffers.Builder(len(file))
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return packed(model)
 
 
 def test_what_is_missing_for_a_page(

@@ -1,64 +1,50 @@
-"""TFLite files whose layers' weights are stored in float16, and computed in float32 as before.
+"""TFLite files with their layers' weights in float16, which are half as long to download.
 
-The export writes such files by ai-edge-quantizer; this needs nothing but the schema, so that a
-plain install can make them.
+A page makes float32 of them again before it loads the file: LiteRT.js 2.5.3 runs float32 eight
+times as fast as a file that stores float16 itself, since its delegate takes no such weights.
 """
 
-import flatbuffers
+from collections.abc import Iterator
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 # Operators whose second input are weights.
 LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+Ranges = list[tuple[int, int]]
 
 
-def halve_weights(file: bytes) -> bytes:
-    """Stores the weights of a TFLite file's layers in float16; all else is unchanged.
+def halve_weights(file: bytes) -> tuple[bytes, Ranges]:
+    """Takes the layers' weights out of a TFLite file, and adds them at its end in float16.
 
     Args:
         file: whose layers have weights in float32.
+
+    Returns:
+        The shorter file: all other bytes in their order, and then the weights as little-endian
+        float16. And where the weights were in the file: offsets and lengths in bytes, ascending.
     """
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
+    ranges = sorted(set(_weights(file)))
+    rest, halves, end = [], [], 0
+    for offset, length in ranges:
+        rest.append(file[end:offset])
+        end = offset + length
+        halves.append(np.frombuffer(file[offset:end], "<f4").astype("<f2").tobytes())
+    return b"".join([*rest, file[end:], *halves]), ranges
+
+
+def _weights(file: bytes) -> Iterator[tuple[int, int]]:
+    """Offsets and lengths of the layers' weights in float32."""
+    model = schema.Model.GetRootAs(file, 0)
+    codes = [model.OperatorCodes(n).BuiltinCode() for n in range(model.OperatorCodesLength())]
     layers = {getattr(schema.BuiltinOperator, name) for name in LAYERS}
-    dequantize = schema.BuiltinOperator.DEQUANTIZE
-    # Version 3 is the first that takes float16.
-    code = schema.OperatorCodeT(deprecatedBuiltinCode=dequantize, version=3, builtinCode=dequantize)
-    codes = [found.builtinCode for found in model.operatorCodes]
-    model.operatorCodes.append(code)
-    halved: set[int] = set()
-    for graph in model.subgraphs:
-        weights = {
-            int(operator.inputs[1])
-            for operator in graph.operators
-            if codes[operator.opcodeIndex] in layers
-        }
-        first = []
-        for number in sorted(weights):
-            tensor = graph.tensors[number]
-            data = model.buffers[tensor.buffer].data
-            if tensor.type != schema.TensorType.FLOAT32 or data is None:
+    start = np.frombuffer(file, np.uint8).__array_interface__["data"][0]
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        for operator in map(graph.Operators, range(graph.OperatorsLength())):
+            if codes[operator.OpcodeIndex()] not in layers:
                 continue
-            half = np.asarray(data).view("<f4").astype("<f2")
-            stored = schema.TensorT(
-                shape=tensor.shape,
-                type=schema.TensorType.FLOAT16,
-                buffer=len(model.buffers),
-                name=(tensor.name or b"") + b"/float16",
-                hasRank=True,
-            )
-            model.buffers.append(schema.BufferT(data=half.view(np.uint8)))
-            graph.tensors.append(stored)
-            halved.add(tensor.buffer)
-            tensor.buffer = 0
-            first.append(
-                schema.OperatorT(
-                    opcodeIndex=len(codes), inputs=[len(graph.tensors) - 1], outputs=[number]
-                )
-            )
-        graph.operators = [*first, *graph.operators]
-    # Two tensors may have shared a buffer; another one that is no weight keeps it.
-    for number in halved - {t.buffer for graph in model.subgraphs for t in graph.tensors}:
-        model.buffers[number].data = None
-    builder = flatbuffers.Builder(len(file))
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+            tensor = graph.Tensors(operator.Inputs(1))
+            buffer = model.Buffers(tensor.Buffer())
+            if tensor.Type() == schema.TensorType.FLOAT32 and not buffer.DataIsNone():
+                data = buffer.DataAsNumpy()
+                yield data.__array_interface__["data"][0] - start, data.size

@@ -48,9 +48,10 @@ def write_page(output: Path, models: Sequence[Path], litert: Path) -> None:
     (output / "models").mkdir()
     listed = []
     for number, (path, interface) in enumerate(zip(models, interfaces, strict=True)):
-        name = f"models/{number}-{interface.name}.tflite"
-        (output / name).write_bytes(halve_weights(path.read_bytes()))
-        listed.append({"file": name, "stems": interface.stems})
+        name = f"models/{number}-{interface.name}.tflite16"
+        data, weights = halve_weights(path.read_bytes())
+        (output / name).write_bytes(data)
+        listed.append({"file": name, "stems": interface.stems, "weights": weights})
     values = {"models": listed, "interface": dataclasses.asdict(together)}
     text = json.dumps(values, indent=1, ensure_ascii=False)
     (output / "models.js").write_text(f"const MODELS = {text};\n", encoding="utf-8")

@@ -46,6 +46,10 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["unet", "blstm"],
     ),
     "nets": ([*SMALL, *PRODUCT, "--turns", "1"], ["our operations", "at a matrix product's speed"]),
+    "peers": (
+        ["--without-peers", "--seconds", "1", "--turns", "1"],
+        ["stemforge, LiteRT", "LiteRT float32"],
+    ),
     "reader": (
         ["{corpus}", "--work", "{work}", OURS, "--frames", "64", "--batches", "2", "--runs", "1"],
         [f"stemforge{kind} of 4 stems, {state}" for state in ("cold", "warm") for kind in
@@ -106,7 +110,14 @@ rows:
   - {row: another rate, group: Rates, train: {learning_rate: 0.01}}
   - {row: from waveforms, group: Input, train: {input: waveforms, loss: snr}}
 """
-MINUTES = {"distributed", "features", "separate", "stages", "study"}  # they start many processes
+MINUTES = {
+    "distributed",
+    "features",
+    "peers",
+    "separate",
+    "stages",
+    "study",
+}  # they start many processes
 
 
 @pytest.fixture(scope="module")

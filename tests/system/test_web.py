@@ -255,7 +255,7 @@ def test_a_song_in_the_place_of_one_that_is_decoded_is_the_only_one(
     first, second = (song_of(tmp_path / f"{n}.wav", 20.0 - 18 * n, 2) for n in (0, 1))
     with served(folder, {}) as url:
         page.goto(url)
-        page.evaluate("decoded = decode; decode = (...all) => (waits = decoded(...all))")
+        page.evaluate("() => { const inner = decode; decode = (...a) => (waits = inner(...a)); }")
         page.set_input_files("#file", first)
         assert page.inner_text("#state") == "Decoding"
         page.set_input_files("#file", second)
@@ -314,12 +314,12 @@ def test_a_page_without_a_server_says_what_it_needs(folder: Path, page: Page) ->
 
 def test_a_missing_model_is_named(folder: Path, page: Page, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "page")
-    (tmp_path / "page" / "models" / "0-bass.tflite").unlink()
+    (tmp_path / "page" / "models" / "0-bass.tflite16").unlink()
     with served(tmp_path / "page", {}) as url:
         page.goto(url)
         page.set_input_files("#file", song_of(tmp_path / "song.wav", 1.0, 2))
         page.wait_for_selector("#said:not(:empty)")
-        assert page.inner_text("#said") == "models/0-bass.tflite: 404 File not found"
+        assert page.inner_text("#said") == "models/0-bass.tflite16: 404 File not found"
 
 
 def test_the_page_is_for_small_screens_and_keyboards_too(

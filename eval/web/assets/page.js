@@ -60,7 +60,7 @@ function start(channels) {
   $("state").textContent = "Loading the nets";
   const answers = {
     ready: () => made.postMessage({ type: "separate", channels }, channels.map((c) => c.buffer)),
-    part: ({ stem, samples }) => song.parts.get(stem).push(asWished(samples)),
+    part: ({ stem, samples }) => song.parts.get(stem).push(new Blob([asWished(samples)])),
     progress: ({ done }) => showProgress(done / song.samples, began),
     done: finish,
     failed: ({ text }) => fail(text),
@@ -86,7 +86,7 @@ function showProgress(share, began) {
 
 // Frees the stems of the song before.
 function forget() {
-  player.open(new Map());
+  player.open(new Map(), { rate: 1, channels: 1, samples: 0 });
   for (const link of $("stems").querySelectorAll("a")) URL.revokeObjectURL(link.href);
   $("stems").replaceChildren();
   show($("listen"), false);
@@ -109,20 +109,11 @@ function finish() {
   worker.terminate(); // and with it the nets' memory
   worker = null;
   show($("work"), false);
-  const format = { rate: nets.sample_rate_hz, channels: song.channels };
-  const files = new Map();
-  const buffers = new Map();
-  try {
-    for (const [stem, parts] of song.parts) {
-      files.set(stem, wavOf(parts, format));
-      buffers.set(stem, bufferOf(parts, format));
-      song.parts.delete(stem);
-    }
-  } catch (error) {
-    fail(`${song.name}: not enough memory for its stems: cut it first (${error.message})`);
-    return;
-  }
-  player.open(buffers);
+  const { samples, channels } = song;
+  const format = { rate: nets.sample_rate_hz, channels, samples };
+  const files = new Map([...song.parts].map(([stem, parts]) => [stem, wavOf(parts, format)]));
+  song.parts.clear();
+  player.open(files, format);
   $("stems").replaceChildren(...[...files].map(([stem, file]) => row(stem, file)));
   $("place").max = player.duration;
   show($("listen"), true);
@@ -185,7 +176,10 @@ $("file").onchange = ({ target }) => {
   target.value = ""; // so that the same song can be chosen again
 };
 $("cancel").onclick = cancel;
-$("play").onclick = () => (player.playing ? player.stop() : player.play());
+$("play").onclick = () => {
+  if (player.playing) player.stop();
+  else player.play().catch((error) => say(`The stems cannot be played: ${error.message}`));
+};
 $("place").oninput = ({ target }) => player.seek(Number(target.value));
 for (const kind of ["dragenter", "dragover"]) {
   document.addEventListener(kind, (event) => {

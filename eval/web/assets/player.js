@@ -10,14 +10,16 @@ class StemPlayer {
     this.changed = changed;
     this.context = null;
     this.nodes = new Map();
-    this.open(new Map());
+    this.open(new Map(), { rate: 1, channels: 1, samples: 0 });
   }
 
-  // Buffers by stem, all of one length.
-  open(buffers) {
+  // WAV files by stem, all of one format and length; they are read when they are first played.
+  open(files, format) {
     this.stop();
-    this.buffers = buffers;
-    this.gains = new Map([...buffers.keys()].map((stem) => [stem, 1]));
+    this.files = files;
+    this.format = format;
+    this.buffers = null;
+    this.gains = new Map([...files.keys()].map((stem) => [stem, 1]));
     this.place = 0;
   }
 
@@ -26,7 +28,7 @@ class StemPlayer {
   }
 
   get duration() {
-    return [...this.buffers.values()][0]?.duration ?? 0;
+    return this.format.samples / this.format.rate;
   }
 
   // Where it is, in seconds of the song.
@@ -39,7 +41,9 @@ class StemPlayer {
     const mine = (this.turn = {});
     this.context ??= new AudioContext();
     await this.context.resume();
-    if (mine !== this.turn || !this.buffers.size) return; // stopped, or asked again, meanwhile
+    const buffers = this.buffers ?? (await buffersOf(this.files, this.format));
+    if (mine !== this.turn || !buffers.size) return; // stopped, or asked again, meanwhile
+    this.buffers = buffers;
     if (this.place >= this.duration) this.place = 0;
     this.began = this.context.currentTime + LEAD_S;
     for (const [stem, buffer] of this.buffers) {

@@ -58,9 +58,10 @@ async function decode(file, rate, stems) {
   return Array.from({ length: buffer.numberOfChannels }, (_, k) => buffer.getChannelData(k));
 }
 
-// A WAV file of interleaved samples of 16 bits, in parts.
+// A WAV file of interleaved samples of 16 bits, in parts that are Blobs: a browser may keep those
+// on the disk.
 function wavOf(parts, { rate, channels }) {
-  const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
+  const bytes = parts.reduce((sum, part) => sum + part.size, 0);
   const header = new DataView(new ArrayBuffer(WAV_HEADER_BYTES));
   const text = (place, letters) => [...letters].forEach((c, n) => header.setUint8(place + n, c.charCodeAt(0)));
   const block = 2 * channels;
@@ -79,16 +80,17 @@ function wavOf(parts, { rate, channels }) {
   return new Blob([header, ...parts], { type: "audio/wav" });
 }
 
-// The same samples as the Web Audio API plays them.
-function bufferOf(parts, { rate, channels }) {
-  const samples = parts.reduce((sum, part) => sum + part.length / channels, 0);
-  const buffer = new AudioBuffer({ length: samples, numberOfChannels: channels, sampleRate: rate });
-  for (let channel = 0; channel < channels; channel++) {
-    const out = buffer.getChannelData(channel);
-    let place = 0;
-    for (const part of parts) {
-      for (let n = channel; n < part.length; n += channels) out[place++] = part[n] / 32768;
+// WAV files of wavOf as the Web Audio API plays them, by stem.
+async function buffersOf(files, { rate, channels, samples }) {
+  const buffers = new Map();
+  for (const [stem, file] of files) {
+    const values = new Int16Array(await file.slice(WAV_HEADER_BYTES).arrayBuffer());
+    const buffer = new AudioBuffer({ length: samples, numberOfChannels: channels, sampleRate: rate });
+    for (let channel = 0; channel < channels; channel++) {
+      const out = buffer.getChannelData(channel);
+      for (let n = 0; n < samples; n++) out[n] = values[n * channels + channel] / 32768;
     }
+    buffers.set(stem, buffer);
   }
-  return buffer;
+  return buffers;
 }

@@ -1,11 +1,17 @@
 "use strict";
 // Separates in the background: the nets by LiteRT.js, everything around them by signal.js.
 
-importScripts("signal.js");
+importScripts("signal.js", "halves.js");
 
-let nets = []; // of each model: the compiled file and the stems that it estimates
+const nets = []; // of each model: the compiled file and the stems that it estimates
+const estimates = new Map(); // magnitudes by stem
 let interfaces = null;
 let litert = null;
+
+// Gives an array's memory back now; the collector would come too late for a phone.
+function free(array) {
+  array.buffer.transfer?.(0);
+}
 
 // Loads LiteRT.js and the models; threads only where the page is isolated.
 async function start({ models, interface: given }) {
@@ -19,12 +25,14 @@ async function start({ models, interface: given }) {
   };
   await litert.loadLiteRt(base, { threads });
   interfaces = given;
-  for (const { file, stems } of models) {
+  for (const { file, stems, weights } of models) {
     const answer = await fetch(file);
     if (!answer.ok) throw new Error(`${file}: ${answer.status} ${answer.statusText}`);
-    const data = new Uint8Array(await answer.arrayBuffer());
-    const model = await litert.loadAndCompile(data, { accelerator: "wasm" });
-    nets.push({ model, stems });
+    const halves = new Uint8Array(await answer.arrayBuffer());
+    const data = withFloats(halves, weights);
+    free(halves);
+    nets.push({ model: await litert.loadAndCompile(data, { accelerator: "wasm" }), stems });
+    free(data);
   }
   postMessage({ type: "ready" });
 }
@@ -32,17 +40,18 @@ async function start({ models, interface: given }) {
 // Magnitudes of all stems, in the interface's order.
 async function estimate(magnitudes) {
   const { frames, bins, stems } = interfaces;
-  const found = new Map();
   for (const { model, stems: names } of nets) {
     const mixture = new litert.Tensor(magnitudes, [1, frames, bins, CHANNELS]);
     const outputs = await model.run({ mixture });
     mixture.delete();
     for (const name of names) {
-      found.set(name, Float32Array.from(outputs[name].toTypedArray()));
+      const found = outputs[name].toTypedArray();
+      if (!estimates.has(name)) estimates.set(name, new Float32Array(found.length));
+      estimates.get(name).set(found);
       outputs[name].delete();
     }
   }
-  return stems.map((name) => found.get(name));
+  return stems.map((name) => estimates.get(name));
 }
 
 // A WAV file's samples: interleaved, in 16 bits.
