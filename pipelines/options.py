@@ -37,13 +37,16 @@ def add_export_options(parser: Any) -> None:
     )
 
 
-def add_model_options(option: Any, *, default: str | None, use: str = "") -> None:
+def add_model_options(
+    option: Any, *, default: str | None, use: str = "", directories: bool = True
+) -> None:
     """Adds what names the models of a command that separates, and whether they may be fetched.
 
     Args:
         option: adds an option, as argparse's `add_argument`.
         default: the models that are used without --model; None: none.
         use: what is done with the models, where that needs saying.
+        directories: whether model directories are supported too.
     """
     option(
         "--model",
@@ -52,8 +55,13 @@ def add_model_options(option: Any, *, default: str | None, use: str = "") -> Non
         metavar="MODEL",
         help=(f"{use}: " if use else "")
         + "a model's name (`stemforge models` lists them); a folder of .tflite files (such as "
-        "exports/) or one such file; a model directory or a folder of them (such as models/), "
-        "which need TensorFlow; a release's folder, or the address of its SHA256SUMS"
+        "exports/) or one such file; "
+        + (
+            "a model directory or a folder of them (such as models/), which need TensorFlow; "
+            if directories
+            else ""
+        )
+        + "a release's folder, or the address of its SHA256SUMS"
         + (f" (default: {default})" if default else ""),
     )
     option("--offline", action="store_true", help="fetch nothing: use what is on this machine")

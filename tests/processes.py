@@ -9,8 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
@@ -146,24 +145,6 @@ def file_server(served: FileServer) -> Iterator[FileServer]:
         served.url = f"http://127.0.0.1:{web.server_port}/file.zip"
         try:
             yield served
-        finally:
-            web.shutdown()
-            thread.join()
-
-
-@contextmanager
-def folder_server(folder: Path) -> Iterator[str]:
-    """A web server of a folder, on loopback; its address."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as web:
-        thread = Thread(target=web.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{web.server_port}"
         finally:
             web.shutdown()
             thread.join()

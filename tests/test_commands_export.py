@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.common import served
 from stemforge.eval.exports import files as export
 from stemforge.eval.exports.bounds import Bounds
 from stemforge.eval.separation.separator import Separator
@@ -19,7 +20,6 @@ from stemforge.pipelines.pretrained import catalogue
 from stemforge.train.model import save_model
 from stemforge.train.model_files import find_model_folders
 from tests.conftest import RATE_HZ, ROOT
-from tests.processes import folder_server
 from tests.test_exports_files import NET, make
 
 CHECKPOINT = ROOT / "tests" / "golden" / "spleeter-4stems"
@@ -166,7 +166,7 @@ def test_the_wrong_sum_a_truncated_archive_and_no_server(
         assert not Path("o").exists()
         return capsys.readouterr().err
 
-    with folder_server(archive.parent) as url:
+    with served(archive.parent, {}) as url:
         whole = archive.read_bytes()
         archive.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         said = refused(url)
@@ -197,7 +197,7 @@ def test_an_official_checkpoint_becomes_models_and_exports(
     configuration = json.loads((CHECKPOINT / "configuration.json").read_text())
     small = spleeter_config.parse_configuration(configuration)
     monkeypatch.setattr(import_spleeter, "official_configurations", lambda: {"4stems": small})
-    with folder_server(archive.parent) as url:
+    with served(archive.parent, {}) as url:
         run(
             *("convert-spleeter", "--download", "4stems", "--base-url", url, "--output", "out"),
             *("--frames", "64"),

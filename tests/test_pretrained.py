@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 import stemforge
+from benchmarks.common import served
 from stemforge.errors import UserError
 from stemforge.eval.runtimes.litert import LiteRTNets
 from stemforge.pipelines.commands import main as cli
@@ -23,7 +24,7 @@ from stemforge.pipelines.running.work import SPARE_BYTES
 from stemforge.train.spleeter.configuration import parse_configuration, read_json
 from tests.conftest import RATE_HZ, ROOT
 from tests.golden import spleeter_rules as rules
-from tests.processes import FileServer, file_server, folder_server, free_port
+from tests.processes import FileServer, file_server, free_port
 
 GOLDEN = ROOT / "tests" / "golden" / "spleeter-4stems"
 NAME = "spleeter:4stems"
@@ -316,7 +317,7 @@ def test_a_release_is_fetched_as_a_whole_and_checked(
     release: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     track = song(in_tmp)
-    with folder_server(release) as url:
+    with served(release, {}) as url:
         separate = ("separate", track, "--model", f"{url}/SHA256SUMS", "--output")
         drums = release / "exports" / "drums" / "drums-float32.tflite"
         whole = drums.read_bytes()
@@ -339,7 +340,7 @@ def test_a_release_that_is_not_whole(
     assert "release: more: not in SHA256SUMS: fetch or copy the release again" in said
     (release / "more").unlink()
     sums = (release / "SHA256SUMS").read_text()
-    with folder_server(release) as url:
+    with served(release, {}) as url:
         (release / "SHA256SUMS").write_text("<!doctype html><p>Please  log in</p>")
         said = refused(capsys, "separate", track, "--model", f"{url}/SHA256SUMS")
         assert f"{url}/SHA256SUMS: not the SHA256SUMS of a release with exports/: give the" in said

@@ -73,7 +73,7 @@ def test_a_checkpoint_that_was_moved_is_found(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path / "here") == tmp_path / "here" / "model.ckpt-7"
 
 
-def test_each_damaged_byte_is_seen(tmp_path: Path) -> None:
+def test_damaged_bytes_are_seen(tmp_path: Path) -> None:
     """The checksums cover all but the footer, which is the last 48 bytes of the table."""
     for name in ("model.index", "model.data-00000-of-00001"):
         shutil.copy(SMALL / name, tmp_path)

@@ -12,6 +12,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from stemforge.errors import UserError
+from stemforge.eval.exports.files import shrink, to_tflite, write_segment_tflite
 from stemforge.eval.runtimes.litert import LiteRTNets, with_interface
 from stemforge.eval.web.halves import halve_weights
 from stemforge.eval.web.page import ASSETS, write_page
@@ -80,17 +81,16 @@ def test_the_pages_script_makes_the_same_floats(tmp_path: Path) -> None:
 
 
 def test_weights_that_two_layers_share_are_halved_once(tmp_path: Path) -> None:
-    (path, *_) = sorted(small_models(tmp_path).glob("*.tflite"))
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    """Two tensors of one buffer, as converters make of equal constants: of a joint model's nets."""
+    file = to_tflite(make(("a", "b")))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
     (graph,) = model.subgraphs
-    kernels = [t for t in graph.tensors if b"/kernel" in t.name and t.buffer]
-    same = [t for t in kernels if list(t.shape) == list(kernels[-1].shape)]
-    same[0].buffer = kernels[-1].buffer
-    file = packed(model)
-    data, weights = halve_weights(file)
-    again = with_floats(data, weights)
-    assert len(again) == len(file)
-    assert len(weights) == len(kernels) - (same[0] is not kernels[-1])
+    first, second = (t for t in graph.tensors if t.buffer and list(t.shape) == [32, 3, 3, 16])
+    second.buffer = first.buffer
+    shared = packed(model)
+    data, weights = halve_weights(shared)
+    assert len(weights) == len(halve_weights(file)[1]) - 1
+    assert len(with_floats(data, weights)) == len(shared)
 
 
 def packed(model: Any) -> bytes:
@@ -138,6 +138,16 @@ def strip(file: bytes) -> bytes:
     return packed(model)
 
 
+def test_files_that_a_page_cannot_run_are_refused(tmp_path: Path, runtime: Path) -> None:
+    model = make(("vocals",))
+    write_segment_tflite([model], tmp_path / "separate-16.tflite", frames=16)
+    (tmp_path / "half.tflite").write_bytes(shrink(to_tflite(model), "float16"))
+    for name in ("separate-16", "half"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(UserError, match=rf"{name}.tflite: .* give \*-float32.tflite files"):
+            write_page(tmp_path / name, [tmp_path / f"{name}.tflite"], runtime)
+
+
 def test_what_is_missing_for_a_page(
     in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,12 +181,10 @@ def test_scripts_are_valid_for_node() -> None:
 
 
 def test_two_joint_models_do_not_overwrite_each_other(tmp_path: Path, runtime: Path) -> None:
-    from stemforge.eval.exports import files as export
-
     (tmp_path / "page").mkdir()
     paths = []
     for number, stems in enumerate([("a", "b"), ("c", "d")]):
         paths.append(tmp_path / f"{number}.tflite")
-        paths[-1].write_bytes(export.to_tflite(make(stems)))
+        paths[-1].write_bytes(to_tflite(make(stems)))
     write_page(tmp_path / "page", paths, runtime)
     assert len([*(tmp_path / "page" / "models").iterdir()]) == 2

@@ -259,5 +259,7 @@ def find_tflite(folder: Path, kind: TFLiteFormat = "float32") -> list[Path]:
     name = tflite_name("*", kind)
     found = storage.visible([*folder.glob(name), *folder.glob(f"*/{name}")], folder)
     if not found:
-        raise UserError(f"{folder}: no {name} in it or in its subfolders")
+        raise UserError(
+            f"{folder}: no {name} in it or in its subfolders: `stemforge export` writes such files"
+        )
     return found

@@ -65,6 +65,13 @@ def read_interface(path: Path) -> Interface:
         raise UserError(f"{path}: its metadata: {error}: copy or export it again") from None
 
 
+def has_signature(path: Path) -> bool:
+    """Whether a file of stemforge holds nets alone, from magnitudes to magnitudes."""
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    keys = [model.SignatureDefs(n).SignatureKey() for n in range(model.SignatureDefsLength())]
+    return SIGNATURE.encode() in keys
+
+
 def _metadata(file: Any) -> bytes | None:
     """The contents of the buffer METADATA; None where there is none."""
     model = schema.Model.GetRootAs(file, 0)

@@ -358,7 +358,7 @@ def find_models(
 
     Args:
         place: a model directory or a folder of them (such as models/), a .tflite file or a
-            folder of them (such as exports/).
+            folder of them (such as exports/, or what `fetch_model` returns).
         runtime: which one will run them. None: model directories if TensorFlow is installed, else
             .tflite files; where there are none, the other kind.
         tflite: format of the .tflite files; it does not matter where `place` is one.

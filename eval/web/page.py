@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stemforge.errors import UserError
-from stemforge.eval.runtimes.litert import read_interface
+from stemforge.eval.runtimes.litert import has_signature, read_interface
 from stemforge.eval.separation.separator import common_interface
 from stemforge.eval.web.halves import halve_weights
 
@@ -50,6 +50,11 @@ def write_page(output: Path, models: Sequence[Path], litert: Path) -> None:
     for number, (path, interface) in enumerate(zip(models, interfaces, strict=True)):
         name = f"models/{number}-{interface.name}.tflite16"
         data, weights = halve_weights(path.read_bytes())
+        if not weights or not has_signature(path):
+            raise UserError(
+                f"{path}: not the nets alone in float32: give *-float32.tflite files, such as "
+                "`stemforge export` writes"
+            )
         (output / name).write_bytes(data)
         listed.append({"file": name, "stems": interface.stems, "weights": weights})
     values = {"models": listed, "interface": dataclasses.asdict(together)}

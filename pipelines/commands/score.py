@@ -353,6 +353,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
         raise UserError(f"--confidence {arguments.confidence}: must be between 0 and 1")
     if arguments.seed < 0:
         raise UserError(f"--seed {arguments.seed}: must be 0 or more")
+    if arguments.offline and arguments.model is None:
+        raise UserError("--offline: fetches no model without --model: leave it out")
     if (arguments.estimates is None) == (arguments.model is None):
         what = "neither" if arguments.model is None else "both"
         raise UserError(f"{what} of ESTIMATES and --model given: give exactly one")
@@ -360,7 +362,7 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 def _method_name(arguments: argparse.Namespace) -> str:
     given = arguments.name
-    if given is None and arguments.model is not None:
+    if not given and arguments.model is not None:
         from stemforge.pipelines.pretrained.places import title
 
         given = title(arguments.model)

@@ -1,6 +1,7 @@
 """`stemforge web`: a page that separates songs on the device of who opens it."""
 
 import argparse
+import shlex
 from typing import Any
 
 from stemforge.pipelines.console import say
@@ -21,7 +22,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "output", type=local_path, metavar="OUTPUT_DIR", help="a new or empty folder"
     )
-    add_model_options(parser.add_argument, default=DEFAULT)
+    add_model_options(parser.add_argument, default=DEFAULT, directories=False)
     parser.set_defaults(run=write_web, extra="train")
 
 
@@ -37,4 +38,5 @@ def write_web(arguments: argparse.Namespace) -> None:
         models = find_models(place, runtime="litert")
         write_page(output, models, fetch_runtime(offline=arguments.offline))
     size = sum(path.stat().st_size for path in arguments.output.rglob("*") if path.is_file())
-    say(f"{arguments.output}: {size / 1e6:.0f} MB: python3 -m http.server -d {arguments.output}")
+    quoted = shlex.quote(str(arguments.output))
+    say(f"{arguments.output}: {size / 1e6:.0f} MB: python3 -m http.server -d {quoted}")

@@ -20,7 +20,7 @@ class Archive:
     Attributes:
         file: its name in Deezer's release.
         sha256: of the archive, from Deezer's own tests (tests/test_github_model_provider.py).
-        size_mb: what is downloaded.
+        size_mb: what is downloaded; as packagers of the archives state it (rounded from MiB).
     """
 
     file: str

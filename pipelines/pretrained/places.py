@@ -44,6 +44,12 @@ def resolve(text: str, *, runtime: Runtime | None = None, offline: bool = False)
     if not path.exists() and (text.startswith(PREFIX) or f"{PREFIX}{text}" in MODELS):
         if not text.startswith(PREFIX):
             raise UserError(f"{text}: no such folder: did you mean {PREFIX}{text}?")
+        if runtime == "tensorflow":
+            name = text.removeprefix(PREFIX)
+            raise UserError(
+                f"{text}: runs on LiteRT: leave --runtime out, or make model directories of it: "
+                f"`stemforge convert-spleeter --download {name} --output {name}`"
+            )
         return fetch_model(text, offline=offline)
     if releases.is_release(path):
         releases.check(path)
@@ -67,7 +73,7 @@ def fetch_model(name: str, *, base_url: str = RELEASE, offline: bool = False) ->
     """Fetches and converts a model, unless it is there.
 
     Args:
-        name: of the model.
+        name: of the model, such as spleeter:2stems; `stemforge models` lists them.
         base_url: address of Deezer's archives.
         offline: nothing is fetched.
 
@@ -112,8 +118,8 @@ def remove_model(name: str) -> bool:
     """
     model = find(name)
     place = folder_of(model)
-    there = home.is_there(place)
     with home.changing(place, what=name):
+        there = place.is_dir()
         home.discard(place)
         home.discard(_downloads(model))
     return there

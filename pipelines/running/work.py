@@ -112,17 +112,17 @@ def new_folder(output: Path) -> Iterator[Path]:
 
 @contextmanager
 def alone(lock: Path, *, what: str) -> Iterator[None]:
-    """Waits until no other process fetches the same.
+    """Waits until no other process works on the same.
 
     Args:
         lock: a file for it, in an existing folder.
-        what: is fetched; a line says that another process does it.
+        what: it is; a line says that another process works on it.
     """
     with lock.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"{what}: another process is fetching it: waiting for that")
+            say(f"{what}: another process is working on it: waiting for that")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

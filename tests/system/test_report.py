@@ -13,13 +13,12 @@ import soundfile
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.common import chromium
 from stemforge.pipelines.commands import main as cli
 from tests.conftest import RATE_HZ
 from tests.factories import REPORT_SONGS, write_scored_songs
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
+CHROMIUM = chromium()
 LONG, SHORT = REPORT_SONGS
 pytestmark = [
     pytest.mark.system,

@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.web import served
+from benchmarks.common import chromium, served
 from stemforge import Separator, find_models
 from stemforge.eval.exports.parity import KerasNets
 from stemforge.eval.exports.vectors import write_vectors
@@ -24,9 +24,7 @@ from tests.conftest import RATE_HZ
 from tests.test_exports_files import make
 from tests.test_web import small_models
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
+CHROMIUM = chromium()
 pytestmark = [
     pytest.mark.system,
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium"),
@@ -76,6 +74,17 @@ VECTORS = """async ([arrays, stems, shape]) => {
 }"""
 
 
+# Keeps each decoded song until the test calls the function in `held`.
+HOLD = """() => {
+  window.held = [];
+  const inner = decode;
+  decode = async (...given) => {
+    const released = new Promise((resolve) => held.push(resolve));
+    const channels = await inner(...given);
+    await released;
+    return channels;
+  };
+}"""
 COUNT_STARTS = """() => {
   window.started = 0;
   const { start } = AudioBufferSourceNode.prototype;
@@ -175,8 +184,12 @@ def song_of(path: Path, seconds: float, channels: int) -> Path:
 
 
 def separate(page: Page, url: str, song: Path) -> dict[str, NDArray[np.float32]]:
-    """What the page's links save."""
-    page.goto(url)
+    """What the links of a page save."""
+    page.goto(f"{url}/index.html")
+    return separate_here(page, song)
+
+
+def separate_here(page: Page, song: Path) -> dict[str, NDArray[np.float32]]:
     page.set_input_files("#file", song)
     page.wait_for_selector("#listen:not([hidden]), #said:not(:empty)")
     assert page.inner_text("#said") == ""
@@ -240,13 +253,14 @@ def test_a_song_can_be_cancelled_and_another_one_taken(
     folder: Path, page: Page, tmp_path: Path
 ) -> None:
     with served(folder, {}) as url:
-        page.goto(url)
+        page.goto(f"{url}/index.html")
         page.set_input_files("#file", song_of(tmp_path / "long.wav", 200.0, 2))
         page.wait_for_function("document.getElementById('bar').value > 0")
         page.click("#cancel")
         assert page.is_hidden("#work")
         assert page.evaluate("worker") is None
-        assert len(separate(page, url, song_of(tmp_path / "short.wav", 1.0, 2))) == 4
+        found = separate_here(page, song_of(tmp_path / "short.wav", 1.0, 2))
+        assert {wave.shape for wave in found.values()} == {(RATE_HZ, 2)}
 
 
 def test_a_song_in_the_place_of_one_that_is_decoded_is_the_only_one(
@@ -254,31 +268,37 @@ def test_a_song_in_the_place_of_one_that_is_decoded_is_the_only_one(
 ) -> None:
     first, second = (song_of(tmp_path / f"{n}.wav", 20.0 - 18 * n, 2) for n in (0, 1))
     with served(folder, {}) as url:
-        page.goto(url)
-        page.evaluate("() => { const inner = decode; decode = (...a) => (waits = inner(...a)); }")
+        page.goto(f"{url}/index.html")
+        page.evaluate(HOLD)
         page.set_input_files("#file", first)
-        assert page.inner_text("#state") == "Decoding"
         page.set_input_files("#file", second)
+        page.evaluate("held.splice(1, 1)[0]()")  # the second is decoded first
         page.wait_for_selector("#listen:not([hidden])")
         assert page.inner_text("#title") == "1.wav"
+        page.evaluate("held.splice(0, 1)[0]()")
+        page.wait_for_timeout(300)
+        assert page.evaluate("worker") is None
         assert page.evaluate("player.duration") == pytest.approx(2.0)
         page.set_input_files("#file", first)
         page.click("#cancel")
-        page.evaluate("waits")
-        page.wait_for_timeout(100)
+        page.evaluate("held.splice(0, 1)[0]()")
+        page.wait_for_timeout(300)
         assert page.evaluate("worker") is None
         assert page.is_hidden("#work")
 
 
 def test_playing_twice_plays_once(folder: Path, page: Page, tmp_path: Path) -> None:
     with served(folder, {}) as url:
-        page.goto(url)
+        page.goto(f"{url}/index.html")
         page.evaluate(COUNT_STARTS)
         page.set_input_files("#file", song_of(tmp_path / "song.wav", 2.0, 2))
         page.wait_for_selector("#listen:not([hidden])")
         page.evaluate("player.play(), player.play()")
         page.wait_for_function("player.playing")
         assert page.evaluate("started") == 4
+        page.evaluate("Promise.all([player.seek(0.3), player.seek(0.4)]).then(() => null)")
+        assert page.evaluate("player.playing")
+        assert page.evaluate("player.now()") >= 0.39
         page.click("#play")
         assert not page.evaluate("player.playing")
 
@@ -291,7 +311,7 @@ def test_files_that_cannot_be_separated(folder: Path, page: Page, tmp_path: Path
         return page.inner_text("#said")
 
     with served(folder, {}) as url:
-        page.goto(url)
+        page.goto(f"{url}/index.html")
         (tmp_path / "text.mp3").write_text("not a song")
         said = refused(tmp_path / "text.mp3")
         assert said.startswith("text.mp3: this browser cannot decode it: try WAV, FLAC, MP3")
@@ -316,10 +336,12 @@ def test_a_missing_model_is_named(folder: Path, page: Page, tmp_path: Path) -> N
     shutil.copytree(folder, tmp_path / "page")
     (tmp_path / "page" / "models" / "0-bass.tflite16").unlink()
     with served(tmp_path / "page", {}) as url:
-        page.goto(url)
+        page.goto(f"{url}/index.html")
         page.set_input_files("#file", song_of(tmp_path / "song.wav", 1.0, 2))
         page.wait_for_selector("#said:not(:empty)")
-        assert page.inner_text("#said") == "models/0-bass.tflite16: 404 File not found"
+        assert page.inner_text("#said") == (
+            "models/0-bass.tflite16: cannot be loaded: 404 File not found: reload the page"
+        )
 
 
 def test_the_page_is_for_small_screens_and_keyboards_too(

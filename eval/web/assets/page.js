@@ -17,6 +17,10 @@ function say(text) {
   $("said").textContent = text;
 }
 
+function sayUnplayable(error) {
+  say(`The stems cannot be played: ${error.message}: save them instead`);
+}
+
 function clock(seconds) {
   const whole = Math.floor(seconds);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
@@ -68,7 +72,9 @@ function start(channels) {
   made.onmessage = ({ data }) => {
     if (made === worker) answers[data.type](data);
   };
-  made.onerror = (event) => fail(event.message || "the worker ended");
+  made.onerror = (event) => {
+    if (made === worker) fail(event.message || "The worker ended: reload the page");
+  };
   made.postMessage({ type: "start", ...MODELS });
 }
 
@@ -178,9 +184,9 @@ $("file").onchange = ({ target }) => {
 $("cancel").onclick = cancel;
 $("play").onclick = () => {
   if (player.playing) player.stop();
-  else player.play().catch((error) => say(`The stems cannot be played: ${error.message}`));
+  else player.play().catch(sayUnplayable);
 };
-$("place").oninput = ({ target }) => player.seek(Number(target.value));
+$("place").oninput = ({ target }) => player.seek(Number(target.value)).catch(sayUnplayable);
 for (const kind of ["dragenter", "dragover"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();

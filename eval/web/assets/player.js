@@ -10,6 +10,7 @@ class StemPlayer {
     this.changed = changed;
     this.context = null;
     this.nodes = new Map();
+    this.turn = null; // of what was asked to play last
     this.open(new Map(), { rate: 1, channels: 1, samples: 0 });
   }
 
@@ -75,10 +76,10 @@ class StemPlayer {
   }
 
   async seek(place) {
-    const { playing } = this;
+    const wanted = this.turn !== null; // it plays, or is about to
     this.stop();
     this.place = place;
-    if (playing) await this.play();
+    if (wanted) await this.play();
   }
 
   setGain(stem, gain) {

@@ -6,9 +6,9 @@ const WAV_HEADER_BYTES = 44;
 const MOST_BYTES = 1.5e9;
 const ANSWER_MS = 10_000; // for a file's duration
 
-// The longest song in minutes: at 44.1 kHz in stereo, floats take 8 bytes and files 4.
-function longestMinutes(stems) {
-  return Math.floor(MOST_BYTES / (60 * 44_100 * (8 + stems * (8 + 4))));
+// The longest song in minutes: of each sample in stereo, floats take 8 bytes and files 4.
+function longestMinutes(stems, rate) {
+  return Math.floor(MOST_BYTES / (60 * rate * (8 + stems * (8 + 4))));
 }
 
 // Seconds of a file, as its header states them; null where the browser cannot tell.
@@ -32,7 +32,7 @@ function durationOf(file) {
 
 // Samples of each channel at the wanted rate. An Error says what cannot be read.
 async function decode(file, rate, stems) {
-  const most = longestMinutes(stems);
+  const most = longestMinutes(stems, rate);
   const check = (seconds) => {
     if (seconds <= 60 * most) return;
     const minutes = Math.ceil(seconds / 60);

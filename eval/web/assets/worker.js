@@ -13,6 +13,16 @@ function free(array) {
   array.buffer.transfer?.(0);
 }
 
+async function load(file) {
+  try {
+    const answer = await fetch(file);
+    if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
+    return new Uint8Array(await answer.arrayBuffer());
+  } catch (error) {
+    throw new Error(`${file}: cannot be loaded: ${error.message}: reload the page`);
+  }
+}
+
 // Loads LiteRT.js and the models; threads only where the page is isolated.
 async function start({ models, interface: given }) {
   litert = await import("./litert/core/dist/index.js");
@@ -26,9 +36,7 @@ async function start({ models, interface: given }) {
   await litert.loadLiteRt(base, { threads });
   interfaces = given;
   for (const { file, stems, weights } of models) {
-    const answer = await fetch(file);
-    if (!answer.ok) throw new Error(`${file}: ${answer.status} ${answer.statusText}`);
-    const halves = new Uint8Array(await answer.arrayBuffer());
+    const halves = await load(file);
     const data = withFloats(halves, weights);
     free(halves);
     nets.push({ model: await litert.loadAndCompile(data, { accelerator: "wasm" }), stems });
