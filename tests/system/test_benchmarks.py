@@ -91,7 +91,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["stemforge float32", "stemforge mixed_bfloat16"],
     ),
     "web": (
-        ["{corpus}/test/Song 9.stem.mp4", "--model", "{exports}", "--seconds", "20", "--turns", "1"],
+        ["{song}/test/Song 9.stem.mp4", "--model", "{exports}", "--seconds", "9", "--turns", "1"],
         ["several", "one"],
     ),
 }  # fmt: skip
