@@ -11,7 +11,7 @@ import pytest
 import scipy.signal
 import soundfile
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from benchmarks.common import chromium
 from stemforge.pipelines.commands import main as cli
@@ -55,15 +55,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments += ["--estimates", f"first={root}/first", "--estimates", f"second={root}/second"]
     assert cli.main([str(argument) for argument in arguments]) == 0
     return root
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield found
-        found.close()
 
 
 @pytest.fixture
