@@ -15,7 +15,7 @@ ifneq (,$(and $(GPU),$(NEED_DEV)))
 $(error GPU=1 is for repro and setup; tests and checks take the build for CPUs)
 endif
 
-.PHONY: repro test test-system test-slow test-all check flink release-check setup setup-dev lock
+.PHONY: repro test test-system test-slow test-all check flink android release-check setup setup-dev lock
 
 repro: setup
 	@python -m stemforge.pipelines.params
@@ -44,6 +44,12 @@ test-all: setup-dev check
 flink: setup-dev
 	@$(if $(CORPUS),true,dvc repro --quiet decode)
 	@python deploy/flink/run.py $(if $(CORPUS),--corpus "$(CORPUS)")
+
+# The app for Android. MODELS="NAME ..." as `stemforge separate --model` takes them, TFLITE=int8_mixed
+# for an export's smaller files. Needs a JDK, mvn and four of Debian's packages: it says which.
+android: setup
+	@python -m mobile.android.assets $(MODELS) $(if $(TFLITE),--tflite $(TFLITE))
+	@python -m mobile.android.apk
 
 # Before a tag: the tree's checks, one version everywhere, and a release that verifies.
 release-check: check

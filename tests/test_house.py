@@ -256,7 +256,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_files_and_modules_that_pages_name_are_there() -> None:
     path = re.compile(r"\b(?:tests|benchmarks|features|train|eval|pipelines|deploy)/[\w/]+\.\w+")
-    module = re.compile(r"python -m (?:stemforge\.)?((?:benchmarks|pipelines)(?:\.\w+)+)")
+    module = re.compile(r"python -m (?:stemforge\.)?((?:benchmarks|mobile|pipelines)(?:\.\w+)+)")
     for page in pages():
         text = page.read_text(encoding="utf-8")
         names = [*path.findall(text), *(f"{m.replace('.', '/')}.py" for m in module.findall(text))]

@@ -1,15 +1,22 @@
 """What a guide tells a phone's programmer: its Python runs, the Java port meets golden vectors."""
 
+import json
+import math
 import re
 import shutil
 import subprocess
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.signal
 
+from mobile.android import apk
+from mobile.android.assets import write_assets
+from stemforge.errors import UserError
 from stemforge.eval.exports import files as export
 from stemforge.eval.exports.parity import KerasNets, compare
 from stemforge.eval.exports.vectors import write_vectors
@@ -18,6 +25,7 @@ from stemforge.pipelines.releases.model_card import render
 from tests.conftest import RATE_HZ, ROOT
 from tests.test_exports_files import make
 from tests.test_releases_model_card import PARITY, STEMS, write_release
+from tests.test_web import small_models
 
 SOURCES = ROOT / "mobile" / "java"
 # Android's desugaring takes Java 8 everywhere.
@@ -101,6 +109,23 @@ def test_the_port_computes_the_golden_vectors(
     assert check(classes, tmp_path).returncode == 1
 
 
+@needs_java
+@pytest.mark.parametrize(("from_hz", "to_hz"), [(48000, 44100), (22050, 44100), (44100, 32000)])
+def test_the_port_resamples_as_scipy_does(
+    classes: Path, tmp_path: Path, from_hz: int, to_hz: int, random: np.random.Generator
+) -> None:
+    song = random.normal(0, 0.2, (30_001, 2)).astype(np.float32)
+    song.astype("<f4").tofile(tmp_path / "song.f32")
+    command = ["java", "-cp", str(classes), "stemforge.check.ResampleRaw"]
+    files = [tmp_path / "song.f32", tmp_path / "out.f32"]
+    subprocess.run([*command, str(from_hz), str(to_hz), *files], check=True, timeout=120)
+    found = np.fromfile(files[1], "<f4").reshape(-1, 2)
+    divisor = math.gcd(from_hz, to_hz)
+    expected = scipy.signal.resample_poly(song, to_hz // divisor, from_hz // divisor, axis=0)
+    assert len(found) == math.ceil(len(song) * to_hz / from_hz)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_npz_and_raw_files_hold_the_same(tmp_path: Path, random: np.random.Generator) -> None:
     song = random.normal(0, 0.2, (20_000, 2)).astype(np.float32)
     write_vectors(tmp_path, song, [KerasNets(make((stem,))) for stem in ("a", "b")])
@@ -159,3 +184,80 @@ def test_the_guides_snippets_compile(classes: Path, tmp_path: Path) -> None:
         command = ["javac", "--release", "11", "-d", str(tmp_path), "-cp", ":".join(path)]
         done = subprocess.run([*command, source], capture_output=True, text=True)
         assert done.returncode == 0, f"{guide}: {done.stderr}"
+
+
+def listed(folder: Path) -> list[dict[str, Any]]:
+    """What models.json says."""
+    found: list[dict[str, Any]] = json.loads((folder / "models.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_apps_assets_are_the_models_that_were_named(tmp_path: Path) -> None:
+    four, assets = tmp_path / "four", tmp_path / "assets"
+    four.mkdir()
+    assets.mkdir()
+    write_assets(assets, [str(small_models(four))], tflite="float32")
+    (model,) = listed(assets)
+    assert model["name"] == "four"
+    assert model["stems"] == ["bass", "drums", "other", "vocals"]
+    assert (model["frames"], model["bins"]) == (64, 64)
+    assert (model["frame_length_samples"], model["frame_step_samples"]) == (4096, 1024)
+    for stem, name in zip(model["stems"], model["files"], strict=True):
+        assert (assets / name).read_bytes() == (four / f"{stem}-float32.tflite").read_bytes()
+    assert {path.name for path in assets.iterdir()} == {*model["files"], "models.json"}
+
+
+def test_the_app_takes_only_what_it_can_run(tmp_path: Path) -> None:
+    (tmp_path / "a" / "four").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    four = small_models(tmp_path / "a" / "four")
+    shutil.copytree(four, tmp_path / "b" / "four")
+    out = tmp_path / "out"
+    out.mkdir()
+    twice = [str(four), str(tmp_path / "b" / "four")]
+    with pytest.raises(UserError, match="four: named twice: give the folders different names"):
+        write_assets(out, twice, tflite="float32")
+    with pytest.raises(UserError, match=r"no \*-int8-mixed.tflite in it"):
+        write_assets(out, [str(four)], tflite="int8_mixed")
+    waveform = tmp_path / "separate-16.tflite"
+    export.write_segment_tflite([make(STEMS)], waveform, frames=16)
+    with pytest.raises(UserError, match="not nets alone: give a folder"):
+        write_assets(out, [str(waveform)], tflite="float32")
+    for path in four.glob("*.tflite"):
+        length = b'"frame_length_samples": '
+        path.write_bytes(path.read_bytes().replace(length + b"4096", length + b"3072"))
+    with pytest.raises(UserError, match=r"frame_length_samples=3072.*power of two"):
+        write_assets(out, [str(four)], tflite="float32")
+
+
+def test_the_app_is_not_built_without_its_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="java: not found on PATH: install a JDK"):
+        apk.check_tools()
+    for name in set(apk.TOOLS) - {"aapt"}:
+        (tmp_path / name).touch(mode=0o755)
+    with pytest.raises(UserError, match="aapt: not found on PATH: install aapt"):
+        apk.check_tools()
+
+
+def test_a_failed_step_says_what_the_tool_said() -> None:
+    with pytest.raises(UserError, match=r"^javac: a mistake$"):
+        apk.run("javac", "sh", "-c", "echo; echo a mistake; echo more; exit 1")
+    with pytest.raises(UserError, match=r"^javac: exit code 3$"):
+        apk.run("javac", "sh", "-c", "exit 3")
+
+
+def test_gradle_builds_the_same_app() -> None:
+    """What Android Studio reads; it never ran here."""
+    folder = ROOT / "mobile" / "android"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    about = apk.properties()
+    assert about["appVersionName"] == project["version"]
+    gradle = (folder / "build.gradle").read_text(encoding="utf-8")
+    assert set(re.findall(r"property\('(\w+)'\)", gradle)) == set(about)
+    (loop,) = re.findall(r"for \(platform in \[(.*?)\]\)", gradle)
+    assert tuple(re.findall(r"'(.*?)'", loop)) == apk.PLATFORMS
+    libraries = tomllib.loads((folder / "gradle" / "libs.versions.toml").read_text())["libraries"]
+    assert set(re.findall(r"libs\.(?!plugins)([\w-]+)", gradle)) <= set(libraries)

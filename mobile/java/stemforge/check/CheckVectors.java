@@ -1,9 +1,6 @@
 package stemforge.check;
 
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.FloatBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
@@ -141,13 +138,7 @@ public final class CheckVectors {
   }
 
   private float[] read(String name) throws IOException {
-    FloatBuffer values =
-        ByteBuffer.wrap(Files.readAllBytes(folder.resolve(name + ".f32")))
-            .order(ByteOrder.LITTLE_ENDIAN)
-            .asFloatBuffer();
-    float[] out = new float[values.remaining()];
-    values.get(out);
-    return out;
+    return Raw.read(folder.resolve(name + ".f32"));
   }
 
   private float[][] readAll(String kind, List<String> stems) throws IOException {

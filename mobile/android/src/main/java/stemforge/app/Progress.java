@@ -1,0 +1,69 @@
+package stemforge.app;
+
+import android.net.Uri;
+import java.util.Collections;
+import java.util.List;
+
+/** How far a separation is: what the service tells the screen. */
+final class Progress {
+  enum State {
+    IDLE,
+    RUNNING,
+    DONE,
+    FAILED
+  }
+
+  static final Progress NOTHING =
+      new Progress(State.IDLE, "", 0, "", Collections.emptyList(), 0.0);
+
+  final State state;
+  /** The song's name. */
+  final String song;
+  /** Of the work, 0 to 100; -1 where the song's length is not known. */
+  final int percent;
+  /** What went wrong, for {@link State#FAILED}. */
+  final String message;
+  /** The stems' files, for {@link State#DONE}. */
+  final List<Stem> stems;
+  /** Their length in seconds. */
+  final double durationS;
+
+  /** A stem's file. */
+  static final class Stem {
+    final String name;
+    final Uri uri;
+
+    Stem(String name, Uri uri) {
+      this.name = name;
+      this.uri = uri;
+    }
+  }
+
+  private Progress(
+      State state,
+      String song,
+      int percent,
+      String message,
+      List<Stem> stems,
+      double durationS) {
+    this.state = state;
+    this.song = song;
+    this.percent = percent;
+    this.message = message;
+    this.stems = stems;
+    this.durationS = durationS;
+  }
+
+  static Progress running(String song, int percent) {
+    return new Progress(State.RUNNING, song, percent, "", Collections.emptyList(), 0.0);
+  }
+
+  static Progress done(String song, List<Stem> stems, double durationS) {
+    List<Stem> fixed = Collections.unmodifiableList(stems);
+    return new Progress(State.DONE, song, 100, "", fixed, durationS);
+  }
+
+  static Progress failed(String song, String message) {
+    return new Progress(State.FAILED, song, 0, message, Collections.emptyList(), 0.0);
+  }
+}
