@@ -69,15 +69,40 @@ def test_the_pages_script_makes_the_same_floats(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(data)
     script = f"""
         const fs = require("fs");
-        require("vm").runInThisContext(fs.readFileSync({str(ASSETS / "halves.js")!r}, "utf8"));
-        const file = withFloats(new Uint8Array(fs.readFileSync("data")), {json.dumps(weights)});
-        fs.writeFileSync("file", file);
-        fs.writeFileSync("floats", new Uint8Array(floatsOfHalves().buffer));
+        for (const name of ["memory.js", "halves.js"]) {{
+          require("vm").runInThisContext(fs.readFileSync({str(ASSETS)!r} + "/" + name, "utf8"));
+        }}
+        const data = new Blob([fs.readFileSync("data")]);
+        withFloats(data, {json.dumps(weights)}).then((file) => fs.writeFileSync("file", file));
+        fs.writeFileSync("floats", new Uint8Array(FLOATS.buffer));
     """
     subprocess.run(["node", "-e", script], check=True, cwd=tmp_path)
     assert (tmp_path / "file").read_bytes() == with_floats(data, weights)
     floats = np.fromfile(tmp_path / "floats", "<f4")
     np.testing.assert_array_equal(floats, np.arange(2**16, dtype="<u2").view("<f2").astype("<f4"))
+
+
+def test_the_pages_script_rounds_to_halves(tmp_path: Path, random: np.random.Generator) -> None:
+    """By node, against NumPy: magnitudes of all sizes, and those between two halves."""
+    if shutil.which("node") is None:
+        pytest.skip("no node")
+    halves = np.arange(0x7C00, dtype="<u2").view("<f2").astype("<f4")
+    values = np.concatenate([
+        halves, (halves[1:] + halves[:-1]) / 2, np.exp(random.uniform(-20, 11, 100_000)), [1e6]
+    ]).astype("<f4")  # fmt: skip
+    values.tofile(tmp_path / "values")
+    script = f"""
+        const fs = require("fs");
+        require("vm").runInThisContext(fs.readFileSync({str(ASSETS / "halves.js")!r}, "utf8"));
+        const values = new Float32Array(new Uint8Array(fs.readFileSync("values")).buffer);
+        fs.writeFileSync("halves", new Uint8Array(halvesOf(values).buffer));
+    """
+    subprocess.run(["node", "-e", script], check=True, cwd=tmp_path)
+    found = np.fromfile(tmp_path / "halves", "<f2").astype(np.float64)
+    expected = np.minimum(values, 65504).astype("<f2").astype(np.float64)
+    # As near as NumPy's; of two that are equally near, either.
+    exact = np.minimum(values, 65504).astype(np.float64)
+    np.testing.assert_array_equal(np.abs(found - exact), np.abs(expected - exact))
 
 
 def test_weights_that_two_layers_share_are_halved_once(tmp_path: Path) -> None:

@@ -48,22 +48,16 @@ VECTORS = """async ([arrays, stems, shape]) => {
   const estimates = stems.map((stem) => floats(`estimate_${stem}`));
   const seen = { magnitude: [], masks: stems.map(() => []), outputs: stems.map(() => [[], []]) };
   const size = shape.frames * shape.bins * 2;
-  let number = 0;
-  let given = null;
-  const separator = new StemSeparator(async (magnitudes) => {
-    seen.magnitude.push(...magnitudes);
-    given = estimates.map((e) => e.slice(number * size, (number + 1) * size));
-    number++;
-    return given;
-  }, { stems: stems.length, ...shape });
-  await separator.separate(
-    channels,
-    (stem, parts) => {
-      if (stem === 0) given.forEach((mask, k) => seen.masks[k].push(...mask));
+  const separator = new StemSeparator({ stems: stems.length, ...shape });
+  const samples = channels[0].length;
+  for (let n = 0; n < separator.segments(samples); n++) {
+    seen.magnitude.push(...separator.analyse(channels, n));
+    const given = estimates.map((e) => e.slice(n * size, (n + 1) * size));
+    separator.synthesise(given, samples, n).forEach((parts, stem) => {
       parts.forEach((part, channel) => seen.outputs[stem][channel].push(...part));
-    },
-    () => {},
-  );
+    });
+    given.forEach((mask, k) => seen.masks[k].push(...mask));
+  }
   const interleaved = ([left, right]) =>
     Float32Array.from({ length: 2 * left.length }, (_, n) => (n % 2 ? right : left)[n >> 1]);
   return {

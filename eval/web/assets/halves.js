@@ -1,8 +1,10 @@
 "use strict";
-// TFLite files whose weights came in float16, as eval/web/halves.py stores them.
+// float16: TFLite files whose weights came in it, as eval/web/halves.py stores them, and magnitudes.
 
 // All numbers of float16, by their bits.
-function floatsOfHalves() {
+const FLOATS = allHalves();
+
+function allHalves() {
   return Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
     const sign = bits & 0x8000 ? -1 : 1;
     const exponent = (bits >> 10) & 0x1f;
@@ -13,23 +15,44 @@ function floatsOfHalves() {
   });
 }
 
-// The file with its weights in float32, at their places: [offset, length in bytes], ascending.
-function withFloats(data, weights) {
-  const floats = floatsOfHalves();
-  const bytes = weights.reduce((sum, [, length]) => sum + length, 0);
-  const out = new Uint8Array(data.length + bytes / 2);
-  const halves = new DataView(data.buffer, data.byteOffset + data.length - bytes / 2);
-  let from = 0; // in the other bytes
-  let end = 0; // in the file
-  let half = 0;
-  for (const [offset, length] of weights) {
-    out.set(data.subarray(from, from + offset - end), end);
-    from += offset - end;
-    end = offset + length;
-    const values = new Float32Array(length / 4);
-    for (let n = 0; n < values.length; n++, half += 2) values[n] = floats[halves.getUint16(half, true)];
-    out.set(new Uint8Array(values.buffer), offset);
+function floatsOf(halves) {
+  const out = new Float32Array(halves.length);
+  for (let n = 0; n < out.length; n++) out[n] = FLOATS[halves[n]];
+  return out;
+}
+
+// The nearest float16 of each number, by its bits; for 0 to 65504, and more becomes that.
+function halvesOf(values) {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const out = new Uint16Array(values.length);
+  for (let n = 0; n < out.length; n++) {
+    const b = bits[n];
+    // Below 2^-14 all are multiples of 2^-24; above, the exponent's bias is 112 less.
+    if (b < 0x38800000) out[n] = Math.round(values[n] * 2 ** 24);
+    else out[n] = Math.min(0x7bff, (b - 0x38000000 + 0xfff + ((b >> 13) & 1)) >>> 13);
   }
-  out.set(data.subarray(from, data.length - bytes / 2), end);
+  return out;
+}
+
+// The file, a Blob, with its weights in float32 at their places: [offset, length in bytes],
+// ascending. It is read piece by piece.
+async function withFloats(file, weights) {
+  const bytes = weights.reduce((sum, [, length]) => sum + length, 0);
+  const out = new Uint8Array(file.size + bytes / 2);
+  const view = new DataView(out.buffer);
+  const read = async (from, to) => new Uint8Array(await file.slice(from, to).arrayBuffer());
+  let rest = 0; // of the other bytes
+  let half = file.size - bytes / 2; // of the weights
+  let end = 0; // of what is done
+  for (const [offset, length] of weights) {
+    out.set(await read(rest, rest + offset - end), end);
+    rest += offset - end;
+    end = offset + length;
+    const halves = new Uint16Array((await read(half, half + length / 2)).buffer);
+    for (let n = 0; n < halves.length; n++) view.setFloat32(offset + 4 * n, FLOATS[halves[n]], true);
+    half += length / 2;
+    free(halves);
+  }
+  out.set(await read(rest, file.size - bytes / 2), end);
   return out;
 }

@@ -64,8 +64,11 @@ function start(channels) {
   $("state").textContent = "Loading the nets";
   const answers = {
     ready: () => made.postMessage({ type: "separate", channels }, channels.map((c) => c.buffer)),
-    part: ({ stem, samples }) => song.parts.get(stem).push(new Blob([asWished(samples)])),
-    progress: ({ done }) => showProgress(done / song.samples, began),
+    part: ({ stem, samples }) => {
+      song.parts.get(stem).push(new Blob([asWished(samples)]));
+      free(samples);
+    },
+    progress: ({ share }) => showProgress(share, began),
     done: finish,
     failed: ({ text }) => fail(text),
   };

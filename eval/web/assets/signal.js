@@ -146,10 +146,7 @@ function masksOf(estimates, mixture) {
 // Separates a stereo song, segment by segment of as many frames as the nets process at once. One
 // window of zeros comes before the song.
 class StemSeparator {
-  // `estimate` takes magnitudes, Float32Array [frames][bins][2], and resolves to as many for each
-  // stem, which this may change.
-  constructor(estimate, { stems, frames, bins, length, hop }) {
-    this.estimate = estimate;
+  constructor({ stems, frames, bins, length, hop }) {
     this.stft = new Stft(length, hop);
     this.stems = stems;
     this.frames = frames;
@@ -165,34 +162,20 @@ class StemSeparator {
     this.magnitudes = new Float32Array(frames * bins * CHANNELS);
   }
 
-  // All of a song's stems, in order: `take(stem, channels)` gets the next samples of each channel,
-  // and after each segment `progress` how many samples of the song are done.
-  async separate(channels, take, progress) {
-    const samples = channels[0].length;
-    const { length } = this.stft;
-    const span = this.input[0].length;
-    for (let start = 0; start < length + samples; start += this.advance) {
-      this.input.forEach((input, channel) => {
-        const from = start - length; // of the song
-        const song = channels[Math.min(channel, channels.length - 1)];
-        input.fill(0);
-        input.set(song.subarray(Math.max(0, from), Math.max(0, from + span)), Math.max(0, -from));
-      });
-      await this.segment();
-      const skipped = Math.min(this.advance, Math.max(0, length - start));
-      const end = Math.min(this.advance, length + samples - start);
-      this.output.forEach((stem, number) => {
-        take(number, stem.map((channel) => channel.subarray(skipped, end)));
-        for (const channel of stem) {
-          channel.copyWithin(0, this.advance);
-          channel.fill(0, channel.length - this.advance);
-        }
-      });
-      progress(Math.max(0, Math.min(samples, start + end - length)));
-    }
+  // How many segments a song has.
+  segments(samples) {
+    return Math.ceil((this.stft.length + samples) / this.advance);
   }
 
-  async segment() {
+  // A segment's magnitudes, Float32Array [frames][bins][2]; `channels` are the whole song's.
+  analyse(channels, segment) {
+    const span = this.input[0].length;
+    const from = segment * this.advance - this.stft.length; // of the song
+    this.input.forEach((input, channel) => {
+      const song = channels[Math.min(channel, channels.length - 1)];
+      input.fill(0);
+      input.set(song.subarray(Math.max(0, from), Math.max(0, from + span)), Math.max(0, -from));
+    });
     const { stft, frames, bins, real, imaginary, magnitudes } = this;
     const re = new Float64Array(stft.bins);
     const im = new Float64Array(stft.bins);
@@ -209,11 +192,22 @@ class StemSeparator {
         }
       }
     }
-    const masks = await this.estimate(magnitudes);
-    masksOf(masks, magnitudes);
-    re.fill(0); // above the nets' highest bin: silence
-    im.fill(0);
-    masks.forEach((mask, stem) => {
+    return magnitudes;
+  }
+
+  // The stems' next samples, [stem][channel], of the segment that was analysed last: all segments
+  // in order. `estimates` are magnitudes as `analyse` returns them, by stem; they become masks. The
+  // next call changes what it returns.
+  synthesise(estimates, samples, segment) {
+    const { stft, frames, bins, real, imaginary, magnitudes, advance } = this;
+    for (const channel of this.output.flat()) {
+      channel.copyWithin(0, advance);
+      channel.fill(0, segment === 0 ? 0 : channel.length - advance);
+    }
+    masksOf(estimates, magnitudes);
+    const re = new Float64Array(stft.bins); // above the nets' highest bin: silence
+    const im = new Float64Array(stft.bins);
+    estimates.forEach((mask, stem) => {
       for (let t = 0; t < frames; t++) {
         for (let channel = 0; channel < CHANNELS; channel++) {
           const place = (t * CHANNELS + channel) * bins;
@@ -226,5 +220,9 @@ class StemSeparator {
         }
       }
     });
+    const start = segment * advance;
+    const skipped = Math.min(advance, Math.max(0, stft.length - start));
+    const end = Math.min(advance, stft.length + samples - start);
+    return this.output.map((stem) => stem.map((channel) => channel.subarray(skipped, end)));
   }
 }

@@ -1,29 +1,25 @@
 "use strict";
 // Separates in the background: the nets by LiteRT.js, everything around them by signal.js.
 
-importScripts("signal.js", "halves.js");
+importScripts("memory.js", "signal.js", "halves.js");
 
-const nets = []; // of each model: the compiled file and the stems that it estimates
-const estimates = new Map(); // magnitudes by stem
+// Of each model: its file as a Blob, where that has weights in float16, and the stems that it
+// estimates.
+const nets = [];
 let interfaces = null;
 let litert = null;
-
-// Gives an array's memory back now; the collector would come too late for a phone.
-function free(array) {
-  array.buffer.transfer?.(0);
-}
 
 async function load(file) {
   try {
     const answer = await fetch(file);
     if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
-    return new Uint8Array(await answer.arrayBuffer());
+    return await answer.blob();
   } catch (error) {
     throw new Error(`${file}: cannot be loaded: ${error.message}: reload the page`);
   }
 }
 
-// Loads LiteRT.js and the models; threads only where the page is isolated.
+// Loads LiteRT.js and the files; threads only where the page is isolated.
 async function start({ models, interface: given }) {
   litert = await import("./litert/core/dist/index.js");
   const base = new URL("litert/core/wasm/", self.location.href).href;
@@ -36,30 +32,30 @@ async function start({ models, interface: given }) {
   await litert.loadLiteRt(base, { threads });
   interfaces = given;
   for (const { file, stems, weights } of models) {
-    const halves = await load(file);
-    const data = withFloats(halves, weights);
-    free(halves);
-    nets.push({ model: await litert.loadAndCompile(data, { accelerator: "wasm" }), stems });
-    free(data);
+    nets.push({ file: await load(file), weights, stems });
   }
   postMessage({ type: "ready" });
 }
 
-// Magnitudes of all stems, in the interface's order.
-async function estimate(magnitudes) {
-  const { frames, bins, stems } = interfaces;
-  for (const { model, stems: names } of nets) {
-    const mixture = new litert.Tensor(magnitudes, [1, frames, bins, CHANNELS]);
-    const outputs = await model.run({ mixture });
-    mixture.delete();
-    for (const name of names) {
-      const found = outputs[name].toTypedArray();
-      if (!estimates.has(name)) estimates.set(name, new Float32Array(found.length));
-      estimates.get(name).set(found);
-      outputs[name].delete();
-    }
+async function compile({ file, weights }) {
+  const data = await withFloats(file, weights);
+  const model = await litert.loadAndCompile(data, { accelerator: "wasm" });
+  free(data);
+  return model;
+}
+
+// Magnitudes of a model's stems, by name.
+async function estimate(model, names, magnitudes) {
+  const { frames, bins } = interfaces;
+  const mixture = new litert.Tensor(magnitudes, [1, frames, bins, CHANNELS]);
+  const outputs = await model.run({ mixture });
+  mixture.delete();
+  const found = new Map();
+  for (const name of names) {
+    found.set(name, outputs[name].toTypedArray()); // a copy
+    outputs[name].delete();
   }
-  return stems.map((name) => estimates.get(name));
+  return found;
 }
 
 // A WAV file's samples: interleaved, in 16 bits.
@@ -75,15 +71,39 @@ function pcm(channels) {
   return out;
 }
 
+// Each net hears the whole song before the next one is loaded: LiteRT's memory is then that of one
+// net. What the others estimate waits for the last one, in float16: as Blobs it stayed in the
+// memory of Chromium's page, and so did the memory of a worker a net.
 async function separate({ channels }) {
   const { stems, frames, bins, frame_length_samples: length, frame_step_samples: hop } = interfaces;
-  const separator = new StemSeparator(estimate, { stems: stems.length, frames, bins, length, hop });
-  const take = (stem, parts) => {
-    const samples = pcm(parts);
-    postMessage({ type: "part", stem: stems[stem], samples }, [samples.buffer]);
-  };
-  await separator.separate(channels, take, (done) => postMessage({ type: "progress", done }));
+  const separator = new StemSeparator({ stems: stems.length, frames, bins, length, hop });
+  const samples = channels[0].length;
+  const segments = separator.segments(samples);
+  const waiting = Array.from({ length: segments }, () => new Map()); // halves by stem
+  for (const [number, net] of nets.entries()) {
+    const model = await compile(net);
+    for (const [segment, others] of waiting.entries()) {
+      const found = await estimate(model, net.stems, separator.analyse(channels, segment));
+      if (number < nets.length - 1) {
+        for (const [stem, values] of found) others.set(stem, halvesOf(values));
+      } else {
+        for (const [stem, halves] of others) found.set(stem, floatsOf(halves));
+        others.clear();
+        give(separator.synthesise(stems.map((stem) => found.get(stem)), samples, segment));
+      }
+      for (const values of found.values()) free(values);
+      postMessage({ type: "progress", share: (number + (segment + 1) / segments) / nets.length });
+    }
+    model.delete();
+  }
   postMessage({ type: "done" });
+}
+
+function give(parts) {
+  parts.forEach((channels, stem) => {
+    const samples = pcm(channels);
+    postMessage({ type: "part", stem: interfaces.stems[stem], samples }, [samples.buffer]);
+  });
 }
 
 const WORK = { start, separate };
