@@ -38,6 +38,9 @@ LITERT = ("litert", "javacpp")
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 STORED = (".arsc", ".tflite")  # Android 11 on maps the first, and the app the second
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same input gives the same bytes
+NOTICES = ("Picked up ", "WARNING: ")  # of Java itself
+COPYING = {"groupId": "org.apache.maven.plugins", "artifactId": "maven-dependency-plugin",
+           "version": "2.8"}  # fmt: skip
 KEY = {"--ks-pass": "pass:android", "--ks-key-alias": "debug"}  # as Android Studio's own
 
 
@@ -115,9 +118,12 @@ def fetch(folder: Path, names: Sequence[str], classifiers: Iterable[str] = ()) -
     Raises:
         UserError: one cannot be fetched.
     """
-    pom = _pom(names, classifiers)
+    wanted = [_library(name) for name in names]
+    wanted += [{**_library(name), "classifier": kind} for kind in classifiers for name in LITERT]
+    pom = _pom(wanted)
     listing = folder / "pom.xml"
-    if not listing.is_file() or listing.read_text(encoding="utf-8") != pom:
+    there = listing.is_file() and listing.read_text(encoding="utf-8") == pom
+    if not there or not all((folder / _jar(library)).is_file() for library in wanted):
         say("android: fetching jars")
         with finishing(folder) as new:
             new.mkdir()
@@ -128,25 +134,38 @@ def fetch(folder: Path, names: Sequence[str], classifiers: Iterable[str] = ()) -
     return sorted(folder.glob("*.jar"))
 
 
-def _pom(names: Sequence[str], classifiers: Iterable[str]) -> str:
+def _library(name: str) -> dict[str, str]:
+    """Maven's coordinates of one of gradle/libs.versions.toml's libraries."""
     catalogue = tomllib.loads((HERE / "gradle" / "libs.versions.toml").read_text(encoding="utf-8"))
+    library = catalogue["libraries"][name]
+    group, artifact = library["module"].split(":")
+    version = catalogue["versions"][library["version"]["ref"]]
+    return {"groupId": group, "artifactId": artifact, "version": version}
+
+
+def _jar(library: Mapping[str, str]) -> str:
+    """What Maven calls the file."""
+    parts = [library[part] for part in ("artifactId", "version", "classifier") if part in library]
+    return f"{'-'.join(parts)}.jar"
+
+
+def _pom(libraries: Iterable[Mapping[str, str]]) -> str:
+    """A project that needs them."""
     project = ElementTree.Element("project", xmlns="http://maven.apache.org/POM/4.0.0")
     about = {"modelVersion": "4.0.0", "groupId": "stemforge", "artifactId": "app", "version": "1"}
-    for name, text in {**about, "packaging": "pom"}.items():
-        ElementTree.SubElement(project, name).text = text
+    _add(project, {**about, "packaging": "pom"})
     listed = ElementTree.SubElement(project, "dependencies")
-    wanted = [(name, "") for name in names]
-    wanted += [(name, kind) for kind in classifiers for name in LITERT]
-    for name, classifier in wanted:
-        library = catalogue["libraries"][name]
-        group, artifact = library["module"].split(":")
-        version = catalogue["versions"][library["version"]["ref"]]
-        dependency = ElementTree.SubElement(listed, "dependency")
-        values = {"groupId": group, "artifactId": artifact, "version": version}
-        for tag, text in {**values, **({"classifier": classifier} if classifier else {})}.items():
-            ElementTree.SubElement(dependency, tag).text = text
+    for library in libraries:
+        _add(ElementTree.SubElement(listed, "dependency"), library)
+    plugins = ElementTree.SubElement(ElementTree.SubElement(project, "build"), "plugins")
+    _add(ElementTree.SubElement(plugins, "plugin"), COPYING)
     ElementTree.indent(project)
     return ElementTree.tostring(project, encoding="unicode") + "\n"
+
+
+def _add(element: ElementTree.Element, texts: Mapping[str, str]) -> None:
+    for tag, text in texts.items():
+        ElementTree.SubElement(element, tag).text = text
 
 
 def pack_resources(folder: Path, assets: Path, about: Mapping[str, str]) -> tuple[Path, Path]:
@@ -278,6 +297,7 @@ def run(what: str, *command: object) -> None:
     )
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
+        lines = [line for line in lines if not line.startswith(NOTICES)] or lines
         raise UserError(f"{what}: {lines[0] if lines else f'exit code {done.returncode}'}")
 
 

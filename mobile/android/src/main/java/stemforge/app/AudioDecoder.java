@@ -24,6 +24,8 @@ final class AudioDecoder implements Source {
   private int rateHz;
   private int channels;
   private int encoding = AudioFormat.ENCODING_PCM_16BIT;
+  private boolean fed;
+  private boolean begun;
   private boolean allIn;
   private boolean allOut;
   private double wantedS = -1.0; // after a seek: where the first block has to begin
@@ -31,13 +33,14 @@ final class AudioDecoder implements Source {
   /**
    * Opens a file.
    *
+   * @param gone the message where the file is not there: a string resource
    * @throws Failure it cannot be read, holds no audio, or the phone has no decoder for it
    */
-  AudioDecoder(Context context, Uri uri) throws Failure {
+  AudioDecoder(Context context, Uri uri, int gone) throws Failure {
     this.context = context;
     boolean opened = false;
     try {
-      open(uri);
+      open(uri, gone);
       opened = true;
     } finally {
       if (!opened) {
@@ -46,11 +49,11 @@ final class AudioDecoder implements Source {
     }
   }
 
-  private void open(Uri uri) throws Failure {
+  private void open(Uri uri, int gone) throws Failure {
     try {
       context.getContentResolver().openAssetFileDescriptor(uri, "r").close();
     } catch (IOException | SecurityException | NullPointerException error) {
-      throw new Failure(context, R.string.cannot_open); // it is gone, or the permission is
+      throw new Failure(context, gone); // or the permission is
     }
     try {
       extractor.setDataSource(context, uri, null);
@@ -72,8 +75,8 @@ final class AudioDecoder implements Source {
     if (format.containsKey(MediaFormat.KEY_DURATION)) {
       durationS = format.getLong(MediaFormat.KEY_DURATION) / 1e6;
     }
-    // Surround sound is mixed down by decoders that can: for all codecs from Android 12L on, else for AAC.
-    format.setInteger("max-output-channel_count", 2);
+    // Decoders that can mix surround sound down: any from Android 12L on, before that of AAC alone.
+    format.setInteger(MediaFormat.KEY_MAX_OUTPUT_CHANNEL_COUNT, 2);
     format.setInteger("aac-max-output-channel_count", 2);
     try {
       codec = MediaCodec.createDecoderByType(kind);
@@ -94,8 +97,8 @@ final class AudioDecoder implements Source {
     return rateHz;
   }
 
-  @Override
-  public double durationS() {
+  /** Length in seconds by the file's own words; 0 where it does not say. */
+  double durationS() {
     return durationS;
   }
 
@@ -116,8 +119,10 @@ final class AudioDecoder implements Source {
   public void seek(double seconds) throws Failure {
     try {
       extractor.seekTo((long) (seconds * 1e6), MediaExtractor.SEEK_TO_PREVIOUS_SYNC);
-      codec.flush();
-    } catch (IllegalStateException error) {
+      if (fed) {
+        codec.flush(); // before its first input it would lose what configures it
+      }
+    } catch (IllegalStateException | IllegalArgumentException error) {
       throw new Failure(context, R.string.damaged, kind);
     }
     allIn = false;
@@ -157,6 +162,7 @@ final class AudioDecoder implements Source {
     if (index < 0) {
       return;
     }
+    fed = true;
     int size = extractor.readSampleData(codec.getInputBuffer(index), 0);
     if (size < 0) {
       codec.queueInputBuffer(index, 0, 0, 0, MediaCodec.BUFFER_FLAG_END_OF_STREAM);
@@ -167,8 +173,12 @@ final class AudioDecoder implements Source {
     }
   }
 
-  private void readFormat(MediaFormat format) {
-    rateHz = integer(format, MediaFormat.KEY_SAMPLE_RATE, rateHz);
+  private void readFormat(MediaFormat format) throws Failure {
+    int rate = integer(format, MediaFormat.KEY_SAMPLE_RATE, rateHz);
+    if (begun && rate != rateHz) {
+      throw new Failure(context, R.string.rate_changes, rateHz, rate);
+    }
+    rateHz = rate;
     channels = integer(format, MediaFormat.KEY_CHANNEL_COUNT, channels);
     encoding = integer(format, MediaFormat.KEY_PCM_ENCODING, AudioFormat.ENCODING_PCM_16BIT);
   }
@@ -177,6 +187,7 @@ final class AudioDecoder implements Source {
     if (channels > 2) {
       throw new Failure(context, R.string.too_many_channels, channels);
     }
+    begun |= info.size > 0;
     buffer.position(info.offset).limit(info.offset + info.size);
     float[] block = Pcm.toStereo(buffer, encoding, channels);
     if (wantedS < 0.0 || block.length == 0) {

@@ -21,6 +21,11 @@ final class LiteRtNets implements StemSeparator.Nets, AutoCloseable {
   private static final String SIGNATURE = "estimate";
   private static final String INPUT = "mixture";
 
+  static {
+    // JavaCPP would refuse to allocate once the whole process holds four times the Java heap.
+    System.setProperty("org.bytedeco.javacpp.maxphysicalbytes", "0");
+  }
+
   private final List<Net> nets = new ArrayList<>();
   private final int stems;
 
@@ -67,11 +72,7 @@ final class LiteRtNets implements StemSeparator.Nets, AutoCloseable {
 
   @Override
   public void close() {
-    for (Net net : nets) {
-      net.interpreter.close(); // before what it uses
-      net.resolver.close();
-      net.model.close();
-    }
+    nets.forEach(Net::close);
     nets.clear();
   }
 
@@ -79,21 +80,33 @@ final class LiteRtNets implements StemSeparator.Nets, AutoCloseable {
   private static final class Net {
     final String name;
     final BytePointer file;
-    final FlatBufferModel model;
+    final FlatBufferModel flatBuffer;
     final BuiltinOpResolver resolver = new BuiltinOpResolver();
     final Interpreter interpreter = new Interpreter((Pointer) null);
-    final SignatureRunner runner;
-    final FloatBuffer input;
     final List<FloatBuffer> outputs = new ArrayList<>(); // in the order of the model's stems
+    SignatureRunner runner;
+    FloatBuffer input;
 
     Net(Model model, String name, ByteBuffer file, int threads) throws IOException {
       this.name = name;
       this.file = new BytePointer(file);
-      this.model = FlatBufferModel.BuildFromBuffer(this.file, file.remaining());
-      if (this.model == null || this.model.isNull()) {
+      flatBuffer = FlatBufferModel.BuildFromBuffer(this.file, file.remaining());
+      boolean loaded = false;
+      try {
+        load(model, threads);
+        loaded = true;
+      } finally {
+        if (!loaded) {
+          close();
+        }
+      }
+    }
+
+    private void load(Model model, int threads) throws IOException {
+      if (flatBuffer == null || flatBuffer.isNull()) {
         throw new IOException(name + " is no TensorFlow Lite file");
       }
-      try (InterpreterBuilder builder = new InterpreterBuilder(this.model, resolver)) {
+      try (InterpreterBuilder builder = new InterpreterBuilder(flatBuffer, resolver)) {
         builder.SetNumThreads(threads);
         check(builder.apply(interpreter));
       }
@@ -109,6 +122,14 @@ final class LiteRtNets implements StemSeparator.Nets, AutoCloseable {
         if (names.contains(stem)) {
           outputs.add(floats(runner.output_tensor(stem), values));
         }
+      }
+    }
+
+    void close() {
+      interpreter.close(); // before what it uses
+      resolver.close();
+      if (flatBuffer != null) {
+        flatBuffer.close();
       }
     }
 

@@ -32,20 +32,25 @@ final class M4aSink implements Sink {
         MediaFormat.createAudioFormat(MediaFormat.MIMETYPE_AUDIO_AAC, RATE_HZ, CHANNELS);
     format.setInteger(MediaFormat.KEY_AAC_PROFILE, MediaCodecInfo.CodecProfileLevel.AACObjectLC);
     format.setInteger(MediaFormat.KEY_BIT_RATE, BIT_RATE);
-    muxer = new MediaMuxer(file.getFileDescriptor(), MediaMuxer.OutputFormat.MUXER_OUTPUT_MPEG_4);
+    MediaMuxer muxing = null;
     MediaCodec made = null;
     try {
+      muxing =
+          new MediaMuxer(file.getFileDescriptor(), MediaMuxer.OutputFormat.MUXER_OUTPUT_MPEG_4);
       made = MediaCodec.createEncoderByType(MediaFormat.MIMETYPE_AUDIO_AAC);
       made.configure(format, null, null, MediaCodec.CONFIGURE_FLAG_ENCODE);
       made.start();
     } catch (IOException | IllegalArgumentException | IllegalStateException error) {
-      muxer.release();
       file.close();
+      if (muxing != null) {
+        muxing.release();
+      }
       if (made != null) {
         made.release();
       }
       throw new Failure(context, R.string.no_encoder);
     }
+    muxer = muxing;
     codec = made;
   }
 
@@ -61,7 +66,7 @@ final class M4aSink implements Sink {
         codec.queueInputBuffer(index, 0, 2 * (to - from), timeUs(), 0);
         samples += (to - from) / CHANNELS;
         from = to;
-        drain();
+        drain(0);
       }
     } catch (IllegalStateException error) {
       throw new Failure(context, R.string.encoder_failed);
@@ -73,8 +78,8 @@ final class M4aSink implements Sink {
     try {
       int index = waitForInput();
       codec.queueInputBuffer(index, 0, 0, timeUs(), MediaCodec.BUFFER_FLAG_END_OF_STREAM);
-      for (int waits = 0; !drain(); waits++) {
-        if (waits > MOST_WAITS) {
+      for (int waits = 0; !drain(WAIT_US); waits++) {
+        if (waits == MOST_WAITS) {
           throw new Failure(context, R.string.encoder_failed);
         }
       }
@@ -87,8 +92,13 @@ final class M4aSink implements Sink {
   @Override
   public void close() throws IOException {
     codec.release();
-    muxer.release();
-    file.close();
+    try {
+      muxer.release();
+    } catch (IllegalStateException unfinished) {
+      // It is released all the same. Nobody keeps a file that could not be finished.
+    } finally {
+      file.close();
+    }
   }
 
   private long timeUs() {
@@ -97,19 +107,19 @@ final class M4aSink implements Sink {
 
   private int waitForInput() throws IOException {
     for (int waits = 0; waits < MOST_WAITS; waits++) {
-      int index = codec.dequeueInputBuffer(WAIT_US);
+      int index = codec.dequeueInputBuffer(0);
       if (index >= 0) {
         return index;
       }
-      drain();
+      drain(WAIT_US); // it takes more once it has given some
     }
     throw new Failure(context, R.string.encoder_failed);
   }
 
   /** Moves what is encoded into the file; true once that was the last of it. */
-  private boolean drain() {
+  private boolean drain(long waitUs) {
     while (true) {
-      int index = codec.dequeueOutputBuffer(info, 0);
+      int index = codec.dequeueOutputBuffer(info, waitUs);
       if (index == MediaCodec.INFO_TRY_AGAIN_LATER) {
         return false;
       }

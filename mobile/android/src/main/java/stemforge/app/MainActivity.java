@@ -16,6 +16,7 @@ import android.os.Build;
 import android.os.Bundle;
 import android.provider.OpenableColumns;
 import android.text.format.DateUtils;
+import android.util.Log;
 import android.view.View;
 import android.widget.Button;
 import android.widget.LinearLayout;
@@ -32,8 +33,11 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
   private static final int PICK = 1;
   private static final int PERMIT = 2;
 
+  private final Runnable changed = this::show;
   private List<Model> models;
   private StemPlayer player;
+  private Progress played; // what the player was made from
+  private boolean placing; // a finger is on the seek bar
   private AudioFocusRequest focus;
   private final BroadcastReceiver unplugged =
       new BroadcastReceiver() {
@@ -52,31 +56,19 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
     for (int n = 0; n < models.size(); n++) {
       RadioButton button = new RadioButton(this);
       button.setId(n + 1); // identifiers below those of resources
-      button.setText(String.join(", ", models.get(n).stems));
+      Model model = models.get(n);
+      button.setText(getString(R.string.model, model.name, String.join(", ", model.stems)));
+      button.setMinHeight((int) (48 * getResources().getDisplayMetrics().density));
       choice.addView(button);
     }
     choice.check(1);
-    choice.setVisibility(models.size() > 1 ? View.VISIBLE : View.GONE);
+    int offered = models.size() > 1 ? View.VISIBLE : View.GONE;
+    choice.setVisibility(offered);
+    findViewById(R.id.split).setVisibility(offered);
     findViewById(R.id.choose).setOnClickListener(view -> choose());
     findViewById(R.id.cancel).setOnClickListener(view -> SeparationService.cancel(this));
     findViewById(R.id.play).setOnClickListener(view -> playOrPause());
-    SeekBar place = findViewById(R.id.place);
-    place.setOnSeekBarChangeListener(
-        new SeekBar.OnSeekBarChangeListener() {
-          @Override
-          public void onProgressChanged(SeekBar bar, int ms, boolean byPerson) {
-            if (byPerson) {
-              player.seek(ms / 1000.0);
-              showTime(ms / 1000.0);
-            }
-          }
-
-          @Override
-          public void onStartTrackingTouch(SeekBar bar) {}
-
-          @Override
-          public void onStopTrackingTouch(SeekBar bar) {}
-        });
+    ((SeekBar) findViewById(R.id.place)).setOnSeekBarChangeListener(new Placing());
     AudioAttributes music =
         new AudioAttributes.Builder().setUsage(AudioAttributes.USAGE_MEDIA).build();
     focus =
@@ -95,14 +87,14 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
   protected void onStart() {
     super.onStart();
     registerReceiver(unplugged, new IntentFilter(AudioManager.ACTION_AUDIO_BECOMING_NOISY));
-    SeparationService.observe(this::show);
+    SeparationService.observe(changed);
     show();
   }
 
   @Override
   protected void onStop() {
     super.onStop();
-    SeparationService.observe(null);
+    SeparationService.forget(changed);
     unregisterReceiver(unplugged);
     pause();
   }
@@ -144,6 +136,8 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
   private void pick() {
     Intent intent = new Intent(Intent.ACTION_OPEN_DOCUMENT);
     intent.addCategory(Intent.CATEGORY_OPENABLE).setType("audio/*");
+    String[] kinds = {"audio/*", "application/ogg"}; // what older phones call Ogg
+    intent.putExtra(Intent.EXTRA_MIME_TYPES, kinds);
     startActivityForResult(intent, PICK);
   }
 
@@ -168,6 +162,8 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
       if (found != null && found.moveToFirst()) {
         name = found.getString(0);
       }
+    } catch (RuntimeException error) {
+      Log.w("stemforge", uri.toString(), error); // another app's provider: the song has no name
     }
     if (name == null || name.isEmpty()) {
       return getString(R.string.song);
@@ -179,7 +175,7 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
   // What is going on.
 
   private void show() {
-    Progress now = SeparationService.progress();
+    Progress now = SeparationService.progress(this);
     boolean running = now.state == Progress.State.RUNNING;
     for (int id : new int[] {R.id.choose, R.id.wav, R.id.m4a}) {
       findViewById(id).setEnabled(!running);
@@ -193,7 +189,8 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
     bar.setIndeterminate(now.percent < 0);
     bar.setProgress(Math.max(0, now.percent));
     findViewById(R.id.cancel).setVisibility(running ? View.VISIBLE : View.GONE);
-    if (running) {
+    findViewById(R.id.cancel).setEnabled(now.message.isEmpty());
+    if (running && now.message.isEmpty()) {
       say(getString(R.string.separating, now.song));
     } else {
       say(now.state == Progress.State.DONE ? getString(R.string.done, now.song) : now.message);
@@ -203,7 +200,9 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
 
   private void say(String text) {
     TextView status = findViewById(R.id.status);
-    status.setText(text);
+    if (!text.contentEquals(status.getText())) { // or it would be read aloud at each percent
+      status.setText(text);
+    }
     status.setVisibility(text.isEmpty() ? View.GONE : View.VISIBLE);
   }
 
@@ -212,11 +211,14 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
   private void showPlayer(Progress now) {
     boolean done = now.state == Progress.State.DONE;
     findViewById(R.id.player).setVisibility(done ? View.VISIBLE : View.GONE);
-    if (!done) {
+    if (now != played) {
       pause();
-      player = null;
-    } else if (player == null) {
-      player = new StemPlayer(this, now, this);
+      played = now;
+      player = done ? new StemPlayer(this, now, this) : null;
+    } else {
+      return;
+    }
+    if (done) {
       LinearLayout rows = findViewById(R.id.stems);
       rows.removeAllViews();
       for (int stem = 0; stem < now.stems.size(); stem++) {
@@ -249,10 +251,12 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
       return;
     }
     AudioManager audio = getSystemService(AudioManager.class);
-    if (audio.requestAudioFocus(focus) == AudioManager.AUDIOFOCUS_REQUEST_GRANTED) {
-      player.play();
-      showPlayButton();
+    if (audio.requestAudioFocus(focus) != AudioManager.AUDIOFOCUS_REQUEST_GRANTED) {
+      say(getString(R.string.no_sound)); // a call
+      return;
     }
+    player.play();
+    showPlayButton();
   }
 
   private void pause() {
@@ -273,8 +277,7 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
     place.setMax((int) (1000.0 * player.durationS()));
     place.setProgress((int) (1000.0 * seconds));
     TextView time = findViewById(R.id.time);
-    time.setText(
-        getString(R.string.time, clock(seconds), clock(player.durationS())));
+    time.setText(getString(R.string.time, clock(seconds), clock(player.durationS())));
   }
 
   private static String clock(double seconds) {
@@ -283,7 +286,7 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
 
   @Override
   public void moved(double seconds) {
-    if (player != null) {
+    if (player != null && !placing) {
       showTime(seconds);
     }
   }
@@ -301,5 +304,31 @@ public final class MainActivity extends Activity implements StemPlayer.Listener 
   public void failed(String message) {
     stopped();
     say(message);
+  }
+
+  /** The seek bar: a finger seeks where it is lifted, keys and screen readers at each step. */
+  private final class Placing implements SeekBar.OnSeekBarChangeListener {
+    @Override
+    public void onProgressChanged(SeekBar bar, int ms, boolean byPerson) {
+      if (byPerson) {
+        showTime(ms / 1000.0);
+        if (!placing) {
+          player.seek(ms / 1000.0);
+        }
+      }
+    }
+
+    @Override
+    public void onStartTrackingTouch(SeekBar bar) {
+      placing = true;
+    }
+
+    @Override
+    public void onStopTrackingTouch(SeekBar bar) {
+      placing = false;
+      if (player != null) {
+        player.seek(bar.getProgress() / 1000.0);
+      }
+    }
   }
 }

@@ -9,7 +9,7 @@ import org.json.JSONObject;
 
 /** The nets of all stems that one separation needs, as mobile/android/assets.py lists them. */
 final class Model {
-  /** What it is called for users, such as spleeter:2stems. */
+  /** What it is called for users, such as spleeter-2stems. */
   final String name;
   /** The stems in the order of their files' outputs. */
   final List<String> stems;

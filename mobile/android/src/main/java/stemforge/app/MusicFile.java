@@ -13,8 +13,8 @@ import android.os.Environment;
 import android.os.ParcelFileDescriptor;
 import android.provider.MediaStore;
 import java.io.File;
-import java.io.FileOutputStream;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 
 /**
  * A file in Music/stemforge. Other apps see it once it is published.
@@ -26,6 +26,7 @@ abstract class MusicFile {
   private static final String FOLDER = "stemforge";
   private static final String PATH = Environment.DIRECTORY_MUSIC + "/" + FOLDER + "/";
   private static final String TEMPORARY = ".part";
+  private static final int MOST_NAME_BYTES = 200; // of 255, for endings and numbers
 
   /** Opens it to write; the caller closes it. */
   abstract ParcelFileDescriptor open() throws IOException;
@@ -37,11 +38,20 @@ abstract class MusicFile {
   abstract void discard();
 
   static MusicFile create(Context context, String name, StemFormat format) throws IOException {
-    String file = name.replaceAll("[\\\\/:*?\"<>|\\p{Cntrl}]", "_") + "." + format.extension;
+    String file = fitting(name) + "." + format.extension;
     if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
       return new Stored(context, file, format);
     }
     return new Plain(context, file);
+  }
+
+  /** The name without what file systems do not take, and short enough for all of them. */
+  private static String fitting(String name) {
+    String clean = name.replaceAll("[\\\\/:*?\"<>|\\p{Cntrl}]", "_");
+    while (clean.getBytes(StandardCharsets.UTF_8).length > MOST_NAME_BYTES) {
+      clean = clean.substring(1); // the end tells the stem
+    }
+    return clean;
   }
 
   /** Deletes what runs that were killed have left. Only while nothing is being written. */
@@ -57,10 +67,12 @@ abstract class MusicFile {
     private static final Uri FILES =
         MediaStore.Audio.Media.getContentUri(MediaStore.VOLUME_EXTERNAL_PRIMARY);
 
+    private final Context context;
     private final ContentResolver resolver;
     private final Uri uri;
 
     Stored(Context context, String name, StemFormat format) throws IOException {
+      this.context = context;
       resolver = context.getContentResolver();
       ContentValues values = new ContentValues();
       values.put(MediaStore.MediaColumns.DISPLAY_NAME, name);
@@ -87,11 +99,17 @@ abstract class MusicFile {
     }
 
     @Override
-    Uri publish() {
+    Uri publish() throws Failure {
       ContentValues values = new ContentValues();
       values.put(MediaStore.MediaColumns.IS_PENDING, 0);
-      resolver.update(uri, values, null, null);
-      return uri;
+      try {
+        if (resolver.update(uri, values, null, null) == 1) {
+          return uri;
+        }
+      } catch (IllegalArgumentException | IllegalStateException | SecurityException error) {
+        throw new Failure(context, R.string.cannot_write, error.getMessage());
+      }
+      throw new Failure(context, R.string.cannot_write, uri);
     }
 
     @Override
@@ -127,8 +145,9 @@ abstract class MusicFile {
 
   private static final class Plain extends MusicFile {
     private final Context context;
-    private final File file;
     private final File temporary;
+    private final String name;
+    private File published;
 
     Plain(Context context, String name) throws IOException {
       this.context = context;
@@ -136,21 +155,22 @@ abstract class MusicFile {
       if (!folder.isDirectory() && !folder.mkdirs()) {
         throw new Failure(context, R.string.cannot_write, folder);
       }
-      file = free(folder, name);
-      temporary = new File(folder, "." + file.getName() + TEMPORARY);
+      this.name = name;
+      temporary = File.createTempFile(".stem", TEMPORARY, folder);
     }
 
     @Override
     ParcelFileDescriptor open() throws IOException {
-      new FileOutputStream(temporary).close(); // empty, and visible to this app alone until then
       return ParcelFileDescriptor.open(temporary, ParcelFileDescriptor.MODE_READ_WRITE);
     }
 
     @Override
     Uri publish() throws IOException {
+      File file = free(temporary.getParentFile(), name);
       if (!temporary.renameTo(file)) {
         throw new Failure(context, R.string.cannot_write, file);
       }
+      published = file;
       MediaScannerConnection.scanFile(context, new String[] {file.getPath()}, null, null);
       return Uri.fromFile(file);
     }
@@ -158,7 +178,9 @@ abstract class MusicFile {
     @Override
     void discard() {
       temporary.delete();
-      file.delete();
+      if (published != null) {
+        published.delete();
+      }
     }
 
     /** The name with a number behind it where a file has it, as MediaStore does. */

@@ -6,6 +6,7 @@ import android.os.Environment;
 import android.os.ParcelFileDescriptor;
 import android.os.StatFs;
 import android.text.format.Formatter;
+import android.util.Log;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -16,6 +17,8 @@ import stemforge.Stft;
 
 /** Separates one song into files in Music/stemforge: all of its stems, or nothing. */
 final class SeparationJob implements Separation.Listener {
+  private static final String TAG = "stemforge";
+
   private final Context context;
   private final Uri uri;
   private final String song;
@@ -24,13 +27,13 @@ final class SeparationJob implements Separation.Listener {
   private final Consumer<Progress> told;
   private final List<MusicFile> files = new ArrayList<>();
   private final List<Sink> sinks = new ArrayList<>();
-  private volatile boolean cancelled;
+  private volatile Progress cancelled; // how it then ends
   private double durationS;
   private int percent = -1;
 
   /**
    * @param song what the stems' files begin with
-   * @param told hears of each percent, and of the end
+   * @param told hears of each percent, and of the end; on the job's thread
    */
   SeparationJob(
       Context context,
@@ -47,45 +50,71 @@ final class SeparationJob implements Separation.Listener {
     this.told = told;
   }
 
+  /** The song that is separated. */
+  String song() {
+    return song;
+  }
+
+  /** Stops soon, and leaves nothing. */
   void cancel() {
-    cancelled = true;
+    cancel(Progress.NOTHING);
+  }
+
+  /** Stops soon, leaves nothing, and says why. */
+  void cancel(String message) {
+    cancel(Progress.failed(song, message));
+  }
+
+  private synchronized void cancel(Progress end) {
+    cancelled = cancelled == null ? end : cancelled; // the first reason
   }
 
   @Override
   public boolean cancelled() {
-    return cancelled;
+    return cancelled != null;
   }
 
   @Override
   public void progressed(double seconds) {
     int now = durationS > 0.0 ? (int) Math.min(99.0, 100.0 * seconds / durationS) : -1;
-    if (now != percent) {
+    if (now != percent && !cancelled()) {
       percent = now;
       told.accept(Progress.running(song, now));
     }
   }
 
-  /** Does all of it; ends with a last word to the listener. */
+  /** Does all of it; ends with a last word to the listener, whatever happens. */
   void run() {
-    Progress end = Progress.NOTHING;
+    Progress end;
     try {
       MusicFile.discardLeftovers(context);
       end = separate();
-    } catch (Separation.Cancelled ignored) {
+    } catch (Separation.Cancelled stopped) {
       discard();
-    } catch (Failure failure) {
+      end = cancelled;
+    } catch (IOException | RuntimeException | LinkageError | OutOfMemoryError error) {
+      // Decoders, encoders and storage of phones fail in more ways than their interfaces say.
+      Log.e(TAG, song, error);
       discard();
-      end = Progress.failed(song, failure.getMessage());
-    } catch (IOException | SecurityException error) {
-      discard();
-      end = Progress.failed(song, context.getString(R.string.failed, error.getMessage()));
+      end = Progress.failed(song, explain(error));
     }
     told.accept(end);
   }
 
+  private String explain(Throwable error) {
+    if (error instanceof Failure) {
+      return error.getMessage();
+    }
+    String text = String.valueOf(error.getMessage());
+    if (text.contains("ENOSPC") || text.contains("No space left")) {
+      return context.getString(R.string.disk_full);
+    }
+    return context.getString(R.string.failed, error.getClass().getSimpleName() + ": " + text);
+  }
+
   private Progress separate() throws IOException, Separation.Cancelled {
     long samples;
-    try (AudioDecoder source = new AudioDecoder(context, uri);
+    try (AudioDecoder source = new AudioDecoder(context, uri, R.string.cannot_open);
         LiteRtNets nets = Assets.load(context, model)) {
       durationS = source.durationS();
       checkSpace();
@@ -104,8 +133,12 @@ final class SeparationJob implements Separation.Listener {
       for (Sink sink : sinks) {
         sink.finish();
       }
-    } finally {
       closeSinks();
+    } finally {
+      abandonSinks();
+    }
+    if (cancelled()) {
+      throw new Separation.Cancelled();
     }
     List<Progress.Stem> stems = new ArrayList<>();
     for (int n = 0; n < files.size(); n++) {
@@ -116,11 +149,16 @@ final class SeparationJob implements Separation.Listener {
 
   private Sink open(MusicFile file) throws IOException {
     ParcelFileDescriptor opened = file.open();
-    if (format == StemFormat.WAV) {
-      FileOutputStream out = new ParcelFileDescriptor.AutoCloseOutputStream(opened);
-      return new WavSink(out.getChannel());
+    if (format == StemFormat.M4A) {
+      return new M4aSink(context, opened);
     }
-    return new M4aSink(context, opened);
+    FileOutputStream out = new ParcelFileDescriptor.AutoCloseOutputStream(opened);
+    try {
+      return new WavSink(out.getChannel());
+    } catch (IOException error) {
+      out.close();
+      throw error;
+    }
   }
 
   @SuppressWarnings("deprecation") // the folder's volume is the same for MediaStore
@@ -138,22 +176,29 @@ final class SeparationJob implements Separation.Listener {
   }
 
   private void closeSinks() throws IOException {
-    IOException first = null;
-    for (Sink sink : sinks) {
-      try {
-        sink.close();
-      } catch (IOException error) {
-        first = first == null ? error : first;
-      }
+    while (!sinks.isEmpty()) {
+      sinks.remove(sinks.size() - 1).close();
     }
-    if (first != null) {
-      throw first;
+  }
+
+  /** After a failure, which is the one to report. */
+  private void abandonSinks() {
+    while (!sinks.isEmpty()) {
+      try {
+        closeSinks();
+      } catch (IOException error) {
+        Log.w(TAG, song, error);
+      }
     }
   }
 
   private void discard() {
     for (MusicFile file : files) {
-      file.discard();
+      try {
+        file.discard();
+      } catch (RuntimeException error) {
+        Log.w(TAG, song, error); // the next song's start deletes it
+      }
     }
   }
 }

@@ -8,9 +8,6 @@ interface Source extends Closeable {
   /** Sampling rate in Hz; it may be known only after the first block. */
   int rateHz();
 
-  /** Length in seconds by the file's own words; 0 where it does not say. */
-  double durationS();
-
   /** The next block, interleaved stereo, full scale at 1; null at the end. */
   float[] next() throws IOException;
 

@@ -6,7 +6,7 @@ import android.media.AudioFormat;
 import android.media.AudioTrack;
 import android.os.Handler;
 import android.os.Looper;
-import java.io.Closeable;
+import android.util.Log;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -14,7 +14,7 @@ import java.util.Arrays;
 import java.util.List;
 
 /** Plays a song's stems together; each can be muted and soloed while it plays. */
-final class StemPlayer implements Closeable {
+final class StemPlayer {
   /** Is told on the main thread. */
   interface Listener {
     void moved(double seconds);
@@ -34,7 +34,7 @@ final class StemPlayer implements Closeable {
   private final Mixer mixer;
   // Of both threads; guarded by this.
   private Thread thread;
-  private double positionS;
+  private double positionS; // of what is heard
   private double soughtS = -1.0;
 
   StemPlayer(Context context, Progress done, Listener listener) {
@@ -64,6 +64,7 @@ final class StemPlayer implements Closeable {
   /** Starts, or continues where it was paused. */
   synchronized void play() {
     if (thread == null) {
+      soughtS = positionS;
       thread = new Thread(this::run, "player");
       thread.start();
     }
@@ -72,7 +73,6 @@ final class StemPlayer implements Closeable {
   /** Stops and keeps the place; all is released when the thread has ended. */
   synchronized void pause() {
     thread = null;
-    notifyAll();
   }
 
   synchronized void seek(double seconds) {
@@ -80,21 +80,19 @@ final class StemPlayer implements Closeable {
     soughtS = seconds;
   }
 
-  @Override
-  public void close() {
-    pause();
-  }
-
   private void run() {
     String message = null;
     Source[] sources = new Source[stems.size()];
     try {
       for (int n = 0; n < sources.length; n++) {
-        sources[n] = new AudioDecoder(context, stems.get(n).uri);
+        sources[n] = new AudioDecoder(context, stems.get(n).uri, R.string.stem_gone);
       }
       play(sources);
     } catch (IOException error) {
       message = error.getMessage();
+    } catch (RuntimeException error) {
+      Log.e("stemforge", "player", error);
+      message = context.getString(R.string.no_sound);
     } finally {
       for (Source source : sources) {
         if (source != null) {
@@ -118,32 +116,37 @@ final class StemPlayer implements Closeable {
   }
 
   private void play(Source[] sources) throws IOException {
-    AudioTrack track = null;
+    Output output = null;
     float[][] held = new float[sources.length][0];
-    seekAll(sources, positionS());
     try {
       while (wanted()) {
         double sought = takeSought();
         if (sought >= 0.0) {
-          seekAll(sources, sought);
           held = new float[sources.length][0];
+          for (Source source : sources) {
+            source.seek(sought);
+          }
+          if (output != null) {
+            output.restart(sought);
+          }
         }
         float[][] blocks = take(sources, held);
         if (blocks == null) {
+          if (output != null) {
+            output.playOut();
+          }
           seek(0.0);
-          takeSought();
           return;
         }
-        if (track == null) {
-          track = open(sources[0].rateHz());
+        if (output == null) {
+          output = new Output(sources[0].rateHz(), Math.max(0.0, sought));
         }
-        float[] mixed = mixer.mix(blocks);
-        write(track, mixed);
-        moved(mixed.length / Sink.CHANNELS / (double) sources[0].rateHz());
+        output.write(mixer.mix(blocks));
+        moved(output.heardS());
       }
     } finally {
-      if (track != null) {
-        track.release();
+      if (output != null) {
+        output.track.release();
       }
     }
   }
@@ -173,12 +176,6 @@ final class StemPlayer implements Closeable {
     return length == 0 ? null : blocks;
   }
 
-  private static void seekAll(Source[] sources, double seconds) throws IOException {
-    for (Source source : sources) {
-      source.seek(seconds);
-    }
-  }
-
   private synchronized double takeSought() {
     double sought = soughtS;
     soughtS = -1.0;
@@ -187,45 +184,90 @@ final class StemPlayer implements Closeable {
 
   private synchronized void moved(double seconds) {
     if (wanted() && soughtS < 0.0) {
-      positionS += seconds;
-      double now = positionS;
+      double now = Math.min(durationS, seconds);
+      positionS = now;
       main.post(() -> listener.moved(now));
     }
   }
 
-  private static void write(AudioTrack track, float[] block) {
-    ByteBuffer bytes =
-        ByteBuffer.allocateDirect(block.length * Float.BYTES).order(ByteOrder.nativeOrder());
-    bytes.asFloatBuffer().put(block);
-    track.write(bytes, bytes.capacity(), AudioTrack.WRITE_BLOCKING);
-  }
+  /** The phone's sound. */
+  private final class Output {
+    final AudioTrack track;
+    private final int rateHz;
+    private double startS; // of the song, where the track's first sample is
+    private long written; // samples since then
 
-  private AudioTrack open(int rateHz) throws Failure {
-    AudioFormat format =
-        new AudioFormat.Builder()
-            .setEncoding(AudioFormat.ENCODING_PCM_FLOAT)
-            .setSampleRate(rateHz)
-            .setChannelMask(AudioFormat.CHANNEL_OUT_STEREO)
-            .build();
-    AudioAttributes music =
-        new AudioAttributes.Builder()
-            .setUsage(AudioAttributes.USAGE_MEDIA)
-            .setContentType(AudioAttributes.CONTENT_TYPE_MUSIC)
-            .build();
-    int least =
-        AudioTrack.getMinBufferSize(
-            rateHz, AudioFormat.CHANNEL_OUT_STEREO, AudioFormat.ENCODING_PCM_FLOAT);
-    AudioTrack.Builder builder =
-        new AudioTrack.Builder()
-            .setAudioFormat(format)
-            .setAudioAttributes(music)
-            .setBufferSizeInBytes(Math.max(least, 2 * BLOCK * Sink.CHANNELS * Float.BYTES));
-    try {
-      AudioTrack track = builder.build();
+    Output(int rateHz, double startS) throws Failure {
+      this.rateHz = rateHz;
+      this.startS = startS;
+      int mask = AudioFormat.CHANNEL_OUT_STEREO;
+      int encoding = AudioFormat.ENCODING_PCM_FLOAT;
+      AudioFormat format =
+          new AudioFormat.Builder()
+              .setEncoding(encoding)
+              .setSampleRate(rateHz)
+              .setChannelMask(mask)
+              .build();
+      AudioAttributes music =
+          new AudioAttributes.Builder()
+              .setUsage(AudioAttributes.USAGE_MEDIA)
+              .setContentType(AudioAttributes.CONTENT_TYPE_MUSIC)
+              .build();
+      int least = AudioTrack.getMinBufferSize(rateHz, mask, encoding);
+      AudioTrack.Builder builder =
+          new AudioTrack.Builder()
+              .setAudioFormat(format)
+              .setAudioAttributes(music)
+              .setBufferSizeInBytes(Math.max(least, 2 * BLOCK * Sink.CHANNELS * Float.BYTES));
+      try {
+        track = builder.build();
+        track.play();
+      } catch (UnsupportedOperationException | IllegalStateException error) {
+        throw new Failure(context, R.string.no_sound);
+      }
+    }
+
+    void write(float[] block) throws Failure {
+      ByteBuffer bytes =
+          ByteBuffer.allocateDirect(block.length * Float.BYTES).order(ByteOrder.nativeOrder());
+      bytes.asFloatBuffer().put(block);
+      if (track.write(bytes, bytes.capacity(), AudioTrack.WRITE_BLOCKING) < 0) {
+        throw new Failure(context, R.string.no_sound); // its device is gone
+      }
+      written += block.length / Sink.CHANNELS;
+    }
+
+    /** The place in the song that is heard now. */
+    double heardS() {
+      return startS + (double) Math.min(written, head()) / rateHz;
+    }
+
+    private long head() {
+      return track.getPlaybackHeadPosition() & 0xffffffffL;
+    }
+
+    /** Drops what is not heard yet. */
+    void restart(double seconds) {
+      track.pause();
+      track.flush();
       track.play();
-      return track;
-    } catch (UnsupportedOperationException | IllegalStateException error) {
-      throw new Failure(context, R.string.no_sound);
+      startS = seconds;
+      written = 0;
+    }
+
+    /** Waits until all of it is heard, or the player is paused. */
+    void playOut() {
+      long leftMs = 1000 * (written - Math.min(written, head())) / rateHz;
+      track.stop(); // which plays the rest
+      long end = System.nanoTime() + 1_000_000 * leftMs;
+      while (wanted() && System.nanoTime() < end) {
+        try {
+          Thread.sleep(10);
+        } catch (InterruptedException nobody) {
+          Thread.currentThread().interrupt();
+          return;
+        }
+      }
     }
   }
 }

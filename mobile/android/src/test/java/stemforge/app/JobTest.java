@@ -2,7 +2,6 @@ package stemforge.app;
 
 import static org.junit.Assert.assertArrayEquals;
 import static org.junit.Assert.assertEquals;
-import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertTrue;
 
 import android.content.ContentValues;
@@ -125,17 +124,16 @@ public final class JobTest {
   }
 
   @Test
-  public void removesWhatAKilledRunHasLeft() {
-    ContentValues left = new ContentValues();
-    left.put(MediaStore.MediaColumns.IS_PENDING, 1);
-    ContentValues kept = new ContentValues();
-    kept.put(MediaStore.MediaColumns.IS_PENDING, 0);
-    Uri audio = MediaStore.Audio.Media.EXTERNAL_CONTENT_URI;
-    context.getContentResolver().insert(audio, left);
-    context.getContentResolver().insert(audio, kept);
-    run("Song.mp3", Phone.MIME, StemFormat.WAV);
-    assertFalse(music.rows.containsKey(1L));
-    assertTrue(music.rows.containsKey(2L));
+  public void leavesNothingWhenALaterStemFails() {
+    music.unpublishable = 2;
+    assertFails(run("Song.mp3", Phone.MIME, StemFormat.WAV), "Music/stemforge cannot be written");
+    assertEquals(stems.size(), music.files.size()); // the first was published, and is gone
+  }
+
+  @Test
+  public void leavesNothingWhenTheStorageIsFull() {
+    music.full = true;
+    assertFails(run("Song.mp3", Phone.MIME, StemFormat.WAV), "storage is full");
   }
 
   @Test

@@ -31,7 +31,9 @@ import org.robolectric.shadows.ShadowActivity;
 
 /** Android 9 and older: files in Music, and a permission for it. */
 @RunWith(RobolectricTestRunner.class)
-@Config(sdk = 28, shadows = {Phone.Extractor.class, Phone.Codec.class})
+@Config(
+    sdk = {26, 28},
+    shadows = {Phone.Extractor.class, Phone.Codec.class})
 public final class OldPhoneTest {
   private static final byte[] TEXT = "stem".getBytes(StandardCharsets.US_ASCII);
 
@@ -87,6 +89,17 @@ public final class OldPhoneTest {
     written().publish();
     MusicFile.discardLeftovers(context);
     assertArrayEquals(new String[] {"Song - vocals.wav"}, folder.list());
+  }
+
+  @Test
+  public void takesNamesOfAnyLength() throws IOException {
+    StringBuilder name = new StringBuilder();
+    for (int n = 0; n < 300; n++) {
+      name.append("ä/");
+    }
+    MusicFile file = MusicFile.create(context, name + " - vocals", StemFormat.WAV);
+    String published = file.publish().getLastPathSegment();
+    assertTrue(published, published.endsWith("ä_ - vocals.wav"));
   }
 
   @Test

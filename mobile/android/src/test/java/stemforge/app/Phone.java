@@ -1,6 +1,9 @@
 package stemforge.app;
 
+import static org.junit.Assert.assertEquals;
+
 import android.content.ContentProvider;
+import android.content.ContentResolver;
 import android.content.ContentValues;
 import android.content.Context;
 import android.content.pm.ProviderInfo;
@@ -10,6 +13,9 @@ import android.media.MediaCodec;
 import android.media.MediaExtractor;
 import android.media.MediaFormat;
 import android.net.Uri;
+import android.os.Build;
+import android.os.Bundle;
+import android.os.CancellationSignal;
 import android.os.Environment;
 import android.os.ParcelFileDescriptor;
 import android.provider.MediaStore;
@@ -155,9 +161,18 @@ final class Phone {
     protected void release() {}
   }
 
-  /** A MediaCodec that has no decoder but that of {@link #MIME}. */
+  /** A MediaCodec that has no decoder but that of {@link #MIME}, and is never done at once. */
   @Implements(MediaCodec.class)
   public static final class Codec extends ShadowMediaCodec {
+    @Implementation
+    @Override
+    protected int native_dequeueOutputBuffer(MediaCodec.BufferInfo info, long timeoutUs) {
+      if (timeoutUs == 0) {
+        return MediaCodec.INFO_TRY_AGAIN_LATER;
+      }
+      return super.native_dequeueOutputBuffer(info, timeoutUs);
+    }
+
     @Implementation
     protected static MediaCodec createDecoderByType(String type) {
       if (!type.equals(MIME)) {
@@ -216,10 +231,14 @@ final class Phone {
     }
   }
 
+  private static final String OWNER = "owner_package_name";
+
   /** The part of MediaStore that an app without a permission sees: its own files. */
   public static final class Music extends ContentProvider {
     final TreeMap<Long, ContentValues> rows = new TreeMap<>();
     final TreeMap<Long, File> files = new TreeMap<>();
+    long unpublishable = -1; // a row that cannot be changed
+    boolean full;
     private long last;
 
     @Override
@@ -234,7 +253,11 @@ final class Phone {
     @Override
     public Uri insert(Uri uri, ContentValues values) {
       last++;
-      rows.put(last, new ContentValues(values));
+      ContentValues row = new ContentValues(values);
+      if (!row.containsKey(OWNER)) {
+        row.put(OWNER, getContext().getPackageName());
+      }
+      rows.put(last, row);
       try {
         files.put(last, File.createTempFile("music", null));
       } catch (IOException error) {
@@ -245,11 +268,16 @@ final class Phone {
 
     @Override
     public ParcelFileDescriptor openFile(Uri uri, String mode) throws FileNotFoundException {
-      return ParcelFileDescriptor.open(files.get(id(uri)), ParcelFileDescriptor.parseMode(mode));
+      // Writing to /dev/full ends in ENOSPC.
+      File file = full ? new File("/dev/full") : files.get(id(uri));
+      return ParcelFileDescriptor.open(file, ParcelFileDescriptor.parseMode(mode));
     }
 
     @Override
     public int update(Uri uri, ContentValues update, String where, String[] values) {
+      if (id(uri) == unpublishable) {
+        return 0;
+      }
       rows.get(id(uri)).putAll(update);
       return 1;
     }
@@ -259,16 +287,30 @@ final class Phone {
       return rows.remove(id(uri)) == null ? 0 : 1;
     }
 
-    /** Those that are pending, which is all that the app asks for. */
+    /** Pending rows of the named owner; rows are shown that are not pending, or wanted pending. */
     @Override
-    public Cursor query(Uri uri, String[] columns, String where, String[] values, String order) {
+    public Cursor query(Uri uri, String[] columns, Bundle query, CancellationSignal signal) {
+      String where = query.getString(ContentResolver.QUERY_ARG_SQL_SELECTION);
+      assertEquals("is_pending=1 AND owner_package_name=?", where);
+      String owner = query.getStringArray(ContentResolver.QUERY_ARG_SQL_SELECTION_ARGS)[0];
+      boolean shown =
+          Build.VERSION.SDK_INT >= Build.VERSION_CODES.R
+              ? query.getInt(MediaStore.QUERY_ARG_MATCH_PENDING) == MediaStore.MATCH_INCLUDE
+              : "1".equals(uri.getQueryParameter("includePending"));
       MatrixCursor cursor = new MatrixCursor(columns);
       for (long id : rows.keySet()) {
-        if (rows.get(id).getAsInteger(MediaStore.MediaColumns.IS_PENDING) == 1) {
+        ContentValues row = rows.get(id);
+        boolean pending = row.getAsInteger(MediaStore.MediaColumns.IS_PENDING) == 1;
+        if (pending && shown && owner.equals(row.getAsString(OWNER))) {
           cursor.addRow(new Object[] {id});
         }
       }
       return cursor;
+    }
+
+    @Override
+    public Cursor query(Uri uri, String[] columns, String where, String[] values, String order) {
+      throw new UnsupportedOperationException();
     }
 
     @Override

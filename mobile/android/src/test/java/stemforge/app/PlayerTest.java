@@ -55,7 +55,7 @@ public final class PlayerTest implements StemPlayer.Listener {
 
   @After
   public void close() {
-    player.close();
+    player.pause();
     ShadowAudioTrack.resetTest();
   }
 
@@ -150,6 +150,6 @@ public final class PlayerTest implements StemPlayer.Listener {
     player = player(new Progress.Stem("vocals", gone));
     player.play();
     await(() -> !said.isEmpty());
-    assertEquals(Collections.singletonList(context.getString(R.string.cannot_open)), said);
+    assertEquals(Collections.singletonList(context.getString(R.string.stem_gone)), said);
   }
 }

@@ -19,6 +19,7 @@ import android.widget.LinearLayout;
 import android.widget.ProgressBar;
 import android.widget.RadioButton;
 import android.widget.RadioGroup;
+import android.widget.SeekBar;
 import android.widget.TextView;
 import android.widget.ToggleButton;
 import java.io.IOException;
@@ -151,9 +152,8 @@ public final class ScreenTest {
     Intent started = pick(Phone.document("a.mp3", Phone.MIME, Phone.song()));
     Model last = Assets.models(screen.get()).get(choice.getChildCount() - 1);
     assertEquals(last.name, started.getStringExtra("model"));
-    assertEquals(
-        String.join(", ", last.stems),
-        ((RadioButton) choice.getChildAt(choice.getChildCount() - 1)).getText());
+    String text = String.join(", ", last.stems) + " (" + last.name + ")";
+    assertEquals(text, ((RadioButton) choice.getChildAt(choice.getChildCount() - 1)).getText());
   }
 
   @Test
@@ -168,6 +168,9 @@ public final class ScreenTest {
     tap(R.id.cancel);
     Intent sent = Shadows.shadowOf(RuntimeEnvironment.getApplication()).getNextStartedService();
     assertEquals("stemforge.app.CANCEL", sent.getAction());
+    SeparationService.show(Progress.cancelling("Song", "Cancelling"));
+    assertEquals("Cancelling", text(R.id.status));
+    assertFalse(view(R.id.cancel).isEnabled());
   }
 
   @Test
@@ -226,11 +229,34 @@ public final class ScreenTest {
   }
 
   @Test
-  public void survivesBeingTurned() {
+  public void survivesBeingMadeAgain() {
     finish();
+    LinearLayout rows = (LinearLayout) view(R.id.stems);
+    ((ToggleButton) rows.getChildAt(1).findViewById(R.id.mute)).setChecked(true);
     screen.recreate();
     assertTrue(sees(R.id.player));
     assertTrue(text(R.id.status).contains("Music/stemforge"));
+    assertTrue(screen.get().player().mixer().hears(0));
+    assertTrue(screen.get().player().mixer().hears(1)); // as its new buttons say
+  }
+
+  @Test
+  public void seeksWhereAFingerIsLifted() {
+    finish();
+    SeekBar place = (SeekBar) view(R.id.place);
+    assertEquals(83_000, place.getMax());
+    SeekBar.OnSeekBarChangeListener listener =
+        Shadows.shadowOf(place).getOnSeekBarChangeListener();
+    listener.onStartTrackingTouch(place);
+    listener.onProgressChanged(place, 60_000, true);
+    assertEquals(0.0, screen.get().player().positionS(), 0.0);
+    assertEquals("01:00 / 01:23", text(R.id.time));
+    screen.get().moved(1.0); // of the place before
+    assertEquals("01:00 / 01:23", text(R.id.time));
+    listener.onStopTrackingTouch(place);
+    assertEquals(60.0, screen.get().player().positionS(), 0.0);
+    listener.onProgressChanged(place, 61_000, true); // a key
+    assertEquals(61.0, screen.get().player().positionS(), 0.0);
   }
 
   @Test

@@ -25,24 +25,25 @@ public final class SeparateRaw {
 
   public static void main(String[] arguments)
       throws IOException, JSONException, Separation.Cancelled {
-    if (arguments.length != 4) {
-      System.err.println("usage: java stemforge.app.SeparateRaw ASSETS RATE_HZ INPUT OUTPUT");
+    if (arguments.length != 5) {
+      System.err.println("usage: java stemforge.app.SeparateRaw ASSETS SKIPPED RATE_HZ INPUT OUTPUT");
       System.exit(2);
     }
     Path assets = Paths.get(arguments[0]);
     byte[] list = Files.readAllBytes(assets.resolve("models.json"));
     Model model = Model.readAll(new String(list, StandardCharsets.UTF_8)).get(0);
+    int skipped = Integer.parseInt(arguments[1]); // bytes before each model
     List<ByteBuffer> files = new ArrayList<>();
     for (String name : model.files) {
       try (FileChannel file = FileChannel.open(assets.resolve(name))) {
-        files.add(file.map(FileChannel.MapMode.READ_ONLY, 0, file.size()));
+        files.add(file.map(FileChannel.MapMode.READ_ONLY, skipped, file.size() - skipped));
       }
     }
     List<RawSink> sinks = new ArrayList<>();
     for (String stem : model.stems) {
-      sinks.add(new RawSink(Paths.get(arguments[3]).resolve(stem + ".f32")));
+      sinks.add(new RawSink(Paths.get(arguments[4]).resolve(stem + ".f32")));
     }
-    RawSource source = new RawSource(Paths.get(arguments[2]), Integer.parseInt(arguments[1]));
+    RawSource source = new RawSource(Paths.get(arguments[3]), Integer.parseInt(arguments[2]));
     try (LiteRtNets nets = new LiteRtNets(model, files, 2)) {
       StemSeparator separator =
           new StemSeparator(
@@ -81,11 +82,6 @@ public final class SeparateRaw {
     @Override
     public int rateHz() {
       return rateHz;
-    }
-
-    @Override
-    public double durationS() {
-      return 0.0; // nobody asks
     }
 
     @Override
