@@ -4,6 +4,7 @@ Every function is pure: noise comes from the generator that is passed in. Signal
 float64 [samples] at 44.1 kHz, around full scale 1.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -103,8 +104,9 @@ def _envelope(t: Signal, *, attack_s: float, decay_s: float, release_s: float = 
     return envelope
 
 
+@functools.lru_cache(maxsize=128)  # a song repeats its notes
 def tone(patch: Patch, frequency_hz: float, duration_s: float, *, detuned: bool = False) -> Signal:
-    """One note of a patch, band-limited by construction (partials below 16 kHz)."""
+    """One note of a patch, band-limited by construction (partials below 16 kHz); read-only."""
     t = _times(duration_s)
     frequency_hz *= 2.0 ** (patch.detune_cents * detuned / 1200.0)
     out = np.zeros_like(t)
@@ -114,7 +116,9 @@ def tone(patch: Patch, frequency_hz: float, duration_s: float, *, detuned: bool 
             break
         amplitude = k**-patch.rolloff / (1.0 + (partial_hz / patch.brightness_hz) ** 2)
         out += amplitude * np.sin(2.0 * np.pi * partial_hz * t)
-    return out * _envelope(t, attack_s=patch.attack_s, decay_s=patch.decay_s)
+    out *= _envelope(t, attack_s=patch.attack_s, decay_s=patch.decay_s)
+    out.flags.writeable = False
+    return out
 
 
 def kick(kit: Kit) -> Signal:
