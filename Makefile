@@ -9,13 +9,13 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # process that loads TensorFlow ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 # dev contains repro: an environment for dev stays one.
-NEED_DEV := $(filter test% check flink release-check setup-dev,$(MAKECMDGOALS))
+NEED_DEV := $(filter test% check flink bench release-check setup-dev,$(MAKECMDGOALS))
 GROUP := $(if $(GPU),gpu,$(if $(NEED_DEV)$(wildcard $(VENV)/.ready-dev),dev,repro))
 ifneq (,$(and $(GPU),$(NEED_DEV)))
 $(error GPU=1 is for repro and setup; tests and checks take the build for CPUs)
 endif
 
-.PHONY: repro test test-system test-slow test-all check flink android release-check setup setup-dev lock
+.PHONY: repro test test-system test-slow test-all check flink bench android release-check setup setup-dev lock
 
 repro: setup
 	@python -m stemforge.pipelines.params
@@ -44,6 +44,10 @@ test-all: setup-dev check
 flink: setup-dev
 	@$(if $(CORPUS),true,dvc repro --quiet decode)
 	@python deploy/flink/run.py $(if $(CORPUS),--corpus "$(CORPUS)")
+
+# The benchmarks behind README's table, in under an hour; CORPUS=folder of MUSDB stem files.
+bench: setup-dev
+	@python -m benchmarks.suite $(if $(CORPUS),"$(CORPUS)",$(error bench: name a corpus: make bench CORPUS=FOLDER))
 
 # The app for Android. MODELS="NAME ..." as `stemforge separate --model` takes them, TFLITE=int8_mixed
 # for an export's smaller files. Needs a JDK, mvn and four of Debian's packages: it says which.

@@ -45,6 +45,7 @@ REQUIREMENTS = {
     ONNX: ["onnxruntime==1.32.0", "onnx", "numpy"],
 }
 OURS = "stemforge, LiteRT"
+AUTO = f"{OURS}, --precision auto"
 FRAMES, BINS = 512, 1024
 
 
@@ -70,7 +71,8 @@ def main(argv: list[str] | None = None) -> None:
         if SPLEETER in peers:
             script = common.spleeter_script(peers[SPLEETER], "separate")
             common.measure([*script, "make", root / "spleeter"])
-        ours = argparse.Namespace(ways=["LiteRT float32"], turns=arguments.turns)
+        ways = ["LiteRT float32", "LiteRT int8-mixed"]
+        ours = argparse.Namespace(ways=ways, turns=arguments.turns)
         for seconds in arguments.seconds:
             print("four stems, whole commands:\n")
             separate.compare_commands(seconds, ours, root, peers.get(SPLEETER))
@@ -106,8 +108,8 @@ def two_stems(
     song = root / f"two-{seconds}.wav"
     soundfile.write(song, separate.noise(seconds), RATE_HZ)
     ours = [sys.executable, "-m", "stemforge.pipelines.commands.main", "separate", song]
-    ours += ["--model", root / "nets", "--output"]
-    commands: dict[str, list[object]] = {OURS: ours}
+    ours += ["--model", root / "nets"]
+    commands = {OURS: [*ours, "--output"], AUTO: [*ours, "--precision", "auto", "--output"]}
     if SPLEETER in peers:
         theirs = [peers[SPLEETER], "-m", "spleeter", "separate", song, "-p", "spleeter:2stems"]
         commands[SPLEETER] = [*theirs, "-o"]

@@ -4,7 +4,8 @@
 
 Full-size nets of random weights (the same number of operations as trained ones) separate
 noise, in one run, turn by turn: in process (loaded and warm: STFT, nets, masks, inverse
-STFT) by TensorFlow in float32 and bfloat16, by LiteRT, and by Spleeter 2.4.2's own graph;
+STFT) by TensorFlow in float32 and bfloat16, by LiteRT in float32 and with its inner layers in
+int8, which `separate --precision auto` takes, and by Spleeter 2.4.2's own graph;
 then as whole commands, from a WAV file to four, start-up included, with their peak memory.
 Then the nets' floating-point operations as a share of what a large matrix product reaches.
 Medians of the turns.
@@ -37,15 +38,17 @@ from benchmarks.full_size import (
 )
 from stemforge.eval.config import Precision, Runtime
 from stemforge.features.corpus.sources import STEMS
+from stemforge.train.config import TFLiteFormat
 from stemforge.train.model import save_model
 from stemforge.train.model_files import tflite_name
 from stemforge.train.nets.unet import UNet
 
 THIS = (sys.executable, "-m", "benchmarks.separate")
-OURS: dict[str, tuple[Runtime, Precision]] = {
-    "TensorFlow float32": ("tensorflow", "float32"),
-    "TensorFlow bfloat16": ("tensorflow", "bfloat16"),
-    "LiteRT float32": ("litert", "float32"),
+OURS: dict[str, tuple[Runtime, Precision, TFLiteFormat]] = {
+    "TensorFlow float32": ("tensorflow", "float32", "float32"),
+    "TensorFlow bfloat16": ("tensorflow", "bfloat16", "float32"),
+    "LiteRT float32": ("litert", "float32", "float32"),
+    "LiteRT int8-mixed": ("litert", "float32", "int8_mixed"),
 }
 FOLDERS: dict[Runtime, str] = {"tensorflow": "models", "litert": "exports"}
 KINDS = ("float32", "bfloat16")
@@ -92,7 +95,7 @@ def compare_in_process(
                 common.server(*script, "serve", root / "spleeter")
             )
         for name in arguments.ways:
-            ours = common.server(*THIS, "separate", *OURS[name], root)
+            ours = common.server(*THIS, "separate", name, root)
             servers[name] = stack.enter_context(ours)
         for kind in KINDS:
             product = common.server(*THIS, "multiply", kind, arguments.matrix)
@@ -140,10 +143,10 @@ def compare_commands(
             turn, SPLEETER, spleeter, MODEL_PATH=str(root / "spleeter")
         )
     for name in arguments.ways:
-        runtime, precision = OURS[name]
+        runtime, precision, tflite = OURS[name]
         ours = [sys.executable, "-m", "stemforge.pipelines.commands.main", "separate", song,
-                "--model", root / FOLDERS[runtime], "--runtime", runtime, "--precision", precision,
-                "--output"]  # fmt: skip
+                "--model", root / FOLDERS[runtime], "--runtime", runtime, "--precision",
+                precision if tflite == "float32" else "auto", "--output"]  # fmt: skip
         runs[name] = functools.partial(turn, name, ours)
     found = common.turn_by_turn(runs, arguments.turns)
     rows = []
@@ -196,14 +199,17 @@ def make_models(root: Path, net: UNet) -> None:
         keras_model = net.build([stem], seed=number)
         made = Model((stem,), net, 4096, 1024, RATE_HZ, {}, keras_model)
         save_model(root / "models" / stem, made)
-        name = tflite_name(stem, "float32")
-        (root / "exports" / stem / name).write_bytes(export.to_tflite(made))
+        file = export.to_tflite(made)
+        for kind in ("float32", "int8_mixed"):
+            written = export.shrink(file, kind, int8_layers=net.int8_layers())
+            (root / "exports" / stem / tflite_name(stem, kind)).write_bytes(written)
 
 
-def separation(runtime: Runtime, precision: Precision, root: Path) -> Callable[[int], int]:
+def separation(way: str, root: Path) -> Callable[[int], int]:
     from stemforge import Separator, find_models
 
-    models = find_models(root / FOLDERS[runtime], runtime=runtime)
+    runtime, precision, tflite = OURS[way]
+    models = find_models(root / FOLDERS[runtime], runtime=runtime, tflite=tflite)
     separator = Separator.load(models, runtime=runtime, precision=precision)
     waveform = noise(MOST_S)
 
@@ -220,7 +226,7 @@ def process(what: str, *rest: Any) -> None:
             Path(rest[0]), net_of(argparse.Namespace(frames=int(rest[1]), width=int(rest[2])))
         )
     elif what == "separate":
-        serve(separation(rest[0], rest[1], Path(rest[2])))
+        serve(separation(rest[0], Path(rest[1])))
     else:
         serve(multiply(rest[0], int(rest[1])))
 

@@ -15,6 +15,7 @@ from stemforge.features.audio import codecs, ffmpeg
 from stemforge.features.audio import files as audio
 from stemforge.pipelines.commands.main import main
 from tests.conftest import RATE_HZ, ROOT
+from tests.test_web import small_models
 
 
 def separate(songs: list[Path], models: Path, output: Path) -> int:
@@ -328,3 +329,51 @@ def test_bfloat16_only_where_the_cpu_has_it(
     assert "this CPU has no instructions for it" in capsys.readouterr().err
     assert estimate("avx512f", "--precision", "bfloat16", "--force-precision") == rounded
     assert "instructions" not in capsys.readouterr().err
+
+
+def test_auto_takes_what_is_fastest(
+    tmp_path: Path,
+    models: Path,
+    tone: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Files with layers in int8 where there are some; else bfloat16 where the CPU has it."""
+
+    def estimate(place: Path, *flags: str) -> tuple[bytes, str]:
+        out = ["--output", str(tmp_path / "out"), "--overwrite", "--subtype", "FLOAT"]
+        assert main(["separate", str(tone), "--model", str(place), *out, *flags]) == 0
+        said = [x for x in capsys.readouterr().err.splitlines() if x.startswith("--precision")]
+        return (tmp_path / "out" / "tone" / "vocals.wav").read_bytes(), "".join(said)
+
+    def cpu(flags: str) -> None:
+        (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags} avx2\n")
+        monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+
+    auto = ("--precision", "auto")
+    cpu("avx512_bf16")
+    rounded, _ = estimate(models, "--precision", "bfloat16")
+    assert estimate(models, *auto) == (rounded, "--precision auto: bfloat16, by TensorFlow")
+    cpu("avx512f")
+    exact, _ = estimate(models)
+    assert estimate(models, *auto) == (exact, "--precision auto: float32")
+
+    files, mixed = tmp_path / "files", tmp_path / "mixed"
+    for folder in (files, mixed):
+        folder.mkdir()
+        small_models(folder, int8=folder == files)
+    plain, _ = estimate(files)
+    assert estimate(mixed, *auto) == (plain, "--precision auto: float32")
+    found, said = estimate(files, *auto)
+    assert said == "--precision auto: inner layers in int8, by LiteRT"
+    assert found != plain
+    # A stem that lost too much in int8 has no such file, and stays as it is.
+    shutil.copy(files / "drums-int8-mixed.tflite", mixed)
+    some, said = estimate(mixed, *auto)
+    assert said == "--precision auto: inner layers in int8, by LiteRT"
+    assert some not in (plain, found)
+    # One file that is named is the one.
+    (tmp_path / "one").mkdir()
+    one = shutil.copy(files / "vocals-float32.tflite", tmp_path / "one" / "vocals-float32.tflite")
+    shutil.copy(files / "vocals-int8-mixed.tflite", tmp_path / "one")
+    assert estimate(Path(one), *auto)[1] == "--precision auto: float32"

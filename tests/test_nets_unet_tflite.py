@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,10 @@ from tests.test_exports_files import make
 NET = UNet(32, 16, 4, 3, "affine", 0.0, "leaky_relu", "relu", "sigmoid", "linear")
 
 
-def written(model: Model) -> bytes:
+def written(model: Model, *, int8_layers: Sequence[str] = ()) -> bytes:
     assert isinstance(model.net, UNet)
     weights = weights_of(model.keras_model)
-    file = to_tflite(weights, model.net, model.stems, signature=SIGNATURE)
+    file = to_tflite(weights, model.net, model.stems, signature=SIGNATURE, int8_layers=int8_layers)
     return with_interface(file, model.interface)
 
 
@@ -56,6 +57,28 @@ def test_it_computes_what_tensorflows_converters_file_does(
         assert [*found] == [*stems]
         for stem in stems:
             np.testing.assert_array_equal(found[stem], expected[stem])
+
+
+@pytest.mark.parametrize("stems", [("vocals",), ("vocals", "drums")])
+def test_layers_in_int8_compute_what_the_quantizers_do(
+    stems: tuple[str, ...], tmp_path: Path, random: np.random.Generator
+) -> None:
+    """ai-edge-quantizer's "int8_mixed" of the same weights: bit for bit."""
+    model = make(stems, dataclasses.replace(NET, width=8))
+    layers = model.net.int8_layers()
+    assert "encoder_2" in layers
+    ours, theirs = tmp_path / "ours.tflite", tmp_path / "theirs.tflite"
+    ours.write_bytes(written(model, int8_layers=layers))
+    mixed = export.shrink(export.to_tflite(model), "int8_mixed", int8_layers=layers)
+    theirs.write_bytes(with_interface(mixed, model.interface))
+    assert abs(ours.stat().st_size / theirs.stat().st_size - 1) < 0.1
+    mixture = random.exponential(size=(model.net.frames, model.net.bins, 2)).astype(np.float32)
+    found, expected = (LiteRTNets(path, threads=1)(mixture) for path in (ours, theirs))
+    plain = tmp_path / "plain.tflite"
+    plain.write_bytes(written(model))
+    for stem in stems:
+        np.testing.assert_array_equal(found[stem], expected[stem])
+        assert np.abs(found[stem] - LiteRTNets(plain, threads=1)(mixture)[stem]).max() > 1e-4
 
 
 def test_the_same_weights_give_the_same_bytes() -> None:

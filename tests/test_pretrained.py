@@ -88,12 +88,12 @@ def test_a_model_is_fetched_once_and_estimates_what_spleeter_does(
     pull = ("models", "pull", NAME, "--base-url", base_url(server))
     run(*pull)
     out, err = capsys.readouterr()
-    assert out == f"{cache}/tflite-1/spleeter-4stems\n"
+    assert out == f"{cache}/tflite-2/spleeter-4stems\n"
     assert f"{NAME}: 147 MB, licence MIT, once, into {cache}" in err
     run(*pull)
     assert server.asked == [""]
-    assert {path.name for path in (cache / "tflite-1" / "spleeter-4stems").iterdir()} == {
-        f"{stem}-float32.tflite" for stem in STEMS
+    assert {path.name for path in (cache / "tflite-2" / "spleeter-4stems").iterdir()} == {
+        f"{stem}-{kind}.tflite" for stem in STEMS for kind in ("float32", "int8-mixed")
     }
     assert not (cache / "downloads" / "spleeter-4stems").exists()
     estimates = np.load(GOLDEN / "estimates.npz")
@@ -148,7 +148,7 @@ def test_a_transfer_that_breaks_off_is_resumed_by_the_next_run(
     server.cuts = [100_000, 0]
     with pytest.raises(UserError, match="the transfer ended after 100000 of"):
         places.fetch_model(NAME, base_url=base_url(server))
-    assert not (cache / "tflite-1" / "spleeter-4stems").exists()
+    assert not (cache / "tflite-2" / "spleeter-4stems").exists()
     places.fetch_model(NAME, base_url=base_url(server))
     assert server.asked == ["", "bytes=100000-", "bytes=100000-"]
 
@@ -170,7 +170,7 @@ def test_what_is_sent_instead_of_the_archive(server: FileServer, cache: Path) ->
     def problem() -> str:
         with pytest.raises(UserError) as caught:
             places.fetch_model(NAME, base_url=base_url(server))
-        assert not (cache / "tflite-1" / "spleeter-4stems").exists()
+        assert not (cache / "tflite-2" / "spleeter-4stems").exists()
         assert not [*cache.rglob("*.tar.gz")]
         return str(caught.value)
 
@@ -261,7 +261,7 @@ def test_models_are_listed_and_removed(
     assert " - " in line
     assert " 17 kHz " in line
     run("models", "remove", NAME)
-    assert not (cache / "tflite-1" / "spleeter-4stems").exists()
+    assert not (cache / "tflite-2" / "spleeter-4stems").exists()
     run("models", "remove", NAME)
     assert f"{NAME}: not on this machine" in capsys.readouterr().err
 
@@ -301,7 +301,7 @@ def release(server: FileServer, in_tmp: Path) -> Path:
     found = places.fetch_model(NAME, base_url=base_url(server))
     for path in found.iterdir():
         place = folder / "exports" / path.name.partition("-")[0] / path.name
-        place.parent.mkdir(parents=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, place)
     (folder / "a name with blanks & more.txt").write_text("also checked")
     lines = [

@@ -26,12 +26,15 @@ from tests.test_exports_files import make
 GOLDEN = ROOT / "tests" / "golden" / "spleeter-4stems"
 
 
-def small_models(folder: Path) -> Path:
-    """Nets of four stems that Spleeter itself wrote, small."""
+def small_models(folder: Path, *, int8: bool = False) -> Path:
+    """Nets of four stems that Spleeter itself wrote, small; also with layers in int8."""
     small = parse_configuration(read_json(GOLDEN / "configuration.json"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(converting, "official_configurations", lambda: {"4stems": small})
         converting.convert(GOLDEN, "4stems", folder)
+    for path in folder.glob("*-int8-mixed.tflite"):
+        if not int8:
+            path.unlink()
     return folder
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from stemforge.eval.runtimes.litert import SIGNATURE, with_interface
+from stemforge.train.config import TFLiteFormat
 from stemforge.train.model_files import tflite_name
 from stemforge.train.nets.unet.tflite import to_tflite
 from stemforge.train.spleeter.checkpoints import import_nets, read_checkpoint
@@ -11,6 +12,8 @@ from stemforge.train.spleeter.configuration import official_configurations
 
 def convert(checkpoint: Path, configuration: str, output: Path) -> None:
     """Writes STEM-float32.tflite for each stem, or joint-float32.tflite for stems with a softmax.
+
+    Beside each is the same with its inner layers in int8, STEM-int8-mixed.tflite.
 
     Args:
         checkpoint: folder of the checkpoint.
@@ -24,6 +27,9 @@ def convert(checkpoint: Path, configuration: str, output: Path) -> None:
     found, _ = import_nets(read_checkpoint(checkpoint), official)
     for nets in found:
         interface = official.interface(nets.stems)
-        file = to_tflite(nets.weights, official.net, nets.stems, signature=SIGNATURE)
-        path = output / tflite_name(interface.name, "float32")
-        path.write_bytes(with_interface(file, interface))
+        net = official.net
+        layers: dict[TFLiteFormat, list[str]] = {"float32": [], "int8_mixed": net.int8_layers()}
+        for kind, int8 in layers.items():
+            file = to_tflite(nets.weights, net, nets.stems, signature=SIGNATURE, int8_layers=int8)
+            path = output / tflite_name(interface.name, kind)
+            path.write_bytes(with_interface(file, interface))

@@ -19,7 +19,7 @@ from stemforge.pipelines.pretrained.sources import MB, fetch_checkpoint
 from stemforge.pipelines.running.work import check_free_space
 from stemforge.unfinished import finishing
 
-FORMAT = 1  # of the converted files: a new one converts again
+FORMAT = 2  # of the converted files: a new one converts again
 
 
 def resolve(text: str, *, runtime: Runtime | None = None, offline: bool = False) -> Path:

@@ -48,7 +48,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "nets": ([*SMALL, *PRODUCT, "--turns", "1"], ["our operations", "at a matrix product's speed"]),
     "peers": (
         ["--without-peers", "--seconds", "1", "--turns", "1"],
-        ["stemforge, LiteRT", "LiteRT float32"],
+        ["stemforge, LiteRT", "stemforge, LiteRT, --precision auto", "LiteRT float32"],
     ),
     "reader": (
         ["{corpus}", "--work", "{work}", OURS, "--frames", "64", "--batches", "2", "--runs", "1"],
@@ -64,10 +64,15 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["{song}", "--seconds", "1", "--kinds", "noise at -60 dB"],
         ["noise at -60 dB", "noise at -60 dB: SIR"],
     ),
+    "scale": (
+        ["--model", "{exports}", "--times", "1", "2", "--turns", "1", "--plot", "{output}.png"],
+        ["separate a song", "separate songs", "features of songs", "training input",
+         "score a track"],
+    ),
     "separate": (
         [OURS, *SMALL, *PRODUCT, "--seconds", "1", "--turns", "1", "--ways", "TensorFlow float32",
-         "LiteRT float32"],
-        ["TensorFlow float32", "LiteRT float32"],
+         "LiteRT float32", "LiteRT int8-mixed"],
+        ["TensorFlow float32", "LiteRT float32", "LiteRT int8-mixed"],
     ),
     "separation_quality": (
         ["{models}", "{song}", "--start", "0.5", "--seconds", "2"],
@@ -76,6 +81,10 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "stages": (
         ["{corpus}", *SMALL, "--stems", "vocals", "drums"],
         ["decode", "features", "separate", "evaluate"],
+    ),
+    "songs": (
+        ["--model", "{exports}", "--songs", "2", "--seconds", "1", "--turns", "1"],
+        ["in process", "wav to wav", "mp3 to mp3"],
     ),
     "study": (
         ["{corpus}", "--work", "{work}", "--rows", "{rows}", "--output", "{output}"],

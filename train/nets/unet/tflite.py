@@ -5,7 +5,7 @@ numbers as one that TensorFlow's converter makes of them. With it a plain instal
 weights into files that it can run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import flatbuffers
@@ -38,6 +38,7 @@ def to_tflite(
     stems: Sequence[str],
     *,
     signature: str,
+    int8_layers: Collection[str] = (),
 ) -> bytes:
     """Writes the nets of one model, magnitudes in and out, for a batch of one.
 
@@ -47,6 +48,9 @@ def to_tflite(
         stems: what they estimate.
         signature: name of the function, from "mixture", float32 [1, frames, bins, 2], to the
             same for each stem by its name.
+        int8_layers: layers whose weights are stored in 8 bits, scaled by their largest value for
+            each output channel. LiteRT then computes them in int8, and scales their inputs when
+            it runs.
 
     Raises:
         UserError: a weight is missing or of another shape than the net's.
@@ -58,7 +62,7 @@ def to_tflite(
     mixture = graph.tensor((1, net.frames, net.bins, 2), "mixture")
     nets = fold(weights, net, stems, library="xnnpack")
     logits = [
-        _Net(graph, net, folded, f"{stem}/").logits(mixture)
+        _Net(graph, net, folded, f"{stem}/", int8_layers).logits(mixture)
         for stem, folded in zip(stems, nets, strict=True)
     ]
     if net.head == "softmax":
@@ -87,9 +91,18 @@ class _Net:
         net: the net's shape.
         weights: folded for XNNPACK.
         prefix: of the names of its tensors.
+        int8_layers: see to_tflite.
     """
 
-    def __init__(self, graph: "_Graph", net: UNet, weights: Weights, prefix: str) -> None:
+    def __init__(
+        self,
+        graph: "_Graph",
+        net: UNet,
+        weights: Weights,
+        prefix: str,
+        int8_layers: Collection[str],
+    ) -> None:
+        self._int8_layers = int8_layers
         self._graph = graph
         self._net = net
         self._weights = weights
@@ -125,10 +138,11 @@ class _Net:
         if not same:
             rows, columns = rows - values.shape[0] + 1, columns - values.shape[1] + 1
         name = f"{self._prefix}{layer}/"
+        keep = self._graph.int8 if layer in self._int8_layers else self._graph.constant
         inputs = [
             x,
             # TFLite wants [outputs, rows, columns, inputs].
-            self._graph.constant(values.transpose(3, 0, 1, 2), f"{name}{kernel}"),
+            keep(values.transpose(3, 0, 1, 2), f"{name}{kernel}"),
             self._graph.constant(self._weights[f"{layer}/bias"], f"{name}bias"),
         ]
         return self._graph.apply(
@@ -206,7 +220,7 @@ class _Graph:
         return len(self._tensors) - 1
 
     def constant(self, value: NDArray[Any], name: str) -> int:
-        """A tensor with a value, float32 or int32; the same name always means the same value."""
+        """A tensor with a value, float32, int32 or int8; equal names mean equal values."""
         if name not in self._constants:
             number = self.tensor(value.shape, name, kind=value.dtype.name.upper())
             data = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
@@ -214,6 +228,17 @@ class _Graph:
             self._buffers.append(schema.BufferT(data=data.reshape(-1).view(np.uint8)))
             self._constants[name] = number
         return self._constants[name]
+
+    def int8(self, value: NDArray[np.float32], name: str) -> int:
+        """A tensor whose values are rounded to 8 bits, with a scale for each of its first axis."""
+        largest = np.abs(value).max(axis=(1, 2, 3))
+        scales = np.where(largest > 0.0, largest, 1.0) / np.float32(127.0)
+        rounded = np.rint(value / scales[:, None, None, None]).astype(np.int8)
+        number = self.constant(rounded, name)
+        self._tensors[number].quantization = schema.QuantizationParametersT(
+            scale=scales, zeroPoint=np.zeros(len(scales), np.int64), quantizedDimension=0
+        )
+        return number
 
     def apply(
         self,
