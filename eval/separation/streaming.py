@@ -65,7 +65,8 @@ class StereoSeparation:
         self._samples = 0  # in
         self._position = 0  # first frame of the next part
         self._ready = -length  # out, counted from the song's start
-        self._threads = ThreadPoolExecutor(max_workers=min(wanted, os.cpu_count() or 1))
+        self._cores = os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(max_workers=self._cores)
 
     def push(self, waveform: Waveform) -> list[Waveform]:
         """Takes float32 [samples, 2]; returns the samples of each stem that are ready."""
@@ -110,8 +111,7 @@ class StereoSeparation:
 
     def _separate(self, part: Waveform, keep: int) -> tuple[Spectrum, Estimates]:
         """Spectrum and estimates of a part's first frames; the rest is faded into the next part."""
-        spectrum = stft(part, self._framing)
-        mixture = np.ascontiguousarray(np.abs(spectrum[:, : self._bins]))
+        spectrum, mixture = self._analyse(part)
         estimates = self._estimate(mixture)
         if self._fading is not None:
             under = estimates[:, : self._overlap]
@@ -120,6 +120,25 @@ class StereoSeparation:
             self._fading = estimates[:, -self._overlap :].copy()
         self._position += keep
         return spectrum[:keep], estimates[:, :keep]
+
+    def _analyse(self, part: Waveform) -> tuple[Spectrum, NDArray[np.float32]]:
+        """A part's spectrum, and magnitudes [frames, bins, 2]; each core takes some frames."""
+        framing = self._framing
+        spectrum = np.empty((2, self._frames, framing.bins), np.complex64)
+        mixture = np.empty((self._frames, self._bins, 2), np.float32)
+        each = -(-self._frames // self._cores)
+
+        def analyse(first: int) -> None:
+            last = min(first + each, self._frames)
+            start = first * framing.step_samples
+            found = np.moveaxis(
+                stft(part[start : start + framing.span(last - first)], framing), -1, 0
+            )
+            spectrum[:, first:last] = found
+            mixture[first:last] = np.moveaxis(np.abs(found[..., : self._bins]), 0, -1)
+
+        list(self._threads.map(analyse, range(0, self._frames, each)))
+        return np.moveaxis(spectrum, 0, -1), mixture
 
     def _synthesise(self, found: Sequence[Spectra]) -> list[Waveform]:
         waves = list(
