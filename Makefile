@@ -1,6 +1,7 @@
 # make repro   all stages: stems -> features -> models -> scores -> leaderboard -> release
 # make test    format, lint, types, and the tests that start no processes of ours
 # make test-system, test-slow, test-all: tests that start processes, tests that take minutes, all
+# make android, flink, bench: the app, the feature job on Flink, speed against the peers
 PYTHON ?= $(firstword $(foreach name,python3 python3.11,$(shell command -v $(name))) python3)
 # `make GPU=1 repro` and `make GPU=1 setup`: TensorFlow for NVIDIA GPUs, in an environment of its own.
 VENV := .venv$(if $(GPU),-gpu)
@@ -13,6 +14,12 @@ NEED_DEV := $(filter test% check flink bench release-check setup-dev,$(MAKECMDGO
 GROUP := $(if $(GPU),gpu,$(if $(NEED_DEV)$(wildcard $(VENV)/.ready-dev),dev,repro))
 ifneq (,$(and $(GPU),$(NEED_DEV)))
 $(error GPU=1 is for repro and setup; tests and checks take the build for CPUs)
+endif
+
+ifneq (,$(filter bench,$(MAKECMDGOALS)))
+ifeq (,$(CORPUS))
+$(error bench: name a corpus: make bench CORPUS=FOLDER)
+endif
 endif
 
 .PHONY: repro test test-system test-slow test-all check flink bench android release-check setup setup-dev lock
@@ -45,13 +52,14 @@ flink: setup-dev
 	@$(if $(CORPUS),true,dvc repro --quiet decode)
 	@python deploy/flink/run.py $(if $(CORPUS),--corpus "$(CORPUS)")
 
-# The benchmarks behind README's table, in under an hour; CORPUS=folder of MUSDB stem files.
+# The benchmarks of speed against the peers; CORPUS=folder of MUSDB stem files.
 bench: setup-dev
-	@python -m benchmarks.suite $(if $(CORPUS),"$(CORPUS)",$(error bench: name a corpus: make bench CORPUS=FOLDER))
+	@python -m benchmarks.suite "$(CORPUS)"
 
 # The app for Android. MODELS="NAME ..." as `stemforge separate --model` takes them, TFLITE=int8_mixed
 # for an export's smaller files. Needs a JDK, mvn and four of Debian's packages: it says which.
 android: setup
+	@python -c "from mobile.android import apk; from stemforge.pipelines.console import run_main; raise SystemExit(run_main(apk.check_tools))"
 	@python -m mobile.android.assets $(MODELS) $(if $(TFLITE),--tflite $(TFLITE))
 	@python -m mobile.android.apk
 

@@ -48,6 +48,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table, as PNG or SVG")
     arguments = parser.parse_args(argv)
+    if min(arguments.times) < 1 or len(set(arguments.times)) < len(arguments.times):
+        parser.error("--times: different numbers, 1 or more")
     with tempfile.TemporaryDirectory() as folder:
         jobs = prepare(Path(folder), arguments.model, arguments.times)
         found = {name: run(job, arguments.times, arguments.turns) for name, job in jobs.items()}
@@ -77,13 +79,13 @@ def prepare(root: Path, model: str, times: Sequence[int]) -> dict[str, Job]:
         common.write_params(project, project / "hq", {"features": FEATURES})
         common.stage(project, "decode")
         np.save(root / f"{count}.npy", bss_eval.track(UNIT_S * count))
-    common.command(root / "project-1", "features")
+    inputs = root / f"project-{min(times)}" / "data" / "features"
+    common.command(root / f"project-{min(times)}", "features")
 
     def separate(source: object) -> list[object]:
         return [*STEMFORGE, "separate", source, "--model", model, "--overwrite",
                 "--output", root / "stems"]  # fmt: skip
 
-    inputs = root / "project-1" / "data" / "features"
     score = [sys.executable, "-m", "benchmarks.bss_eval", "run", "stemforge"]
     return {
         "separate a song": lambda count: separate(root / f"{count}.wav"),

@@ -113,9 +113,10 @@ def report(net: UNet, seconds: int, found: dict[str, float], side: int) -> None:
     peaks = {kind: product_operations(side) / found.pop(f"product {kind}") for kind in KINDS}
     rows = []
     for name, value in found.items():
-        share = operations / value / peaks["bfloat16" if "bfloat16" in name else "float32"]
+        peak = peaks["bfloat16" if "bfloat16" in name else "float32"]
+        share = "" if "int8" in name else f"{operations / value / peak:.0%}"
         ratio = common.against(found.get(SPLEETER), value)
-        rows.append((name, f"{value:.2f}", f"{seconds / value:.1f}", ratio, f"{share:.0%}"))
+        rows.append((name, f"{value:.2f}", f"{seconds / value:.1f}", ratio, share))
     columns = (f"{seconds} s of audio", "seconds", "times real time", "against Spleeter",
                "of the peak")  # fmt: skip
     common.print_table(columns, rows)

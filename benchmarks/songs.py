@@ -48,11 +48,12 @@ def compare(arguments: argparse.Namespace, root: Path) -> None:
 
     def command(ending: str) -> float:
         with tempfile.TemporaryDirectory() as out:
-            line = [*STEMFORGE, "separate", root / ending, "--model", arguments.model, "--codec",
-                    ending, "--output", out]  # fmt: skip
+            line = [*STEMFORGE, "separate", root / ending, "--model", arguments.model, "--runtime",
+                    "litert", "--codec", ending, "--output", out]  # fmt: skip
             seconds, _ = common.measure(line)
-            if len([*Path(out).rglob(f"*.{ending}")]) < arguments.songs:
-                raise RuntimeError("songs are missing")
+            folders = {path.parent for path in Path(out).rglob(f"*.{ending}")}
+            if len(folders) != arguments.songs:
+                raise RuntimeError(f"{len(folders)} of {arguments.songs} songs have stems")
         return seconds
 
     with common.server(*THIS, "serve", arguments.model, arguments.seconds) as in_process:

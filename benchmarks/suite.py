@@ -1,10 +1,10 @@
-"""The benchmarks behind README's table, one after the other, in under an hour: `make bench`.
+"""The benchmarks of speed against the peers, one after the other: `make bench`.
 
     python -m benchmarks.suite CORPUS_ROOT [--only NAME ...] [--spleeter-python PYTHON]
 
-Each is a process of its own with fewer turns than by itself. Spleeter gets one environment for all
-of them. What one prints is printed; one that fails does not stop the others, and the exit code is
-then 1.
+Each is a process of its own with fewer turns than by itself. Spleeter has one environment for all
+but `peers`, which makes those of its three peers. What one prints is printed; one that fails does
+not stop the others, and the exit code is then 1.
 """
 
 import argparse

@@ -5,7 +5,8 @@
 Headless Chromium opens the page from a server on this machine, with the headers that allow threads
 and without, and separates the first seconds of the song (repeated where it is shorter), as a WAV
 file of 16 bits at 44.1 kHz. Seconds are from the choice of the file to the player: decoding,
-loading the nets, separating. The real-time factor is that of separating alone. Memory is the peak
+loading the nets, separating. The real-time factor leaves out what comes before the first part.
+Memory is the peak
 of the page's process, and what that had before the song. The difference is the largest from what
 `Separator` returns for the same samples by the same models in float32, which the page has in
 float16.

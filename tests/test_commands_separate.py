@@ -327,6 +327,8 @@ def test_bfloat16_only_where_the_cpu_has_it(
     capsys.readouterr()
     assert estimate("avx512f", "--precision", "bfloat16") == exact
     assert "this CPU has no instructions for it" in capsys.readouterr().err
+    assert main(["separate", str(tone), "--model", str(models), "--force-precision"]) == 2
+    assert "--force-precision: is for --precision bfloat16" in capsys.readouterr().err
     assert estimate("avx512f", "--precision", "bfloat16", "--force-precision") == rounded
     assert "instructions" not in capsys.readouterr().err
 
@@ -370,7 +372,9 @@ def test_auto_takes_what_is_fastest(
     # A stem that lost too much in int8 has no such file, and stays as it is.
     shutil.copy(files / "drums-int8-mixed.tflite", mixed)
     some, said = estimate(mixed, *auto)
-    assert said == "--precision auto: inner layers in int8, by LiteRT"
+    assert said == (
+        "--precision auto: inner layers in int8, but float32 for bass, other, vocals, by LiteRT"
+    )
     assert some not in (plain, found)
     # One file that is named is the one.
     (tmp_path / "one").mkdir()

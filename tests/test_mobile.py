@@ -219,6 +219,16 @@ def test_the_app_takes_only_what_it_can_run(tmp_path: Path) -> None:
         write_assets(out, twice, tflite="float32")
     with pytest.raises(UserError, match=r"no \*-int8-mixed.tflite in it"):
         write_assets(out, [str(four)], tflite="int8_mixed")
+    # A stem that lost too much in int8 has no such file, and is not left out.
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (small_models(mixed, int8=True) / "drums-int8-mixed.tflite").unlink()
+    (tmp_path / "assets").mkdir()
+    write_assets(tmp_path / "assets", [str(mixed)], tflite="int8_mixed")
+    (model,) = listed(tmp_path / "assets")
+    assert model["stems"] == ["bass", "drums", "other", "vocals"]
+    drums = tmp_path / "assets" / model["files"][1]
+    assert drums.read_bytes() == (mixed / "drums-float32.tflite").read_bytes()
     waveform = tmp_path / "separate-16.tflite"
     export.write_segment_tflite([make(STEMS)], waveform, frames=16)
     with pytest.raises(UserError, match="not nets alone: give a folder"):
@@ -244,9 +254,9 @@ def test_the_app_is_not_built_without_its_tools(
 
 def test_a_failed_step_says_what_the_tool_said() -> None:
     with pytest.raises(UserError, match=r"^javac: a mistake$"):
-        apk.run("javac", "sh", "-c", "echo; echo a mistake; echo more; exit 1")
+        apk.run("javac", "bash", "-c", "echo; echo a mistake; echo more; exit 1")
     with pytest.raises(UserError, match=r"^javac: exit code 3$"):
-        apk.run("javac", "sh", "-c", "exit 3")
+        apk.run("javac", "bash", "-c", "exit 3")
 
 
 def test_gradle_builds_the_same_app() -> None:

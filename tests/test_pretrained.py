@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import shutil
 import tarfile
 import zipfile
@@ -19,12 +20,13 @@ from benchmarks.common import served
 from stemforge.errors import UserError
 from stemforge.eval.runtimes.litert import LiteRTNets
 from stemforge.pipelines.commands import main as cli
-from stemforge.pipelines.pretrained import catalogue, converting, home, places, sources
+from stemforge.pipelines.pretrained import catalogue, converting, home, int8, places, sources
 from stemforge.pipelines.running.work import SPARE_BYTES
 from stemforge.train.spleeter.configuration import parse_configuration, read_json
 from tests.conftest import RATE_HZ, ROOT
 from tests.golden import spleeter_rules as rules
 from tests.processes import FileServer, file_server, free_port
+from tests.test_web import small_models
 
 GOLDEN = ROOT / "tests" / "golden" / "spleeter-4stems"
 NAME = "spleeter:4stems"
@@ -349,3 +351,37 @@ def test_a_release_that_is_not_whole(
             said = refused(capsys, "separate", track, "--model", f"{url}/SHA256SUMS")
             assert "SHA256SUMS: not the SHA256SUMS of a release with exports/: give the" in said
     assert not [*in_tmp.rglob("outside")]
+
+
+def test_files_in_int8_stand_in_for_those_in_float32(tmp_path: Path) -> None:
+    """Each where there is one, and where parity.json has not measured that it lost too much."""
+
+    def found(**options: float) -> str:
+        paths = int8.find_int8(tmp_path, **options)
+        return " ".join(path.name.removesuffix(".tflite") for path in paths)
+
+    small_models(tmp_path, int8=True)
+    every = "bass-int8-mixed drums-int8-mixed other-int8-mixed vocals-int8-mixed"
+    assert found() == found(most_loss_db=0.1) == every
+    (tmp_path / "drums-int8-mixed.tflite").unlink()
+    some = every.replace("drums-int8-mixed", "drums-float32")
+    assert found() == some
+    changes = {"vocals": -0.2, "bass": -0.05}
+    measured = {
+        f"{stem}/{stem}-int8-mixed.tflite": {stem: {"sdr_change_db": db}}
+        for stem, db in changes.items()
+    }
+    measured["drums/drums-int8-mixed.tflite"] = {"drums": {"refused": "lost 9 dB"}}
+    (tmp_path / "parity.json").write_text(json.dumps(measured))
+    assert found() == some
+    assert found(most_loss_db=0.1) == some.replace("vocals-int8-mixed", "vocals-float32")
+    (tmp_path / "parity.json").write_text("[1]")
+    with pytest.raises(UserError, match=r"parity.json: not what `stemforge export` writes"):
+        found(most_loss_db=0.1)
+    for path in tmp_path.glob("*-float32.tflite"):
+        path.unlink()
+    assert found() == "bass-int8-mixed other-int8-mixed vocals-int8-mixed"
+    for path in tmp_path.glob("*.tflite"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"no \*-int8-mixed.tflite in it"):
+        found()

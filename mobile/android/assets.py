@@ -2,7 +2,7 @@
 
     python -m mobile.android.assets [MODEL ...] [--tflite KIND]
 
-MODEL is what `stemforge separate --model` takes; without one, it is spleeter:2stems.
+MODEL is a model's name, a folder of .tflite files, or a release; without one, spleeter:2stems.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from stemforge.eval.separation.separator import common_interface, find_models
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
 from stemforge.pipelines.console import run_main, say
 from stemforge.pipelines.pretrained.catalogue import DEFAULT
+from stemforge.pipelines.pretrained.int8 import find_int8
 from stemforge.pipelines.pretrained.places import resolve, title
 from stemforge.train.config import TFLiteFormat
 from stemforge.unfinished import finishing, remove
@@ -66,7 +67,11 @@ def write_assets(folder: Path, models: Sequence[str], *, tflite: TFLiteFormat) -
 
 def _add(folder: Path, number: int, model: str, tflite: TFLiteFormat) -> dict[str, Any]:
     """Copies a model's files; returns its entry of models.json."""
-    paths = find_models(resolve(model), runtime="litert", tflite=tflite)
+    place = resolve(model)
+    if tflite == "int8_mixed" and place.is_dir():
+        paths = find_int8(place)
+    else:
+        paths = find_models(place, runtime="litert", tflite=tflite)
     for path in paths:
         if not has_signature(path):
             raise UserError(

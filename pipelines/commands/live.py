@@ -158,6 +158,10 @@ def _find(arguments: argparse.Namespace) -> list[Path]:
             f"--model {place}: no *-float32.tflite and no model directories in it: name others, or "
             "another --tflite"
         )
+    if tflite == "int8_mixed":
+        from stemforge.pipelines.pretrained.int8 import find_int8
+
+        return find_int8(place)
     return find_models(place, runtime=arguments.runtime or "litert", tflite=tflite)
 
 

@@ -78,7 +78,8 @@ def fetch_model(name: str, *, base_url: str = RELEASE, offline: bool = False) ->
         offline: nothing is fetched.
 
     Returns:
-        A folder of TFLite files.
+        A folder of TFLite files, in float32 and with inner layers in int8: `find_models`
+        chooses by `tflite`.
 
     Raises:
         UserError: no model has this name, or it cannot be fetched.

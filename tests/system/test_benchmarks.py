@@ -95,6 +95,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
          "--only", "Spleeter's preset", "from waveforms"],
         ["Spleeter's preset", "from waveforms"],
     ),
+    "suite": (["{corpus}", "--only", "bss_eval"], ["museval", "stemforge"]),
     "train_step": (
         ["{corpus}", "--work", "{work}", OURS, *SMALL, *PRODUCT, "--batches", "2", "--turns", "1"],
         ["stemforge float32", "stemforge mixed_bfloat16"],

@@ -1,6 +1,6 @@
 "use strict";
 // Framing, STFT, masks and overlap-add around the nets. The same as mobile/java, which the same
-// golden vectors check; a song comes in blocks, and memory does not grow with it.
+// golden vectors check. A song is worked on segment by segment, in buffers of a segment.
 
 const CHANNELS = 2;
 const EPSILON = 1e-10;

@@ -2,7 +2,8 @@
 // Songs in and out: decoding by the browser, and WAV files of 16 bits.
 
 const WAV_HEADER_BYTES = 44;
-// What a page may hold, beside the nets: decoded sound, and the stems as files and as buffers.
+// What a page may hold, beside the nets: decoded sound, and the stems as files and as buffers. What
+// nets estimate and wait with is less: 4 bytes a sample and net, before there are buffers.
 const MOST_BYTES = 1.5e9;
 const ANSWER_MS = 10_000; // for a file's duration
 

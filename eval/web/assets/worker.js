@@ -72,8 +72,8 @@ function pcm(channels) {
 }
 
 // Each net hears the whole song before the next one is loaded: LiteRT's memory is then that of one
-// net. What the others estimate waits for the last one, in float16: as Blobs it stayed in the
-// memory of Chromium's page, and so did the memory of a worker a net.
+// net. What the others estimate waits for the last one, in float16: Blobs stayed in the memory of
+// Chromium's page, and one worker for each net did not free its memory either.
 async function separate({ channels }) {
   const { stems, frames, bins, frame_length_samples: length, frame_step_samples: hop } = interfaces;
   const separator = new StemSeparator({ stems: stems.length, frames, bins, length, hop });
