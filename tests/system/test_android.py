@@ -167,6 +167,21 @@ def test_the_engine_separates_as_separate_does(
         np.testing.assert_allclose(found[stem], truth[stem], atol=1e-5)
 
 
+def test_the_engine_separates_with_layers_in_int8(
+    engine: Sequence[Path], tmp_path: Path, random: np.random.Generator
+) -> None:
+    for name in ("files", "assets"):
+        (tmp_path / name).mkdir()
+    files = small_models(tmp_path / "files", int8=True)
+    write_assets(tmp_path / "assets", [str(files)], tflite="int8_mixed")
+    song = random.normal(0, 0.2, (100_000, 2)).astype(np.float32)
+    models = find_models(files, runtime="litert", tflite="int8_mixed")
+    truth = Separator.load(models).separate(song, sample_rate_hz=RATE_HZ)
+    found = separate(engine, tmp_path / "assets", song, RATE_HZ, tmp_path)
+    for stem in truth:
+        np.testing.assert_allclose(found[stem], truth[stem], atol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Deezer's 2stems, as files and as assets."""
