@@ -367,7 +367,7 @@ def test_files_in_int8_stand_in_for_those_in_float32(tmp_path: Path) -> None:
     some = every.replace("drums-int8-mixed", "drums-float32")
     assert found() == some
     changes = {"vocals": -0.2, "bass": -0.05}
-    measured = {
+    measured: dict[str, dict[str, dict[str, float | str]]] = {
         f"{stem}/{stem}-int8-mixed.tflite": {stem: {"sdr_change_db": db}}
         for stem, db in changes.items()
     }
