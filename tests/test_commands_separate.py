@@ -376,6 +376,10 @@ def test_auto_takes_what_is_fastest(
         "--precision auto: inner layers in int8, but float32 for bass, other, vocals, by LiteRT"
     )
     assert some not in (plain, found)
+    # Damaged measurements are no reason to do without them.
+    (mixed / "parity.json").write_text("[1]")
+    assert main(["separate", str(tone), "--model", str(mixed), *auto]) == 2
+    assert "parity.json: not what `stemforge export` writes" in capsys.readouterr().err
     # One file that is named is the one.
     (tmp_path / "one").mkdir()
     one = shutil.copy(files / "vocals-float32.tflite", tmp_path / "one" / "vocals-float32.tflite")

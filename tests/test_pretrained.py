@@ -20,7 +20,7 @@ from benchmarks.common import served
 from stemforge.errors import UserError
 from stemforge.eval.runtimes.litert import LiteRTNets
 from stemforge.pipelines.commands import main as cli
-from stemforge.pipelines.pretrained import catalogue, converting, home, int8, places, sources
+from stemforge.pipelines.pretrained import catalogue, converting, home, places, precision, sources
 from stemforge.pipelines.running.work import SPARE_BYTES
 from stemforge.train.spleeter.configuration import parse_configuration, read_json
 from tests.conftest import RATE_HZ, ROOT
@@ -357,7 +357,7 @@ def test_files_in_int8_stand_in_for_those_in_float32(tmp_path: Path) -> None:
     """Each where there is one, and where parity.json has not measured that it lost too much."""
 
     def found(**options: float) -> str:
-        paths = int8.find_int8(tmp_path, **options)
+        paths = precision.find_int8(tmp_path, **options)
         return " ".join(path.name.removesuffix(".tflite") for path in paths)
 
     small_models(tmp_path, int8=True)

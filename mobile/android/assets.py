@@ -19,8 +19,8 @@ from stemforge.eval.separation.separator import common_interface, find_models
 from stemforge.features.audio.formats import SAMPLE_RATE_HZ
 from stemforge.pipelines.console import run_main, say
 from stemforge.pipelines.pretrained.catalogue import DEFAULT
-from stemforge.pipelines.pretrained.int8 import find_int8
 from stemforge.pipelines.pretrained.places import resolve, title
+from stemforge.pipelines.pretrained.precision import find_int8
 from stemforge.train.config import TFLiteFormat
 from stemforge.unfinished import finishing, remove
 

@@ -159,7 +159,7 @@ def _find(arguments: argparse.Namespace) -> list[Path]:
             "another --tflite"
         )
     if tflite == "int8_mixed":
-        from stemforge.pipelines.pretrained.int8 import find_int8
+        from stemforge.pipelines.pretrained.precision import find_int8
 
         return find_int8(place)
     return find_models(place, runtime=arguments.runtime or "litert", tflite=tflite)

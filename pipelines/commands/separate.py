@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, get_args
 from stemforge.errors import UserError
 from stemforge.eval.config import Mask, MaskExtension, Precision, Runtime
 from stemforge.features.audio.formats import CODECS, SUBTYPES
-from stemforge.machine import has_bfloat16
 from stemforge.pipelines.console import print_json, progress, say, system_error
 from stemforge.pipelines.options import add_model_options, local_path, split_names
 from stemforge.pipelines.pretrained.catalogue import DEFAULT
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 FILENAME_FORMAT = "{filename}/{instrument}.{codec}"
 MWF_WINDOW_FRAMES = 300
-AUTO = "auto"  # of --precision
-MOST_LOSS_DB = 0.1  # of SDR, for auto
 # A song that stands for any in checks of --filename-format.
 EXAMPLE = {"filename": "song", "extension": "wav", "foldername": "folder"}
 
@@ -72,7 +69,7 @@ def _add_net_options(option: Any) -> None:
     )
     option(
         "--precision",
-        choices=[*get_args(Precision), AUTO],
+        choices=[*get_args(Precision), "auto"],
         default="float32",
         help="number format that the nets compute in: bfloat16 is TensorFlow's, and used only on a "
         "CPU with instructions for it; auto takes what is usually fastest, and costs Deezer's "
@@ -297,14 +294,18 @@ def _load(arguments: argparse.Namespace) -> "Separator":
     stems = arguments.stems
     if stems is not None:
         stems = split_names(stems, option="--stems")
-    from stemforge.eval.separation.separator import Separator, find_models
+    from stemforge.eval.separation.separator import Separator
     from stemforge.pipelines.pretrained.places import resolve
+    from stemforge.pipelines.pretrained.precision import choose
 
     place = resolve(arguments.model, runtime=arguments.runtime, offline=arguments.offline)
-    models = find_models(place, runtime=arguments.runtime)
-    precision = _precision(arguments)
-    if precision == AUTO:
-        models, precision = _fastest(place, models, arguments)
+    models, precision = choose(
+        place,
+        runtime=arguments.runtime,
+        precision=arguments.precision,
+        forced=arguments.force_precision,
+        needs_directories=arguments.max_frequency_hz is not None,
+    )
     return Separator.load(
         models,
         runtime=arguments.runtime,
@@ -319,51 +320,6 @@ def _load(arguments: argparse.Namespace) -> "Separator":
         residual=arguments.residual,
         instrumental=arguments.instrumental,
     )
-
-
-def _precision(arguments: argparse.Namespace) -> Any:
-    """The chosen precision; float32 where bfloat16 would only be slower on this CPU.
-
-    Raises:
-        UserError: --force-precision without the precision that it is for.
-    """
-    if arguments.force_precision and arguments.precision != "bfloat16":
-        raise UserError("--force-precision: is for --precision bfloat16: add that, or leave it out")
-    if arguments.precision == "bfloat16" and not arguments.force_precision and not has_bfloat16():
-        say(
-            "--precision bfloat16: this CPU has no instructions for it, so it would take several "
-            "times as long: using float32 instead (--force-precision keeps bfloat16)"
-        )
-        return "float32"
-    return arguments.precision
-
-
-def _fastest(
-    place: Path, models: list[Path], arguments: argparse.Namespace
-) -> tuple[list[Path], Any]:
-    """Models and precision for --precision auto; a line says which.
-
-    Args:
-        place: of the models.
-        models: what would run otherwise.
-        arguments: of the command.
-    """
-    from stemforge.pipelines.pretrained.int8 import find_int8
-
-    for_files = arguments.runtime != "tensorflow" and arguments.max_frequency_hz is None
-    if for_files and not place.is_file():
-        with suppress(UserError):  # there are no such files
-            found = find_int8(place, most_loss_db=MOST_LOSS_DB)
-            rest = [path.stem.removesuffix("-float32") for path in found if "float32" in path.name]
-            if len(rest) < len(found):
-                but = f", but float32 for {', '.join(rest)}" if rest else ""
-                say(f"--precision auto: inner layers in int8{but}, by LiteRT")
-                return found, "float32"  # what the other layers compute in
-    if models[0].is_dir() and has_bfloat16():
-        say("--precision auto: bfloat16, by TensorFlow")
-        return models, "bfloat16"
-    say("--precision auto: float32")
-    return models, "float32"
 
 
 def _fill_in(arguments: argparse.Namespace, **values: str) -> str:

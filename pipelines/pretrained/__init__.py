@@ -4,7 +4,7 @@
 - sources: where Deezer's checkpoints come from
 - converting: a checkpoint as TFLite files, without TensorFlow
 - home: the folder that keeps them
-- int8: the files with layers in int8, where they are close enough
+- precision: which files, and which number format: int8 inside, where it is close enough
 - places: from what a user names to a folder of models
 - litertjs: LiteRT for browsers
 - releases: releases of stemforge by their address
