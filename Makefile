@@ -56,8 +56,8 @@ flink: setup-dev
 bench: setup-dev
 	@python -m benchmarks.suite "$(CORPUS)"
 
-# The app for Android. MODELS="NAME ..." as `stemforge separate --model` takes them, TFLITE=int8_mixed
-# for an export's smaller files. Needs a JDK, mvn and four of Debian's packages: it says which.
+# The app for Android. MODELS="NAME ...": names, folders of .tflite files, releases; TFLITE=int8_mixed
+# for their smaller files. Needs a JDK, mvn and four of Debian's packages: it says which.
 android: setup
 	@python -c "from mobile.android import apk; from stemforge.pipelines.console import run_main; raise SystemExit(run_main(apk.check_tools))"
 	@python -m mobile.android.assets $(MODELS) $(if $(TFLITE),--tflite $(TFLITE))

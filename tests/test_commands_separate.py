@@ -307,6 +307,12 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert "a file, not a folder" in capsys.readouterr().err
 
 
+def pretend_cpu(flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor has these instructions, and is another one than this machine's."""
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: fpu {flags} avx2\n")
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+
+
 def test_bfloat16_only_where_the_cpu_has_it(
     tmp_path: Path,
     models: Path,
@@ -315,8 +321,7 @@ def test_bfloat16_only_where_the_cpu_has_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def estimate(cpu_flags: str, *flags: str) -> bytes:
-        (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: fpu {cpu_flags} avx2\n")
-        monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+        pretend_cpu(cpu_flags, tmp_path, monkeypatch)
         out = ["--output", str(tmp_path / "out"), "--overwrite", "--subtype", "FLOAT"]
         assert main(["separate", str(tone), "--model", str(models), *out, *flags]) == 0
         return (tmp_path / "out" / "tone" / "vocals.wav").read_bytes()
@@ -348,15 +353,11 @@ def test_auto_takes_what_is_fastest(
         said = [x for x in capsys.readouterr().err.splitlines() if x.startswith("--precision")]
         return (tmp_path / "out" / "tone" / "vocals.wav").read_bytes(), "".join(said)
 
-    def cpu(flags: str) -> None:
-        (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags} avx2\n")
-        monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
-
     auto = ("--precision", "auto")
-    cpu("avx512_bf16")
+    pretend_cpu("avx512_bf16", tmp_path, monkeypatch)
     rounded, _ = estimate(models, "--precision", "bfloat16")
     assert estimate(models, *auto) == (rounded, "--precision auto: bfloat16, by TensorFlow")
-    cpu("avx512f")
+    pretend_cpu("avx512f", tmp_path, monkeypatch)
     exact, _ = estimate(models)
     assert estimate(models, *auto) == (exact, "--precision auto: float32")
 
